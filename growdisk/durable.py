@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, fallocate
-
+KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 0x01, 0x02, 0x10
+#: What a file system answers that cannot do it at all.
+NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV})
+#: What a full file system answers, or a quota.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DEVICES = Path("/dev")
 _LONGEST_RECORD = 64 << 20
 #: What link() answers where files have one name (FAT, exFAT, many network file systems).
@@ -159,6 +162,20 @@ def reserve_room(path: Path, size: int) -> None:
                 raise
 
 
+def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2), which Python has without its modes: take or free the host's blocks of a range.
+
+    OSError in one of NOT_SUPPORTED, or for what is really wrong: ENOSPC, EDQUOT, EFBIG,
+    EIO.
+    """
+    import ctypes  # loaded by those alone who need it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.fallocate(fd, mode, ctypes.c_longlong(offset), ctypes.c_longlong(length)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def truncate_file(path: Path, size: int) -> None:
     """Cut `path` to `size` bytes, durably."""
     with _opened(path, os.O_WRONLY) as fd:
@@ -180,3 +197,22 @@ def alone_in(folder: Path) -> Iterator[bool]:
             fcntl.flock(fd, fcntl.LOCK_EX)
             alone = True
         yield alone
+
+
+def open_locked(path: Path, mode: int) -> int:
+    """The file, made if there is none, open and locked; who has it locked may remove it.
+
+    BlockingIOError while somebody else has it.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                # else the one before us has just removed it: a lock on it keeps nobody out
+                if os.path.samestat(os.fstat(fd), path.stat()):
+                    return fd
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(fd)

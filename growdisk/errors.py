@@ -115,10 +115,10 @@ def shell_word(path: Path) -> str:
 class UsageError(GrowdiskError):
     """The command line, or a value that a program gave, cannot be understood: exit code 2."""
 
-    exit_code: ClassVar[int] = 2
-    WHAT: ClassVar[str] = "{problem}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
+    exit_code = 2
+    WHAT = "{problem}"
+    WHY = "{reason}"
+    DO = "{hint}"
     problem: str
     hint: str = "see growdisk --help"
     reason: str = ""
@@ -126,7 +126,7 @@ class UsageError(GrowdiskError):
 
 @dataclass(eq=False)
 class BadSize(UsageError):
-    WHAT: ClassVar[str] = "cannot read the size '{problem}'"
+    WHAT = "cannot read the size '{problem}'"
     hint: str = (
         "write +10G to grow by 10 GiB, or 40G to grow to 40 GiB (b k M G T P E, powers of 1024)"
     )
@@ -175,7 +175,7 @@ def options_conflict(problem: str, options: tuple[str, ...], hint: str) -> Usage
 class Refused(GrowdiskError):
     """Nothing was touched: exit code 3."""
 
-    exit_code: ClassVar[int] = 3
+    exit_code = 3
 
 
 @dataclass(eq=False)
@@ -187,26 +187,26 @@ class ImageError(Refused):
 
 @dataclass(eq=False)
 class ImageNotReadable(ImageError):
-    WHAT: ClassVar[str] = "cannot open {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
+    WHAT = "cannot open {path}"
+    WHY = "{reason}"
+    DO = "{hint}"
     reason: str
     hint: str = "check the path and its permissions"
 
 
 @dataclass(eq=False)
 class ImageInUse(ImageError):
-    WHAT: ClassVar[str] = "{path} is in use"
-    WHY: ClassVar[str] = "{holder} has it open"
-    DO: ClassVar[str] = "shut the guest down (or end that program) and run the same command again"
+    WHAT = "{path} is in use"
+    WHY = "{holder} has it open"
+    DO = "shut the guest down (or end that program) and run the same command again"
     holder: str
 
 
 @dataclass(eq=False)
 class ImageDamaged(ImageError):
-    WHAT: ClassVar[str] = "{path} is not a sound {format} image"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}; growdisk has not changed it"
+    WHAT = "{path} is not a sound {format} image"
+    WHY = "{reason}"
+    DO = "{hint}; growdisk has not changed it"
     format: str
     reason: str
     hint: str = "restore it from a backup, or try qemu-img check -r all on a copy of it"
@@ -214,9 +214,9 @@ class ImageDamaged(ImageError):
 
 @dataclass(eq=False)
 class ImageUnsupported(ImageError):
-    WHAT: ClassVar[str] = "cannot work on {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
+    WHAT = "cannot work on {path}"
+    WHY = "{reason}"
+    DO = "{hint}"
     reason: str
     hint: str = "convert it to a plain qcow2 image first; growdisk has not changed it"
 
@@ -259,26 +259,24 @@ def not_created(
 class KeyNeeded(ImageError):
     """Raised before anything is written: a caller that can ask for the passphrase may try again."""
 
-    WHAT: ClassVar[str] = "cannot work on {path}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "give its passphrase (--key-file FILE); growdisk has not changed it"
+    WHAT = "cannot work on {path}"
+    WHY = "{reason}"
+    DO = "give its passphrase (--key-file FILE); growdisk has not changed it"
     reason: str = "it is encrypted, and its guest data need the passphrase"
 
 
 @dataclass(eq=False)
 class WrongKey(ImageError):
-    WHAT: ClassVar[str] = "cannot unlock {path}"
-    WHY: ClassVar[str] = "the passphrase opens none of its key slots"
-    DO: ClassVar[str] = (
-        "give the right one (--key-file FILE; a line break at its end counts); nothing was changed"
-    )
+    WHAT = "cannot unlock {path}"
+    WHY = "the passphrase opens none of its key slots"
+    DO = "give the right one (--key-file FILE; a line break at its end counts); nothing was changed"
 
 
 @dataclass(eq=False)
 class TableDamaged(Refused):
-    WHAT: ClassVar[str] = "the partition table of {path} is damaged"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}; growdisk has not changed it"
+    WHAT = "the partition table of {path} is damaged"
+    WHY = "{reason}"
+    DO = "{hint}; growdisk has not changed it"
     path: Path
     reason: str
     hint: str = "look at it with sfdisk -d or gdisk and repair it there"
@@ -288,9 +286,9 @@ class TableDamaged(Refused):
 class ToolMissing(Refused):
     """A program that growdisk needs is not installed."""
 
-    WHAT: ClassVar[str] = "cannot run {tool}"
-    WHY: ClassVar[str] = "it is not installed on this machine"
-    DO: ClassVar[str] = "sudo apt-get install {package}"
+    WHAT = "cannot run {tool}"
+    WHY = "it is not installed on this machine"
+    DO = "sudo apt-get install {package}"
     tool: str
     package: str
 
@@ -302,7 +300,7 @@ class ToolMissing(Refused):
 class OperationFailed(GrowdiskError):
     """A tool or the system failed, and what was begun is restored: exit code 4."""
 
-    exit_code: ClassVar[int] = 4
+    exit_code = 4
 
 
 def write_failed(
@@ -327,9 +325,9 @@ class ToolFailed(OperationFailed):
     `tool` is several words, they say what was tried, and `detail` is ours.
     """
 
-    WHAT: ClassVar[str] = "{tool} failed"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{cure}"
+    WHAT = "{tool} failed"
+    WHY = "{reason}"
+    DO = "{cure}"
     tool: str
     status: int
     detail: str
@@ -361,9 +359,9 @@ class ToolFailed(OperationFailed):
 
 @dataclass(eq=False)
 class ToolTimedOut(OperationFailed):
-    WHAT: ClassVar[str] = "{tool} did not finish within {seconds:.0f} s"
-    WHY: ClassVar[str] = "{detail}"
-    DO: ClassVar[str] = "see whether the machine is overloaded (uptime), and run growdisk again"
+    WHAT = "{tool} did not finish within {seconds:.0f} s"
+    WHY = "{detail}"
+    DO = "see whether the machine is overloaded (uptime), and run growdisk again"
     tool: str
     seconds: float
     detail: str = "it was ended"
@@ -376,7 +374,7 @@ class ToolTimedOut(OperationFailed):
 class NeedsUser(GrowdiskError):
     """growdisk can neither finish nor restore this alone: exit code 5."""
 
-    exit_code: ClassVar[int] = 5
+    exit_code = 5
 
 
 # --- what was probably meant --------------------------------------------------------------------

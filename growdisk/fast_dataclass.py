@@ -6,8 +6,8 @@ what it loads to do so. `growdisk image info` defines forty classes and has noth
 real ones. Others that ask a class for its fields (msgspec) get the real answer, made when it is
 asked for.
 
-What is left out: slots, InitVar, and an error at the definition for a default before a field
-without one.
+What is left out: slots, InitVar, keyword-only fields, and an error at the definition for a default
+before a field without one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MISSING = object()
 
 
 class _Field:
-    """What `field` says: a default, or its factory; whether it is shown, compared, keyword-only."""
+    """What `field` says: a default, or its factory; whether it is shown, compared."""
 
     def __init__(
         self,
@@ -30,10 +30,9 @@ class _Field:
         default_factory: Callable[[], object] | None = None,
         repr: bool = True,
         compare: bool = True,
-        kw_only: bool = False,
     ) -> None:
         self.default, self.make = default, default_factory
-        self.repr, self.compare, self.kw_only = repr, compare, kw_only
+        self.repr, self.compare = repr, compare
 
     def value(self) -> object:
         return self.default if self.make is None else self.make()
@@ -83,11 +82,10 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
     _without_specials(cls, special)
     shown = tuple(name for name in fields if name not in special or special[name].repr)
     compared = tuple(name for name in fields if name not in special or special[name].compare)
-    positional = tuple(name for name in fields if name not in special or not special[name].kw_only)
     methods: dict[str, object] = {
         _FIELDS: fields,
-        "__match_args__": positional,
-        "__init__": _init(cls, fields, positional),
+        "__match_args__": tuple(fields),
+        "__init__": _init(cls, fields),
         # For _MadeOnAccess, which makes the same class by the standard library.
         "__value_options__": {"frozen": frozen, "eq": eq, "order": order},
         "__dataclass_fields__": _MadeOnAccess("__dataclass_fields__"),
@@ -129,17 +127,14 @@ def _without_specials(cls: type, special: dict[str, _Field]) -> None:
                 setattr(cls, name, given.default)
 
 
-def _init(cls: type, fields: dict[str, object], positional: tuple[str, ...]) -> Callable[..., None]:
+def _init(cls: type, fields: dict[str, object]) -> Callable[..., None]:
     finish = getattr(cls, "__post_init__", None)
-    # So many positional values need no further look. -1: with a keyword-only field there is no
-    # such number, and each call takes the long way.
-    count = len(fields) if len(positional) == len(fields) else -1
 
     def __init__(self: object, *given: object, **named: object) -> None:  # noqa: N807  it becomes the class's own
         # Not by setattr, which a frozen class refuses.
         state = self.__dict__
-        state.update(zip(positional, given))  # noqa: B905  fewer may be given, and the length is looked at below
-        if named or len(given) != count:
+        state.update(zip(fields, given))  # noqa: B905  fewer may be given, and the length is looked at below
+        if named or len(given) != len(fields):
             state.update(named)
             # Fewer names than values: one was given twice, or zip() above dropped what is too much.
             if len(given) + len(named) > len(state) or not state.keys() <= fields.keys():
@@ -247,11 +242,7 @@ def _real(given: object) -> object:
 
     if not isinstance(given, _Field):
         return given
-    options: dict[str, object] = {
-        "repr": given.repr,
-        "compare": given.compare,
-        "kw_only": given.kw_only,
-    }
+    options: dict[str, object] = {"repr": given.repr, "compare": given.compare}
     if given.make is not None:
         options["default_factory"] = given.make
     elif given.default is not _MISSING:

@@ -2,7 +2,8 @@
 
 pathlib loads urllib.parse, and with that ipaddress, for Path.as_uri alone. argparse loads gettext
 for translations of its own few words, which growdisk has none of. msgspec asks typing_extensions
-for what typing has since Python 3.11, and with that comes all that reads Python's own source.
+for what typing has since Python 3.11, and with that comes all that reads Python's own source. A
+debug message asks for logging.
 """
 
 from __future__ import annotations
@@ -52,3 +53,17 @@ def _quoted(path: bytes) -> str:
 
 def _one_or_more(one: str, more: str, count: int) -> str:
     return one if count == 1 else more
+
+
+class LateLogger:
+    """The logger `name` of the standard library; if `logging` is not loaded, nobody listens.
+
+    Loading it takes 3 ms, and a command without --verbose or -x says nothing with it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def debug(self, message: str, *values: object) -> None:
+        if (logging := sys.modules.get("logging")) is not None:
+            logging.getLogger(self._name).debug(message, *values)

@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 
 from growdisk.errors import UsageError
+from growdisk.units import Bytes
 
 MAX_KEY = 8 << 20  # what cryptsetup takes of a key file
 _WRITER_SECONDS = 3.0  # until somebody opens the other end of a pipe
@@ -75,10 +76,10 @@ def _read(fd: int, path: Path, hint: str, limit: int) -> bytes:
         seconds = _DATA_SECONDS
     raise UsageError.named(
         "file-too-large",
-        "{path} has more than {_limit}",
+        "{path} has more than {limit}",
         "",
         "{hint}",
-        {"path": path, "limit": limit, "_limit": f"{limit >> 20} MiB", "hint": hint},
+        {"path": path, "limit": Bytes(limit), "hint": hint},
     )
 
 

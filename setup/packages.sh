@@ -53,7 +53,7 @@ helpful=$(missing $optional | tr '\n' ' ')
 if [ -n "$wanted" ]; then
     echo "setup: installing $wanted"
     as_root apt-get -qq update
-    # All at once if all can be had: each call of its own goes through what is installed again.
+    # All at once if all are available: each call of its own goes through what is installed again.
     install "$wanted $helpful" 2>/dev/null || install "$wanted"
 fi
 [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null || exit 0

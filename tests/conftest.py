@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from growdisk.qcow2 import luks1
+from growdisk.qcow2 import encryption
 from growdisk.units import MiB
 from growdisk.workflow.run_places import STATE_DIR
 from tests.e2e.boot import BootReport
@@ -139,8 +139,8 @@ def copied(shared_disks: Path, tmp_path: Path) -> Copier:
 @pytest.fixture
 def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """What growdisk encrypts in this process is quick to open: else each opening takes seconds."""
-    new_luks = luks1.new_luks
-    monkeypatch.setattr(luks1, "new_luks", lambda key, _seconds: new_luks(key, 0.01))
+    new_luks = encryption.new_luks
+    monkeypatch.setattr(encryption, "new_luks", lambda key, _seconds: new_luks(key, 0.01))
 
 
 @pytest.fixture(scope="session")

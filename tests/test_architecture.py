@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "growdisk"
 FLOORS = (
     {
-        "__init__", "errors", "error_document", "units", "durable", "fallocate", "fast_dataclass",
-        "fast_imports", "late_logger", "given_file", "tool_words",
+        "__init__", "errors", "error_document", "units", "durable", "fast_dataclass",
+        "fast_imports", "given_file", "tool_words",
     },
     {"block"},
     {"qcow2", "partitions", "filesystems"},
@@ -109,32 +109,9 @@ def test_imports_are_absolute() -> None:
     assert relative == []
 
 
-def runtime_imports(file: Path) -> set[str]:
-    """As own_imports, without imports for type checkers."""
-    for_types = {
-        inner
-        for node in nodes(file)
-        if isinstance(node, ast.If)
-        and isinstance(node.test, ast.Name)
-        and node.test.id == "TYPE_CHECKING"
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    found = imports(node for node in nodes(file) if node not in for_types)
-    return {name for name in found if name in files() and name != "growdisk"}
-
-
 def test_modules_import_each_other_without_a_cycle() -> None:
-    """Not for types either, but for api/__init__.py.
-
-    It shows type checkers what it loads on demand.
-    """
-    order = TopologicalSorter(
-        {
-            name: (runtime_imports(file) if room(name) == "api" else own_imports(file)) - {name}
-            for name, file in files().items()
-        }
-    )
+    """Not for types either."""
+    order = TopologicalSorter({name: own_imports(file) - {name} for name, file in files().items()})
     order.prepare()  # raises CycleError, which names the modules
 
 
@@ -226,7 +203,7 @@ def test_the_checker_shares_no_arithmetic_with_the_writer() -> None:
     What it shares are names of numbers in the file: fields, bits of entries and of features, types
     of header extensions.
     """
-    shared = {f"growdisk.qcow2.{name}" for name in ("entries", "extensions", "features", "header")}
+    shared = {f"growdisk.qcow2.{name}" for name in ("entries", "features", "header")}
     checker = [name for name in files() if name.startswith("growdisk.qcow2.check.")]
     borrowed = {
         (name, other)

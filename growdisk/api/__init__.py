@@ -23,16 +23,20 @@ from importlib import import_module
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.api.disks import image_of, inspect
-    from growdisk.api.forced import commit_carried, rollback_carried
     from growdisk.api.live_request import LiveRequest
     from growdisk.api.overlays import Overlay, overlays_on
     from growdisk.api.provisioning.recipe import Output, Recipe
     from growdisk.api.provisioning.recipe_file import RecipeFile, load_recipe
     from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
     from growdisk.api.provisioning.run import provision
-    from growdisk.api.recorded_runs import commit, resume, rollback
-    from growdisk.api.result import Result, StepReport
-    from growdisk.api.run_status import StatusReport, status
+    from growdisk.api.recorded_runs import (
+        commit,
+        commit_carried,
+        resume,
+        rollback,
+        rollback_carried,
+    )
+    from growdisk.api.result import Result, StatusReport, StepReport, status
     from growdisk.api.runs import expand, plan
     from growdisk.api.scripts import WrittenScripts, write_scripts
     from growdisk.api.served_disks import served
@@ -46,66 +50,33 @@ if TYPE_CHECKING:
     from growdisk.workflow.stopping import StopRequest
 
 __all__ = [
-    "ExtraDiskOption",
-    "Facts",
-    "Goal",
-    "Grow",
-    "GrowdiskError",
-    "Layout",
-    "LiveRequest",
-    "NeedsUser",
-    "Observer",
-    "OperationFailed",
-    "Output",
-    "Overlay",
-    "ProvisionReport",
-    "Provisioned",
-    "Recipe",
-    "RecipeFile",
-    "Refused",
-    "Result",
-    "RunOptions",
-    "SizeSpec",
-    "StatusReport",
-    "StepReport",
-    "StopRequest",
-    "UsageError",
-    "WrittenScripts",
-    "commit",
-    "commit_carried",
-    "expand",
-    "image_of",
-    "inspect",
-    "layout_of",
-    "load_recipe",
-    "overlays_on",
-    "parse_size",
-    "plan",
-    "provision",
-    "provision_document",
-    "resume",
-    "rollback",
-    "rollback_carried",
-    "served",
-    "status",
-    "trusting_references",
-    "write_scripts",
+    "ExtraDiskOption", "Facts", "Goal", "Grow", "GrowdiskError", "Layout", "LiveRequest",
+    "NeedsUser", "Observer", "OperationFailed", "Output", "Overlay", "ProvisionReport",
+    "Provisioned", "Recipe", "RecipeFile", "Refused", "Result", "RunOptions", "SizeSpec",
+    "StatusReport", "StepReport", "StopRequest", "UsageError", "WrittenScripts", "commit",
+    "commit_carried", "expand", "image_of", "inspect", "layout_of", "load_recipe", "overlays_on",
+    "parse_size", "plan", "provision", "provision_document", "resume", "rollback",
+    "rollback_carried", "served", "status", "trusting_references", "write_scripts",
 ]  # fmt: skip
 
 # No file of this folder may have the name of a function: importing it would put the file in the
 # function's place.
 _MODULES = {
     "growdisk.api.disks": ("image_of", "inspect"),
-    "growdisk.api.forced": ("commit_carried", "rollback_carried"),
     "growdisk.api.live_request": ("LiveRequest",),
     "growdisk.api.overlays": ("Overlay", "overlays_on"),
     "growdisk.api.provisioning.recipe": ("Output", "Recipe"),
     "growdisk.api.provisioning.recipe_file": ("RecipeFile", "load_recipe"),
     "growdisk.api.provisioning.result": ("ProvisionReport", "Provisioned", "provision_document"),
     "growdisk.api.provisioning.run": ("provision",),
-    "growdisk.api.result": ("Result", "StepReport"),
-    "growdisk.api.run_status": ("StatusReport", "status"),
-    "growdisk.api.recorded_runs": ("commit", "resume", "rollback"),
+    "growdisk.api.result": ("Result", "StatusReport", "StepReport", "status"),
+    "growdisk.api.recorded_runs": (
+        "commit",
+        "commit_carried",
+        "resume",
+        "rollback",
+        "rollback_carried",
+    ),
     "growdisk.api.runs": ("expand", "plan"),
     "growdisk.api.scripts": ("WrittenScripts", "write_scripts"),
     "growdisk.api.served_disks": ("served",),

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
-from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.api.disks import open_image
+from growdisk.api.disk_facts import image_facts, inspect_device, opened_image
+from growdisk.api.disks import unreadable_refused
 from growdisk.api.extra_disks import found_formats, plan_extra_disks
 from growdisk.api.guard import carried_by, refuse_carried, refuse_dependents
 from growdisk.api.guest_look import proposed_with_guest, with_crypttab_names
-from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
-from growdisk.api.host_space import refuse_without_room, run_images
-from growdisk.api.host_tools import FoundTools
-from growdisk.api.in_use import unreadable_refused
+from growdisk.api.host import FoundTools, facts_of_host, fit_to_host, refuse_unfit_host
+from growdisk.api.host_space import refuse_run_without_room, run_images
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
@@ -52,19 +50,18 @@ if TYPE_CHECKING:
 def to_read(
     path: Path, options: RunOptions, image_format: ImageFormat | None
 ) -> Iterator[DisksAtRest]:
-    directory = RunDirectory.beside(path)  # says why, where no image can be
+    RunDirectory.beside(path)  # says why, where no image can be
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
         stack.callback(await_unmounted)
         device = stack.enter_context(
-            open_image(path, image_format or probe_to_write(path), options.keys)
+            closing(opened_image(path, image_format or probe_to_write(path), options.keys))
         )
         others = tuple(
-            (stack.enter_context(open_image(other, kind, options.keys)), other)
+            (stack.enter_context(closing(opened_image(other, kind, options.keys))), other)
             for other, kind in found_formats(path, options.others)
         )
-        # Device and image are the same here: only a run that writes has a Disk around the image.
-        yield DisksAtRest(path, directory, device, device, others, Keyring(options.keys))
+        yield DisksAtRest(path, options, device, others)
 
 
 @contextmanager
@@ -81,7 +78,7 @@ def to_write(
         Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)
     ) as disk:
         named = tuple((extra.active, extra.path) for extra in disk.extra_disks)
-        yield DisksAtRest(path, directory, disk, disk.active, named, Keyring(options.keys), disk)
+        yield DisksAtRest(path, options, disk, named, disk)
 
 
 @contextmanager
@@ -97,22 +94,22 @@ def _closing(disk: Disk) -> Iterator[Disk]:
 class DisksAtRest:
     """Target (api/runs.py).
 
-    `device` is what `path` holds, by way of `image`; `others` are the guest's further disks. `disk`
-    is the same to write; None if it is open to be read.
+    `device` is what `path` holds; `others` are the guest's further disks. `disk` is the same to
+    write; None if it is open to be read.
     """
 
     def __init__(
         self,
         path: Path,
-        directory: RunDirectory,
+        options: RunOptions,
         device: BlockDevice,
-        image: BlockDevice,
         others: tuple[tuple[BlockDevice, Path], ...],
-        keyring: Keyring,
         disk: Disk | None = None,
     ) -> None:
-        self.path, self.directory, self.device, self.image = path, directory, device, image
-        self.others, self.keyring, self._disk = others, keyring, disk
+        self.path, self.options, self.device, self.others = path, options, device, others
+        self._disk = disk
+        self.image = disk.active if disk else device
+        self.directory, self.keyring = RunDirectory.beside(path), Keyring(options.keys)
         self._guest = Look()
         self._extra_plans: list[ExtraDiskPlan] = []  # what becomes of the others
 
@@ -120,7 +117,7 @@ class DisksAtRest:
         return goal
 
     def facts(self, goal: Goal) -> Facts:
-        """With what the guest's own files say of what nothing on the disk tells of."""
+        """The facts, with what only the guest's own files say."""
         # An image that was copied without its run's folder still has that run's snapshots.
         for image, place in ((self.image, self.path), *self.others):
             refuse_carried(place, carried_by(image))
@@ -134,19 +131,15 @@ class DisksAtRest:
         )
         return with_crypttab_names(facts, self._guest)
 
-    def proposed(
-        self, facts: Facts, goal: Goal, options: RunOptions, propose: PlanFunction
-    ) -> Proposal | GoalReached:
+    def proposed(self, facts: Facts, goal: Goal, propose: PlanFunction) -> Proposal | GoalReached:
         self._extra_plans = plan_extra_disks(
-            facts, self.others, options, goal.sector_size, self.keyring
+            facts, self.others, self.options, goal.sector_size, self.keyring
         )
         return merge_proposals(
             proposed_with_guest(propose, facts, goal, self._guest), facts, self._extra_plans
         )
 
-    def planned(
-        self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
-    ) -> Prepared:
+    def planned(self, facts: Facts, proposal: Proposal, goal: Goal) -> Prepared:
         """The plan; Refused if blkid disagrees, no backend can do it, or the host has no space."""
         pv_finder = PhysicalVolumeFinder([(self.device, self.path), *self.others], goal.sector_size)
         inside = partial(look_through, self.device, keyring=self.keyring, pv_finder=pv_finder)
@@ -154,13 +147,14 @@ class DisksAtRest:
         opinion = second_opinion(
             facts, goal, proposal, self.device, inside, _load_tools if self._disk else None
         )
+        options = self.options
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
         run = new_run_name()
         plan = make_plan(run, facts, opinion.proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)
         # Last, as it counts by the snapshot modes of the finished plan.
         others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
-        room = refuse_without_room(
+        room = refuse_run_without_room(
             self.path, run_images(self.image, facts, opinion.proposal, plan, others)
         )
         return Prepared(plan, room)
@@ -205,7 +199,7 @@ def _load_tools() -> None:
 class Allowed:
     """What a continued run may use: passphrases, and the user's consent.
 
-    That is consent to break images that lie on this one, and the word that nobody uses it unseen.
+    That is consent to break images that lie on this one, and the word that nobody uses them unseen.
     `shows_the_same`: what is done changes nothing that is seen of the disk.
     """
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.api.device_room import notes_on_room
-from growdisk.api.images.access import free_room
 from growdisk.block.holders import use_of
-from growdisk.block.host_devices import disk_of_partition, holders_of, partitions_of, value_of
-from growdisk.block.mounts import memory_under, mounts
+from growdisk.block.host_blocks import free_room
+from growdisk.block.host_devices import (
+    disk_of_partition,
+    holders_of,
+    memory_under,
+    mounts,
+    partitions_of,
+    value_of,
+)
 from growdisk.block.opening import refuse_read_only
-from growdisk.errors import GrowdiskError, ImageError, ImageInUse, Refused
+from growdisk.errors import GrowdiskError, ImageError, ImageInUse, Refused, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.live.local_guests import running_users
 from growdisk.planner.plan import Plan
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.storage.device import device_size, look_at_storage
 from growdisk.storage.lvm import foreign_owner
 from growdisk.storage.rbd import clients_of, refuse_other_clients
-from growdisk.units import Bytes, MiB
+from growdisk.units import Bytes, MiB, align_up, format_size
 from growdisk.workflow.run_directory import RESERVE, RunDirectory
 from growdisk.workflow.run_places import state_folder
 
@@ -151,3 +159,54 @@ def _number(source: str) -> int | None:
         return Path(source).stat().st_rdev or None
     except (OSError, ValueError):
         return None
+
+
+# --- the room of a qcow2 image on a device is the device's, as in oVirt's LVs ---------------------
+
+
+# bytes of data, of clusters of 64 KiB, for each byte of the tables that map and count them
+_TABLES = 4096
+
+
+def refuse_full_device(path: Path, image: Qcow2Image, cluster_size: int, needed: int) -> None:
+    """no-room-on-device, if less than `needed` bytes of the device at `path` are free."""
+    # The file of a qcow2 image on a device is the device: what no refcount counts is free.
+    clusters = device_size(path) // cluster_size
+    free = (clusters - image.used_clusters(clusters)) * cluster_size
+    if free < needed:
+        missing = align_up(needed - free, MiB)
+        raise ImageError.named(
+            "no-room-on-device",
+            "{path} cannot grow so far: its device has no room for that",
+            "the run takes at least {wanted} of the device, and {free} of it are not in use",
+            "make the device {missing} larger first ({how}), then run the same command again",
+            {
+                "path": path,
+                "wanted": Bytes(needed),
+                "free": Bytes(free),
+                "missing": Bytes(missing),
+                "how": _how(path, missing),
+            },
+        )
+
+
+def notes_on_room(path: Path, virtual_size: int) -> Iterator[str]:
+    """What the device lacks for a guest that fills its disk of `virtual_size` bytes."""
+    missing = align_up(virtual_size + virtual_size // _TABLES - device_size(path), MiB)
+    if missing > 0:
+        yield (
+            f"the device has {format_size(device_size(path))}: before the guest has filled its "
+            f"disk, make it about {format_size(missing)} larger ({_how(path, missing)})"
+        )
+
+
+def _how(path: Path, missing: int) -> str:
+    storage = look_at_storage(path)
+    if storage.kind == "lvm":
+        return f"lvextend --size +{missing // MiB}m {storage.name}"
+    if storage.kind == "loop":
+        return (
+            f"truncate --size +{missing // MiB}M {shell_word(Path(storage.name))}; losetup "
+            f"--set-capacity {path}"
+        )
+    return storage.hint or "with the tools of its storage"

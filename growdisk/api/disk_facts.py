@@ -1,19 +1,20 @@
-"""Reads what there is: image, table, superblocks.
+"""Reads what there is on a disk: image, table, superblocks.
 
-No appliance and no tool, so it answers in milliseconds.
+No appliance and no tool: growdisk show answers in a tenth of a second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
-from growdisk.errors import TableDamaged
+from growdisk.errors import ImageUnsupported, TableDamaged, shell_word
 from growdisk.filesystems.content import Content
-from growdisk.filesystems.foreign import ContentOwner, find_foreign
+from growdisk.filesystems.foreign import find_foreign
 from growdisk.filesystems.nested_table import foreign_table
 from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
 from growdisk.partitions.sectors import read_table
@@ -21,8 +22,12 @@ from growdisk.partitions.table import PartitionTable, Role
 from growdisk.partitions.to_gpt import first_usable, starts_something
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header_values import LEGACY_AES
-from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.header import read_header
+from growdisk.qcow2.header_fields import LEGACY_AES
+from growdisk.qcow2.image import Qcow2Image, opened_as_backing
+from growdisk.qcow2.named_files import backing_path
+from growdisk.qcow2.probe import ImageFormat, probe_format
+from growdisk.units import format_size
 from growdisk.volumes.inspect import look_inside
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
@@ -36,6 +41,17 @@ Look = Callable[[BlockDevice, int], Content | None]
 """What stands in a partition, all the way in: of the partition, and the byte of the disk that it
 starts at.
 """
+
+
+def facts_of_image(
+    path: Path,
+    image_format: ImageFormat | None = None,
+    sector_size: int = 512,
+    keys: tuple[bytes, ...] = (),
+) -> Facts:
+    """Of the image at `path`. Refused while a guest has it open, as qemu-img does."""
+    with closing(opened_image(path, image_format or probe_format(path), keys)) as device:
+        return inspect_device(device, image_facts(device, path), sector_size, Keyring(keys))
 
 
 def inspect_device(
@@ -60,9 +76,7 @@ def inspect_device(
     try:
         table = read_table(device, image.path, sector_size)
     except TableDamaged as error:
-        from growdisk.api.broken_overlay import with_likely_cause  # few disks need it
-
-        raise with_likely_cause(error, device) from error
+        raise _with_likely_cause(error, device) from error
     if table is None or (table.kind == "mbr" and not table.partitions and not table.claims):
         # also under an MBR without entries, which mkfs on a whole disk leaves there
         content = look(device, 0)
@@ -154,6 +168,68 @@ def _owner(
             place.start <= foreign.offset < place.end and kind == foreign.kind
             for place, kind in own
         )
-        if foreign.owner is ContentOwner.WHOLE and not inside:
+        if foreign.is_member and not inside:
             return foreign.kind
+    return ""
+
+
+def opened_image(
+    path: Path, image_format: ImageFormat, keys: tuple[bytes, ...] = (), *, lock: bool = True
+) -> BlockDevice:
+    """The guest-visible disk, to read; one of `keys` opens an image that is encrypted.
+
+    Not `lock`: also while a guest writes to it, which may then change it at any time.
+    """
+    if lock:
+        is_qcow2 = image_format == "qcow2"
+        return Qcow2Image.open(path, key=keys) if is_qcow2 else RawFile.open_disk(path)
+    file = RawFile.open(path, lock=False)
+    if image_format == "raw":
+        return file
+    try:
+        # Only the topmost image is written to: those below are opened as ever.
+        backing = opened_as_backing(path, read_header(file, path), keys)
+        return Qcow2Image.over(file, path, writable=False, backing=backing, key=keys)
+    except BaseException:
+        file.close()
+        raise
+
+
+# --- an overlay whose base was changed shows a mixture of two disks -------------------------------
+
+
+def _with_likely_cause(error: TableDamaged, device: BlockDevice) -> TableDamaged:
+    """The error about the table of `device`, with what may have happened to an overlay's base."""
+    # What a run writes to is a Disk (steps/disk.py): `active` is its image.
+    image = getattr(device, "active", device)
+    if not isinstance(image, Qcow2Image) or image.header.backing_file is None:
+        return error
+    try:
+        base = backing_path(image.path, image.header.backing_file)
+        changed = _was_changed(image, base)
+    except (ImageUnsupported, OSError):
+        return error
+    back = f"take that back (growdisk rollback {shell_word(base)}, or a backup of both)"
+    if changed:
+        reason = f"{error.reason}; the likely cause: {base.name} below it was changed {changed}"
+        return TableDamaged(error.path, reason=reason, hint=back)
+    return TableDamaged(
+        error.path,
+        reason=error.reason,
+        hint=f"if {base.name} below it was changed, {back}; else: {error.hint}",
+    )
+
+
+def _was_changed(image: Qcow2Image, base: Path) -> str:
+    """The sign that somebody wrote to the base after the overlay was made; "" if there is none."""
+    size = image.backing.size if image.backing is not None else 0
+    if size > image.size:
+        # As a rule an overlay is made in the size of its base: the base has grown since.
+        return (
+            f"and has {format_size(size)} now, more than the {format_size(image.size)} of this "
+            "image"
+        )
+    # A guest that has run on the overlay since makes this the newer file: then there is no sign.
+    if base.stat().st_mtime_ns > image.path.stat().st_mtime_ns:
+        return "later than this image was"
     return ""

@@ -1,29 +1,31 @@
-"""What is on a disk: of an image at rest, or of a guest that may be running.
+"""What is on a disk, of an image at rest or a running guest; refusals that say more than the host.
 
-Reads only, and loads no more than that needs: growdisk show answers in a tenth of a second.
+Loads no more than that needs.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.api.in_use import explained_refusals
-from growdisk.block.device import BlockDevice
-from growdisk.block.raw import RawFile
+from growdisk.api.disk_facts import facts_of_image
+from growdisk.errors import ImageInUse, ImageNotReadable
 from growdisk.planner.facts import Facts
-from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.probe import ImageFormat, probe_format
-from growdisk.volumes.keyring import Keyring
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import SizeSpec
+from growdisk.workflow.run_places import is_served
 
 if TYPE_CHECKING:
     from growdisk.api.live_request import LiveRequest
 
     Asked = str | PathLike[str] | LiveRequest
+
+_LOST = "its server, or the connection to it, is lost (input/output error)"
+_BROKEN = "a part of it cannot be read (input/output error)"
 
 
 def inspect(
@@ -50,17 +52,6 @@ def inspect(
         return found.facts
 
 
-def facts_of_image(
-    path: Path,
-    image_format: ImageFormat | None = None,
-    sector_size: int = 512,
-    keys: tuple[bytes, ...] = (),
-) -> Facts:
-    """Of the image at `path`. Refused while a guest has it open, as qemu-img does."""
-    with open_image(path, image_format or probe_format(path), keys) as device:
-        return inspect_device(device, image_facts(device, path), sector_size, Keyring(keys))
-
-
 def image_of(request: LiveRequest) -> Path:
     """The image of a machine, running or not."""
     from growdisk.api.live_target import reach
@@ -73,13 +64,42 @@ def image_of(request: LiveRequest) -> Path:
 
 
 @contextmanager
-def open_image(
-    path: Path, image_format: ImageFormat, keys: tuple[bytes, ...] = ()
-) -> Iterator[BlockDevice]:
-    """The guest-visible disk, to read; one of `keys` opens an image that is encrypted."""
-    is_qcow2 = image_format == "qcow2"
-    device: BlockDevice = Qcow2Image.open(path, key=keys) if is_qcow2 else RawFile.open_disk(path)
+def explained_refusals(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
+    """If the image is in use, report the command that grows it through its running guest.
+
+    Otherwise as unreadable_refused().
+    """
     try:
-        yield device
-    finally:
-        device.close()
+        with unreadable_refused(path):
+            yield
+    except ImageInUse as error:
+        from growdisk.live.local_guests import hint_for
+
+        if hint := hint_for(path, verb, size):
+            # The holder is a running guest: it can be grown while it runs.
+            raise ImageInUse.named(
+                "guest-runs",
+                "{path} is in use",
+                "{holder} has it open",
+                "{hint}",
+                {"path": error.path, "holder": error.holder, "hint": hint},
+            ) from error
+        raise
+
+
+@contextmanager
+def unreadable_refused(path: Path) -> Iterator[None]:
+    """ImageNotReadable, if the host cannot read a disk of which nothing has been touched yet."""
+    try:
+        yield
+    except OSError as error:
+        # ENOTCONN is FUSE's word for a daemon that has died: that of a served disk.
+        if error.errno not in (errno.EIO, errno.ENOTCONN):
+            raise
+        if is_served(path):
+            raise ImageNotReadable(
+                path, _LOST, "see that its server runs, and run the same command again"
+            ) from error
+        raise ImageNotReadable(
+            path, _BROKEN, "see what the host's kernel says (dmesg); copy what is there"
+        ) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.guard import refuse_dependents, refuse_run_at
-from growdisk.api.host_tools import FoundTools
+from growdisk.api.host import FoundTools
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
 from growdisk.errors import Refused

@@ -1,34 +1,196 @@
 """The guard before every verb that writes to an existing image: whose work would be spoiled?
 
-That of a run of growdisk, which is unfinished or can still be taken back (its folder beside the
-image, or what the image carries of it), and that of the images that lie on this one. Every opening
-for writing goes through here, once the file is locked and before its first byte is written.
+That of a run of growdisk, which is unfinished or can still be taken back, and that of the images
+that lie on this one. Every opening for writing goes through here, once the file is locked and
+before its first byte is written.
+
+A run's plan and journal are in the folder beside the image. The image itself carries the mark of
+an unfinished run, and its snapshots. One that was renamed, copied or restored without that folder
+still does, and they would stay in it for ever if nobody looked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
-from growdisk.api.carried import CarriedRun, carried_run, run_without_folder
-from growdisk.api.files_below import files_below
 from growdisk.api.overlays import dependents_of
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageError, ImageNotReadable, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
-from growdisk.qcow2.data import data_file_path
-from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.backing import MAX_DEPTH, data_file_path
+from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.named_files import exists
+from growdisk.qcow2.named_files import backing_path, exists, real, require_trusted
 from growdisk.qcow2.outside import ReferenceOutside
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.steps.internal_snapshots import RunSnapshot, run_snapshots
 from growdisk.storage.proxmox import suspended_with
 from growdisk.workflow.run_places import may_have_run
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.workflow.run_directory import RunDirectory
+
+
+RAW_NAMES = ("raw", "file", "host_device")  # of a backing file's format
 _NAMED = 5  # overlays that a message lists
 _MOST_FOLDERS = 1000
+
+
+@dataclass(frozen=True)
+class CarriedRun:
+    """`run` is "" if only the mark is there; `snapshots` are those of all runs, oldest first."""
+
+    run: str
+    is_marked: bool
+    snapshots: tuple[RunSnapshot, ...]
+
+    @property
+    def state(self) -> str:
+        """`unfinished` while nobody else has written to the image, else `kept`: snapshots are."""
+        return "unfinished" if self.is_marked else "kept"
+
+    @property
+    def first(self) -> RunSnapshot | None:
+        """The snapshot from before the whole run; None if it is gone."""
+        return next(
+            (
+                snapshot
+                for snapshot in self.snapshots
+                # Snapshots count from 1, and the first is taken before anything is changed.
+                if (snapshot.run, snapshot.number) == (self.run, 1)
+            ),
+            None,
+        )
+
+
+def carried_run(header: Header, names: Iterable[str]) -> CarriedRun | None:
+    """What an image with this header and snapshots of these `names` carries."""
+    marked = bool(header.autoclear & Autoclear.GROWDISK_RUN)
+    snapshots = run_snapshots(names)
+    if not marked and not snapshots:
+        return None
+    # A run's name begins with its date and time: the largest is the newest.
+    latest = max((snapshot.run for snapshot in snapshots), default="")
+    return CarriedRun(latest, marked, tuple(snapshots))
+
+
+def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
+    """What the image in `file` carries of a run."""
+    # Most images: nothing more has to be loaded or read.
+    if header is None or not (header.snapshot_count or header.autoclear):
+        return None
+    from growdisk.qcow2.snapshots import read_entries
+
+    return carried_run(header, [entry.name for entry in read_entries(file, path, header)])
+
+
+def carried_at(path: Path) -> CarriedRun | None:
+    """The same without a lock: what can be read of it while somebody may be writing.
+
+    A damaged image carries nothing. ImageNotReadable if there is no image of that name.
+    """
+    with closing(RawFile.open(path, lock=False)) as file:
+        try:
+            return carried_in(file, path, read_header(file, path))
+        except ImageError:
+            # Damaged; or raw, which has no header.
+            return None
+        except OSError as error:
+            raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
+
+
+def carried_by(device: BlockDevice) -> CarriedRun | None:
+    """The same of an image that is open; None for raw."""
+    if not isinstance(device, Qcow2Image):
+        return None
+    return carried_run(device.header, [snapshot.name for snapshot in device.snapshots()])
+
+
+def is_without_folder(path: Path, carried: CarriedRun) -> bool:
+    """Whether the run that an image carries is not recorded beside it.
+
+    The mark of a run that never began hinders nobody: the next to write to the image removes it.
+    """
+    if is_recorded(path, carried):
+        return False
+    return bool(carried.snapshots) or not _run_directory(path).never_began()
+
+
+def is_recorded(path: Path, carried: CarriedRun) -> bool:
+    """Whether the folder beside the image is that of the run that it carries."""
+    leading = _run_directory(path).leading()
+    # Empty if only the mark is there, which names no run: an open record beside it is its own then.
+    runs = {snapshot.run for snapshot in carried.snapshots}
+    if not (leading.state().is_open and runs):
+        return leading.state().is_open
+    try:
+        return leading.run() in runs
+    except Refused:  # a plan that cannot be read records nothing
+        return False
+
+
+def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
+    """run-without-folder for a run that an image carries, unless it is recorded beside it."""
+    if carried is not None and is_without_folder(path, carried):
+        raise without_folder(path, carried)
+
+
+def without_folder(path: Path, run: CarriedRun) -> ImageError:
+    """The refusal of a run that is_without_folder()."""
+    found = f"{len(run.snapshots)} snapshots of run {run.run} are in it"
+    image, beside = shell_word(path), _folder_of(run.run, path)
+    bring = f"bring that folder along ({beside or 'from where the image was'})"
+    back = f"growdisk rollback --force {image} goes back to before the run, "
+    return ImageError.named(
+        "run-without-folder",
+        "{path} carries {_a_run} run of growdisk, and its folder is not here",
+        "{_found}, but {folder} does not have its plan and journal: was the image renamed or "
+        "copied?",
+        "{hint}",
+        {
+            "path": path,
+            "run": run.run,
+            "state": run.state,
+            "snapshots": tuple(snapshot.name for snapshot in run.snapshots),
+            "folder": f"{path.name}.growdisk",
+            "beside": beside,
+            "_a_run": "an unfinished" if run.is_marked else "a kept",
+            "_found": found if run.snapshots else "it has the mark of one",
+            "hint": f"{bring}; without it, {back if run.first else ''}growdisk commit --force "
+            f"{image} keeps the image as it is and removes what it carries",
+        },
+    )
+
+
+def _folder_of(run: str, path: Path) -> str:
+    """The command that brings the folder of `run`, if it lies near, to the image; or ""."""
+    from growdisk.workflow.run_directory import RunDirectory
+
+    for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):
+        with suppress(OSError, Refused):
+            # IMAGE.growdisk: without an IMAGE beside it, the image was renamed, and the folder
+            # follows it.
+            image = plan.parent.with_suffix("")
+            if run and RunDirectory(image, plan.parent).run() == run:
+                verb = "cp -a" if image.exists() else "mv"
+                return f"{verb} {shell_word(plan.parent)} {shell_word(path)}.growdisk"
+    return ""
+
+
+def _run_directory(path: Path) -> RunDirectory:
+    """Loaded for an image that may have a run: few have."""
+    from growdisk.workflow.run_directory import RunDirectory
+
+    return RunDirectory.beside(path)
+
+
+# --- whose work would be spoiled ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -79,38 +241,13 @@ class ConflictGuard:
             return None
 
 
-def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
-    """What the image in `file` carries of a run."""
-    # Most images: nothing more has to be loaded or read.
-    if header is None or not (header.snapshot_count or header.autoclear):
-        return None
-    from growdisk.qcow2.snapshots import read_entries
-
-    return carried_run(header, [entry.name for entry in read_entries(file, path, header)])
-
-
-def carried_at(path: Path) -> CarriedRun | None:
-    """The same without a lock: what can be read of it while somebody may be writing.
-
-    A damaged image carries nothing. ImageNotReadable if there is no image of that name.
-    """
-    with closing(RawFile.open(path, lock=False)) as file:
-        try:
-            return carried_in(file, path, read_header(file, path))
-        except ImageError:
-            # Damaged; or raw, which has no header.
-            return None
-        except OSError as error:
-            raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
-
-
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
     """run-stands-in-the-way for a recorded run; run-without-folder if only the image carries it."""
     if carried is None and not may_have_run(path):
         return
-    from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
+    from growdisk.workflow.run_directory import refuse_if_open
 
-    refuse_if_open(RunDirectory.beside(path))
+    refuse_if_open(_run_directory(path))
     refuse_carried(path, carried)
 
 
@@ -146,60 +283,11 @@ def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
 def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
     if carried is None and not may_have_run(path):
         return False
-    from growdisk.workflow.run_directory import RunDirectory
-    from growdisk.workflow.states import RunStatus
+    from growdisk.workflow.journal import RunStatus
 
-    if any(run.state().status is RunStatus.UNFINISHED for run in RunDirectory.beside(path).runs()):
+    if any(run.state().status is RunStatus.UNFINISHED for run in _run_directory(path).runs()):
         return True
     return carried is not None and is_without_folder(path, carried) and carried.is_marked
-
-
-def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
-    """run-without-folder for a run that an image carries, unless it is recorded beside it."""
-    if carried is not None and is_without_folder(path, carried):
-        raise without_folder(path, carried)
-
-
-def is_without_folder(path: Path, carried: CarriedRun) -> bool:
-    """Whether the run that an image carries is not recorded beside it.
-
-    The mark of a run that never began hinders nobody: the next to write to the image removes it.
-    """
-    return not is_recorded(path, carried) and not _never_began(path, carried)
-
-
-def without_folder(path: Path, carried: CarriedRun) -> ImageError:
-    """The refusal of a run that is_without_folder()."""
-    folder = f"{path.name}.growdisk"
-    return run_without_folder(path, carried, folder, _folder_beside(path, carried.run))
-
-
-def is_recorded(path: Path, carried: CarriedRun) -> bool:
-    """Whether the folder beside the image is that of the run that it carries."""
-    from growdisk.workflow.run_directory import RunDirectory
-
-    leading = RunDirectory.beside(path).leading()
-    # Empty if only the mark is there, which names no run: an open record beside it is its own then.
-    runs = {snapshot.run for snapshot in carried.snapshots}
-    if not (leading.state().is_open and runs):
-        return leading.state().is_open
-    try:
-        return leading.run() in runs
-    except Refused:  # a plan that cannot be read records nothing
-        return False
-
-
-def _never_began(path: Path, carried: CarriedRun) -> bool:
-    from growdisk.workflow.run_directory import RunDirectory
-
-    return not carried.snapshots and RunDirectory.beside(path).never_began()
-
-
-def carried_by(device: BlockDevice) -> CarriedRun | None:
-    """The same of an image that is open; None for raw."""
-    if not isinstance(device, Qcow2Image):
-        return None
-    return carried_run(device.header, [snapshot.name for snapshot in device.snapshots()])
 
 
 def refuse_dependents(
@@ -246,16 +334,45 @@ def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
     )
 
 
-def _folder_beside(path: Path, run: str) -> str:
-    """The command that brings the folder of `run` along, if it is beside the image, or ""."""
-    from growdisk.workflow.run_directory import RunDirectory
+# --- what an image lies on ------------------------------------------------------------------------
 
-    for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):
-        with suppress(OSError, Refused):
-            # IMAGE.growdisk: without an IMAGE beside it, the image was renamed, and the folder
-            # follows it.
-            image = plan.parent.with_suffix("")
-            if run and RunDirectory(image, plan.parent).run() == run:
-                verb = "cp -a" if image.exists() else "mv"
-                return f"{verb} {shell_word(plan.parent)} {shell_word(path)}.growdisk"
-    return ""
+
+def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
+    """The data file of the image at `path`, then layer for layer what it lies on.
+
+    Each with its format; one that can only be probed counts as qcow2.
+    """
+    above: list[Path] = []
+    seen = {real(path)}
+    # Ends at the first file that is not a qcow2 image, or cannot be read.
+    while len(above) <= MAX_DEPTH and (header := _header(path)) is not None:
+        with suppress(ImageError):
+            # A data file outside the folder is not followed; what the image lies on may be all the
+            # same.
+            if header.has(Incompatible.DATA_FILE):
+                yield data_file_path(path, header), "raw"
+        try:
+            if header.backing_file is None:
+                return
+            below = backing_path(path, header.backing_file)
+            require_trusted(path, below, header.backing_file, "backing file", above)
+        except ImageError:
+            return
+        if real(below) in seen:
+            # A chain that leads back into itself.
+            return
+        is_raw = header.backing_format in RAW_NAMES
+        yield below, "raw" if is_raw else "qcow2"
+        if is_raw:
+            return
+        above.append(path)
+        seen.add(real(below))
+        path = below
+
+
+def _header(path: Path) -> Header | None:
+    try:
+        with closing(RawFile.open(path, lock=False)) as file:
+            return read_header(file, path)
+    except (ImageError, OSError):
+        return None

@@ -1,4 +1,4 @@
-"""What a look into the guest's own files tells a plan, where nothing else on the disk does.
+"""What the guest's own files say that a plan must know, and nothing else on the disk says.
 
 Whether it sleeps in a swap file, which partitions are swap with a random key, whether all that
 names what is given up can be changed, and whether this machine's tools can write there. Read here,
@@ -30,8 +30,8 @@ from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest, swap_alone
 from growdisk.planner.goal import Goal
-from growdisk.planner.hibernation import hibernated, memory_in
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
+from growdisk.planner.refusals import hibernated, memory_in
 from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first, of_kind
@@ -111,7 +111,7 @@ def _swap_files(home: Home) -> Iterator[str]:
             yield from home.paths.matching(pattern)
 
 
-# Swap that is encrypted with another key at each start: nothing on the disk tells it, the guest's
+# Swap that is encrypted with another key at each start: nothing on the disk says so, the guest's
 # crypttab does.
 #
 #     cryptswap  PARTUUID=…  /dev/urandom  swap,cipher=aes-xts-plain64
@@ -196,9 +196,7 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
 def _is_read_only(home: Home) -> bool:
     """A subvolume of btrfs that Linux itself does not write to."""
     tree, path = home.paths.root.tree, home.root.subvolume.strip("/")
-    return isinstance(tree, BtrfsTree) and any(
-        subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path
-    )
+    return any(subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path)
 
 
 def _why_not_written(look: Look, repairs: list[HomeRepair], made: MakeSwapFile | None) -> str:

@@ -1,4 +1,4 @@
-"""What of this host forbids working on an image: who uses it, and what cannot be known.
+"""What this host says to a run: who uses its images, what cannot be known, which tools are here.
 
 What is so of block devices alone is in device_host.py. That loads all kinds of storage, and is
 loaded for a device.
@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.block.holders import refuse_users
+from growdisk.block.host_devices import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.locks import others_write
-from growdisk.block.mounts import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.opening import require_writable
-from growdisk.fast_dataclass import replace
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.host.command import PACKAGES, is_here
 from growdisk.planner.facts import ImageFacts
 from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
@@ -66,7 +67,7 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
 
 
 def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOptions) -> Plan:
-    """The plan with notes on what this host does not tell.
+    """The plan with notes on what this host does not show.
 
     Refused if the host has no room for it, or no place to keep the run: storage-full,
     storage-refuses, state-in-memory, no-room-for-run.
@@ -103,7 +104,7 @@ def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -
 
 def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
     is_device = path.is_block_device()
-    # A lease tells at once that nobody has the file open to write. All else is searched in /proc.
+    # A lease shows at once that nobody has the file open to write. All else is searched in /proc.
     if not is_device and (not path.is_file() or others_write(path) == "nobody"):
         return
     try:
@@ -144,3 +145,41 @@ def _doubt(path: Path) -> str:
         f"{path} lies on {mount.kind} ({mount.source}): whether a guest of another host has it is "
         f"known only by QEMU's locks{reach}"
     )
+
+
+# --- the planner's questions about this machine (planner/host_tools.py) ---------------------------
+
+
+@dataclass(frozen=True)
+class FoundTools:
+    """Implements HostTools; what tries something out is loaded when it is asked.
+
+    `tried`: this machine's tools have just worked here, confined.
+    """
+
+    tried: bool = False
+
+    def why_no_tool(self, tool: str) -> str:
+        if is_here(tool):
+            return ""
+        return f"{tool} is not installed: sudo apt-get install {PACKAGES[tool]}"
+
+    def why_not_direct(self) -> str:
+        from growdisk.backends.available import why_no_direct
+
+        return str(why_no_direct(tried=self.tried) or "")
+
+    def why_no_kernel(self) -> str:
+        from growdisk.backends.available import why_no_uml
+
+        return str(why_no_uml() or "")
+
+    def has_appliance(self) -> bool:
+        from growdisk.backends.available import has_appliance
+
+        return has_appliance()
+
+    def e2fsprogs(self) -> tuple[int, int]:
+        from growdisk.backends.available import e2fsprogs_version
+
+        return e2fsprogs_version()

@@ -1,4 +1,4 @@
-"""Whether a plan fits onto the host's disk: checked in `plan` too, before the first write."""
+"""Whether the host has room for a growth: checked in `plan` too, before the first write."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import os
 import resource
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Condition
 
-from growdisk.api.images.access import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.host_blocks import free_room
 from growdisk.block.host_devices import file_behind
+from growdisk.durable import NO_ROOM, fallocate
 from growdisk.errors import Refused
-from growdisk.fallocate import NO_ROOM, fallocate
 from growdisk.fast_dataclass import dataclass, replace
+from growdisk.host.free_space import HostRoom, room_for
 from growdisk.planner.extra_disks import ExtraDiskPlan
 from growdisk.planner.facts import Facts
-from growdisk.planner.goal import SnapshotMode
-from growdisk.planner.host_need import GrowingImage, needed, needed_in_file
-from growdisk.planner.layers.host_writes import NOTHING
+from growdisk.planner.goal import Goal, SnapshotMode
+from growdisk.planner.host_need import NOTHING, GrowingImage, needed, needed_in_file
 from growdisk.planner.plan import Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.qcow2.image import Qcow2Image
@@ -102,7 +103,7 @@ def run_images(
     ]
 
 
-def refuse_without_room(path: Path, images: list[RunImage]) -> int:
+def refuse_run_without_room(path: Path, images: list[RunImage]) -> int:
     """host-too-full or host-file-too-large.
 
     Returns the bytes that the run takes at the least where the first image is; 0 for a device.
@@ -135,7 +136,7 @@ def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:
     path, file = image.facts.image.path, None
     if path.is_block_device():
         file = file_behind(path.stat().st_rdev)
-    # Without what the way back takes: overlays of a device lie in the state folder.
+    # Without what undoing takes: overlays of a device lie in the state folder.
     if file and not _has_room(file.parent, least := needed(replace(growing, snapshots="none"))):
         raise host_too_full(
             path, file.parent, least, 0, "so much cannot be taken there", aside=False
@@ -145,7 +146,7 @@ def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:
         and isinstance(image.device, Qcow2Image)
         and image.snapshots != "overlay"
     ):
-        from growdisk.api.device_room import refuse_full_device
+        from growdisk.api.device_host import refuse_full_device
 
         refuse_full_device(path, image.device, growing.cluster_size, needed(growing))
 
@@ -214,3 +215,131 @@ def _tried(place: Path, action: Callable[[int], None]) -> int | None:
         finally:
             os.close(fd)
     return None
+
+
+# --- by a rule: nobody watches, so a share of the room stays free ---------------------------------
+
+
+def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) -> None:
+    """host-would-fill, pool-overcommitted: only if a rule grows it, for then nobody watches.
+
+    Sizes in bytes.
+    """
+    rule, growth = goal.rule, new_size - old_size
+    if rule is None or growth <= 0:
+        return
+    refuse_to_fill(path, room_for(path), growth, rule.keep_host_free or 0.0)
+
+
+def refuse_to_fill(
+    path: Path, room: HostRoom, growth: int, keep_free: float, promised: int = 0
+) -> None:
+    """host-would-fill, pool-overcommitted.
+
+    `promised`: what others may take of the same room, and have not yet.
+    """
+    # A thin pool gives no error until it is full, and then to all of its volumes.
+    if room.promised is not None and room.promised + promised + growth > room.total:
+        all_promised = room.promised + promised + growth
+        raise Refused.named(
+            "pool-overcommitted",
+            "{path} does not grow: its thin pool would be promised more than it has",
+            "its volumes would have {promised}, and the pool has {size} {where}",
+            "make the pool larger (lvextend), or grow without --when-used and --keep-host-free",
+            {
+                "path": path,
+                "promised": Bytes(all_promised),
+                "size": Bytes(room.total),
+                "where": room.where,
+            },
+        )
+    if not room.shared:
+        return  # its owner makes it larger, and says how much there is
+    # `growth` counts in full: a sparse image takes it bit by bit, when nobody looks.
+    keep = int(room.total * keep_free)
+    if room.free - promised - growth < keep:
+        others = (
+            f", {format_size(promised)} of it for disks that grew in the same round"
+            if promised
+            else ""
+        )
+        raise Refused.named(
+            "host-would-fill",
+            "{path} does not grow: the host would fill up",
+            "the growth can take {growth}, {free} are free {where}{_others}, and {keep} shall "
+            "stay free",
+            "make room on the host, grow by less, or say --keep-host-free with a smaller share",
+            {
+                "path": path,
+                "growth": Bytes(growth),
+                "free": Bytes(room.free),
+                "keep": Bytes(keep),
+                "where": room.where,
+                "promised": Bytes(promised),
+                "_others": others,
+            },
+        )
+
+
+# --- a round of `growdisk watch`: disks do not fill at once, and each looks alone ----------------
+
+
+@dataclass
+class Promise:
+    """`kept` is set if the disk has grown."""
+
+    kept: bool = False
+
+
+class Promises:
+    """The host space promised in one round. Rooms are distinguished by `HostRoom.shared`.
+
+    A growth that would not fit with those under way waits for their end: some grow nothing in the
+    end.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._pending: dict[str, int] = defaultdict(int)
+        self._kept: dict[str, int] = defaultdict(int)
+
+    @contextmanager
+    def of(self, path: str, growth: int, keep_free: float) -> Iterator[Promise]:
+        """host-would-fill, pool-overcommitted.
+
+        Nothing is promised to a disk that is not a file of this host.
+        """
+        promise = Promise()
+        try:
+            shared = self._granted(Path(path), growth, keep_free) if path and growth else None
+        except OSError:
+            shared = None
+        if shared is None:
+            yield promise
+            return
+        try:
+            yield promise
+        finally:
+            with self._changed:
+                self._pending[shared] -= growth
+                self._kept[shared] += growth if promise.kept else 0
+                self._changed.notify_all()
+
+    def _granted(self, path: Path, growth: int, keep_free: float) -> str:
+        """Which room it is."""
+        with self._changed:
+            while True:
+                room = room_for(path)
+                # A pool knows of volumes that have grown.
+                kept = self._kept[room.shared] if room.promised is None else 0
+                try:
+                    refuse_to_fill(path, room, growth, keep_free, kept + self._pending[room.shared])
+                except Refused:
+                    # Nobody is under way who could still turn out to need nothing: waiting would
+                    # not help.
+                    if not self._pending[room.shared]:
+                        raise
+                    self._changed.wait()
+                    continue
+                self._pending[room.shared] += growth
+                return room.shared

@@ -138,7 +138,7 @@ def ask_guest(
     """
     questions = (_question(name, place) for name, place in places.items())
     answer = shell.run(_KNOWN + "".join(questions), _SECONDS)
-    # Other failures are told in the answer, place by place.
+    # Other failures are in the answer, place by place.
     if answer.status == _UNKNOWN:
         return CannotAsk("the guest has none of util-linux")
     results = verdicts_in(answer.stdout.decode(errors="replace"))

@@ -22,7 +22,7 @@ from growdisk.steps.live_place import GuestAccess
 from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.workflow.engine import Engine
-from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
+from growdisk.workflow.failures import NothingToRestore, StoppedWithoutSnapshots
 from growdisk.workflow.journal import Journal
 from growdisk.workflow.run_directory import RunDirectory, make_folder
 from growdisk.workflow.snapshots import SnapshotStore
@@ -73,9 +73,9 @@ class LiveSession:
         self.run.directory.put_away()
 
     def explained(self, error: GrowdiskError | None) -> GrowdiskError | None:
-        """A run with snapshots does have a way back, once the guest is off."""
-        # With snapshots in the image there is no way back only if QEMU is gone (LiveSnapshots).
-        if isinstance(error, StoppedWithoutWayBack) and self.run.plan.snapshots == "internal":
+        """A run with snapshots can be rolled back, once the guest is off."""
+        # With snapshots in the image it is stopped so only if QEMU is gone (LiveSnapshots).
+        if isinstance(error, StoppedWithoutSnapshots) and self.run.plan.snapshots == "internal":
             return NeedsUser.named(
                 "machine-gone",
                 "step {step} was cut short: the machine went away",
@@ -88,7 +88,7 @@ class LiveSession:
             return error
         # Overlays: a running guest cannot go back, but the image is as it was until they are
         # merged.
-        if isinstance(error, StoppedWithoutWayBack):
+        if isinstance(error, StoppedWithoutSnapshots):
             return NeedsUser.named(
                 "stopped-on-overlays",
                 "step {step} failed; the guest runs on, on its overlays",
@@ -122,7 +122,7 @@ class LiveSession:
         # Raised here, it leaves the run as it is. In a step it would be a failure, and be taken
         # back.
         state = self.engine.state
-        if state.committing or state.keeping or state.going_back:
+        if state.committing or state.keeping or state.rolling_back:
             return
         # Any command will do: it opens the way inside.
         self.worker.ask("true")

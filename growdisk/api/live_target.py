@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from growdisk.api.live_request import LiveRequest
 from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.live.guest_shell import GuestShell, GuestUnreachable
+from growdisk.live.guest_agent import AgentShell, AgentSocket
+from growdisk.live.guest_shell import AgentCall, GuestShell, GuestUnreachable
 from growdisk.live.live_disk import LiveDisk
 from growdisk.live.local_guests import guest_of, server_folder
 from growdisk.live.qemu_machine import Machine
-from growdisk.planner.guest_connection import GuestConnection
+from growdisk.live.qmp import QmpMonitor
+from growdisk.planner.plan import GuestConnection
 from growdisk.workflow.run_places import is_run_folder
 
 if TYPE_CHECKING:
-    from growdisk.live.guest_agent import AgentShell
-    from growdisk.live.guest_shell import AgentCall
     from growdisk.live.libvirt_domain import DomainDisk
 
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
@@ -45,9 +45,9 @@ def _disk_unknown(machine: str, wanted: str, disks: Mapping[str, str]) -> Refuse
 class DiskNotSaid(Refused):
     """`files` are those of the disks in `present`."""
 
-    WHAT: ClassVar[str] = "{machine} has several disks"
-    WHY: ClassVar[str] = "they are: {disks}"
-    DO: ClassVar[str] = "say which one with --disk"
+    WHAT = "{machine} has several disks"
+    WHY = "they are: {disks}"
+    DO = "say which one with --disk"
     machine: str
     present: tuple[str, ...]
     files: tuple[str, ...]
@@ -80,10 +80,10 @@ class RunningGuest:
     path: Path
     folder: Path | None
     request: LiveRequest
-    qmp: str
-    domain: str
-    uri: str
-    agent_by_libvirt: Callable[..., object] | None
+    qmp: str = ""
+    domain: str = ""
+    uri: str = ""
+    agent_by_libvirt: Callable[..., object] | None = None
 
     @property
     def by_ssh(self) -> bool:
@@ -103,8 +103,6 @@ class RunningGuest:
             from growdisk.live.ssh import SshShell
 
             return SshShell.open(request.ssh, request.ssh_config)
-        from growdisk.live.guest_agent import AgentShell
-
         # The channel is open before the agent has answered: it is closed here if no answer comes.
         call, close = self.open_channel()
         try:
@@ -118,8 +116,6 @@ class RunningGuest:
 
         GuestUnreachable if there is none.
         """
-        from growdisk.live.guest_agent import AgentShell
-
         return AgentShell(*self.open_channel())
 
     def open_channel(self) -> tuple[AgentCall, Callable[[], None]]:
@@ -127,8 +123,6 @@ class RunningGuest:
 
         GuestUnreachable.
         """
-        from growdisk.live.guest_agent import AgentSocket
-
         request = self.request
         if self.agent_by_libvirt is not None and request.agent is None:
             # libvirt keeps the channel: there is nothing of ours to close.
@@ -188,7 +182,7 @@ def reach(request: LiveRequest) -> RunningGuest | Path:
     found = guest_of(request.path)
     if found is None:
         return request.path
-    # Its monitor is in libvirt's hands, and serves one client.
+    # libvirt keeps its monitor, which serves one client.
     if found.domain:
         return _by_domain(replace(request, domain=found.domain))
     if not found.monitor:
@@ -237,24 +231,10 @@ def _by_domain(request: LiveRequest) -> RunningGuest | Path:
         domain.close()
         return _file_of_domain(request, disks)
     machine = Machine(domain, f"machine {domain.name}")
-    try:
-        # vda is libvirt's name for it; QEMU knows the alias.
-        wanted = disks[request.disk].alias if request.disk in disks else request.disk
-        disk = _choose(machine, wanted, request.path, None)
-        return RunningGuest(
-            machine,
-            disk,
-            _image(machine, disk, None),
-            None,
-            request,
-            "",
-            domain.name,
-            domain.uri,
-            domain.agent_call,
-        )
-    except BaseException:
-        machine.close()
-        raise
+    # vda is libvirt's name for it; QEMU knows the alias.
+    wanted = disks[request.disk].alias if request.disk in disks else request.disk
+    guest = _guest(machine, request, wanted)
+    return replace(guest, domain=domain.name, uri=domain.uri, agent_by_libvirt=domain.agent_call)
 
 
 def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
@@ -272,16 +252,17 @@ def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
 
 
 def _by_monitor(request: LiveRequest, socket: Path) -> RunningGuest:
-    from growdisk.live.qmp import QmpMonitor
-
     folder = server_folder(socket)
     machine = Machine(QmpMonitor.connect(socket), f"the guest at {socket}", folder)
+    return replace(_guest(machine, request, request.disk, folder), qmp=str(socket.resolve()))
+
+
+def _guest(
+    machine: Machine, request: LiveRequest, wanted: str, folder: Path | None = None
+) -> RunningGuest:
     try:
-        disk = _choose(machine, request.disk, request.path, folder)
-        path = _image(machine, disk, folder)
-        return RunningGuest(
-            machine, disk, path, folder, request, str(socket.resolve()), "", "", None
-        )
+        disk = _choose(machine, wanted, request.path, folder)
+        return RunningGuest(machine, disk, _image(machine, disk, folder), folder, request)
     except BaseException:
         machine.close()
         raise

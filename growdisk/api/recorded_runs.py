@@ -1,4 +1,4 @@
-"""A recorded run is continued, rolled back, or accepted."""
+"""Ends a run that another process began: it is continued, rolled back, or accepted."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api import at_rest
-from growdisk.api.at_rest import Allowed
+from growdisk.api.at_rest import Allowed, format_named, reopened, session_of
 from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
-from growdisk.api.disks import facts_of_image
-from growdisk.api.guard import carried_at, refuse_carried
-from growdisk.api.result import Result, step_reports
+from growdisk.api.disk_facts import facts_of_image
+from growdisk.api.guard import (
+    CarriedRun,
+    carried_at,
+    carried_by,
+    is_recorded,
+    refuse_carried,
+    refuse_dependents,
+)
+from growdisk.api.result import Outcome, Result, step_reports
 from growdisk.api.runs import carry_out
+from growdisk.api.session import layout_now
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded
+from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded, Refused
 from growdisk.planner.layout import layout_of
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.named_files import real
+from growdisk.qcow2.probe import probe_to_write
+from growdisk.qcow2.repair import repair
+from growdisk.steps.disk import Disk
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.run_directory import RunDirectory, no_such_run
-from growdisk.workflow.states import ENDED, RunState, RunStatus
+from growdisk.workflow.failures import no_such_run
+from growdisk.workflow.journal import ENDED, RunState, RunStatus
+from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -81,14 +94,14 @@ def _put_away(directory: RunDirectory, *, not_in_use: bool) -> None:
 
 
 def clear_up(image: Path, run: str) -> None:
-    """After an image was put back to before its later runs: nothing beside it tells of these.
+    """Remove what later runs have left beside an image that was put back to before them.
 
     `run` is the one from before. Not while somebody uses the image, who may begin a run.
     """
     directory = RunDirectory.beside(image)
     with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
         leading = directory.leading()
-        # The record tells of a run that the image, as it is now, has not seen.
+        # The record is of a run that the image, as it is now, has not seen.
         if leading.plan_file.exists() and leading.run() != run:
             directory.forget()
         else:
@@ -108,8 +121,8 @@ def rollback(
     """Undo a run, newest step first, down to and including the step `to` (all of them if None)."""
     path = Path(image)
 
-    def back(session: AnySession) -> Callable[[], RunState]:
-        # Some snapshots may be gone already: there is no whole way back.
+    def roll_back(session: AnySession) -> Callable[[], RunState]:
+        # Some snapshots may be gone already: the run cannot be undone as a whole.
         if session.engine.state.committing:
             reason = (
                 "all its steps are done and their snapshots are being removed: growdisk "
@@ -117,10 +130,10 @@ def rollback(
             )
             raise no_such_run(path, verb="roll back", reason=reason)
         refuse_unknown_step(path, [step.name for step in session.run.plan.steps], to)
-        return lambda: session.engine.go_back(to)
+        return lambda: session.engine.roll_back(to)
 
     allowed = Allowed(keys, overlays_may_break, not_in_use)
-    return _with_session(path, "roll back", observer, stop, back, allowed, undoable=True)
+    return _with_session(path, "roll back", observer, stop, roll_back, allowed)
 
 
 def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> None:
@@ -157,7 +170,7 @@ def commit(
     allowed = Allowed(
         keys, overlays_may_break=True, not_in_use=not_in_use, shows_the_same=not as_it_is
     )
-    return _with_session(path, "commit", observer, None, accept, allowed, undoable=True)
+    return _with_session(path, "commit", observer, None, accept, allowed)
 
 
 def refuse_left_steps(path: Path, left: Sequence[str]) -> None:
@@ -178,8 +191,6 @@ def _with_session(
     stop: StopRequest | None,
     action: Action,
     allowed: Allowed,
-    *,
-    undoable: bool = False,
 ) -> Result:
     directory = RunDirectory.beside(path)
     refuse_carried(path, carried_at(path))
@@ -187,12 +198,12 @@ def _with_session(
     if (leading := directory.leading()) is not directory:
         directory, path = leading, leading.image
     # A look without a lock: "there is no run" is the better answer if the image is in use.
-    _refuse_without_run(path, verb, directory.state(), undoable=undoable)
+    _refuse_without_run(path, verb, directory.state())
     plan = recorded_plan(directory)
     run = CurrentRun(
         path, plan, directory, observer or Silent(), stop or StopRequest(), Keyring(allowed.keys)
     )
-    with _reopened(run, verb, allowed, undoable=undoable) as session:
+    with _session(run, verb, allowed) as session:
         with ExitStack() as refused:
             refused.callback(session.snapshots.close)
             todo = action(session)
@@ -201,9 +212,7 @@ def _with_session(
 
 
 @contextmanager
-def _reopened(
-    run: CurrentRun, verb: str, allowed: Allowed, *, undoable: bool
-) -> Iterator[AnySession]:
+def _session(run: CurrentRun, verb: str, allowed: Allowed) -> Iterator[AnySession]:
     """The run that another process began.
 
     That of a guest which was grown while it ran goes on in the guest; where this is off now, its
@@ -211,22 +220,23 @@ def _reopened(
     """
     with ExitStack() as stack:
         if run.plan.way is not None:
-            from growdisk.api.running import reopened
+            from growdisk.api.running import reopened_guest
 
-            # The image's lock is with QEMU then: reopened() has locked the run's folder instead.
-            if (live := stack.enter_context(reopened(run, verb))) is not None:
+            # The image's lock is with QEMU then: the run's folder is locked instead.
+            if (live := stack.enter_context(reopened_guest(run, verb))) is not None:
                 yield live
                 return
-        disk = stack.enter_context(at_rest.reopened(run, allowed))
+        disk = stack.enter_context(reopened(run, allowed))
         # Again, now that nobody else can end it.
-        _refuse_without_run(run.path, verb, run.directory.state(), undoable=undoable)
-        yield at_rest.session_of(run, disk, verb, allowed)
+        _refuse_without_run(run.path, verb, run.directory.state())
+        yield session_of(run, disk, verb, allowed)
 
 
-def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: bool) -> None:
+def _refuse_without_run(path: Path, verb: str, state: RunState) -> None:
     if state.status is RunStatus.NONE:
         raise no_such_run(path, verb=verb)
-    if undoable and state.finished:
+    # Of a finished run resume() has put away what is left; the others need its snapshots.
+    if verb != "resume" and state.finished:
         raise no_such_run(
             path,
             verb=verb,
@@ -242,7 +252,7 @@ def _nothing_to_resume(
     layout = plan.after
     if plan.way is None:  # an image in use is not looked into
         try:
-            image_format = at_rest.format_named(plan.before.image.format)
+            image_format = format_named(plan.before.image.format)
             layout = layout_of(facts_of_image(path, image_format, plan.sector_size, keys))
         except KeyNeeded:
             pass
@@ -263,4 +273,106 @@ def _nothing_to_resume(
         snapshots=plan.snapshots,
         kept=state.status is RunStatus.KEPT,
         backend_reason=plan.backend_reason,
+    )
+
+
+# --- a run that an image only carries, without its folder -----------------------------------------
+#
+# Going back is possible as long as the snapshot from before the run's first step is there. Which
+# other disks took part is not known, so neither way is taken without being asked for.
+
+
+def commit_carried(
+    path: Path,
+    keys: tuple[bytes, ...] = (),
+    *,
+    not_in_use: bool = False,
+    sector_size: int = 512,
+) -> Result:
+    """Keep the image as it is, and remove the snapshots of all runs and their mark.
+
+    `sector_size` is the disk's logical one, by which the layout in the Result is read.
+    """
+
+    def accept(image: Qcow2Image, carried: CarriedRun) -> None:
+        _forget(image, [snapshot.name for snapshot in carried.snapshots])
+
+    allowed = Allowed(keys, not_in_use=not_in_use)
+    return _ended(path, "commit", "changed", accept, allowed, sector_size)
+
+
+def rollback_carried(
+    path: Path,
+    keys: tuple[bytes, ...] = (),
+    *,
+    overlays_may_break: bool = False,
+    not_in_use: bool = False,
+    sector_size: int = 512,
+) -> Result:
+    """Go back to before the latest run, and remove what the image carries of it.
+
+    `sector_size`: as for commit_carried.
+    """
+
+    def roll_back(image: Qcow2Image, carried: CarriedRun) -> None:
+        if carried.first is None:
+            reason = (
+                "the snapshot from before the run is gone; growdisk commit --force keeps the "
+                "image as it is"
+            )
+            raise _nothing_carried(path, verb="roll back", reason=reason)
+        refuse_dependents(path, overlays_may_break=overlays_may_break)
+        image.apply_snapshot(carried.first.name)
+        _forget(
+            image, [snapshot.name for snapshot in carried.snapshots if snapshot.run == carried.run]
+        )
+
+    allowed = Allowed(keys, not_in_use=not_in_use)
+    return _ended(path, "roll back", "restored", roll_back, allowed, sector_size)
+
+
+def _ended(
+    path: Path,
+    verb: str,
+    outcome: Outcome,
+    action: Callable[[Qcow2Image, CarriedRun], None],
+    allowed: Allowed,
+    sector_size: int,
+) -> Result:
+    with closing(
+        Disk.open(real(path), probe_to_write(path), not_in_use=allowed.not_in_use, key=allowed.keys)
+    ) as disk:
+        carried = carried_by(disk.active)
+        if carried is None or is_recorded(path, carried):
+            reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
+            raise _nothing_carried(path, verb=verb, reason=reason)
+        keyring = Keyring(allowed.keys)
+        before = layout_now(disk, path, sector_size, keyring)
+        repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
+        image = disk.base(writable=True)
+        assert isinstance(image, Qcow2Image)
+        # It writes through this view; the disk still reads through its own, until that is
+        # activated.
+        action(image, carried)
+        disk.activate(image)
+        after = layout_now(disk, path, sector_size, keyring)
+    return Result(outcome, carried.run or None, None, before, after)
+
+
+def _forget(image: Qcow2Image, names: list[str]) -> None:
+    """The latest first: as long as there is a snapshot, it can be rolled back to."""
+    for name in reversed(names):
+        image.delete_snapshot(name)
+    # After the snapshots: as long as there is a mark, the image shows a run that is not over.
+    image.set_run_mark(on=False)
+    image.flush()
+
+
+def _nothing_carried(path: Path, verb: str, reason: str) -> Refused:
+    return Refused.named(
+        "nothing-carried",
+        "there is nothing to {verb} by force in {path}",
+        "{reason}",
+        "growdisk status {path} says how it stands",
+        {"path": path, "verb": verb, "reason": reason},
     )

@@ -33,10 +33,9 @@ from growdisk.steps.live_place import GuestAccess
 from growdisk.storage.device import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.journal import Event, Journal, JournalRecord
+from growdisk.workflow.journal import Event, Journal, JournalRecord, RunState
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_apart, is_run_folder
-from growdisk.workflow.states import RunState
 from growdisk.workflow.stopping import StopRequest
 
 
@@ -107,16 +106,12 @@ class GuestTarget:
             return None
         return room_for(self.path).device_size or image.virtual_size
 
-    def proposed(
-        self, facts: Facts, goal: Goal, options: RunOptions, propose: PlanFunction
-    ) -> Proposal | GoalReached:
+    def proposed(self, facts: Facts, goal: Goal, propose: PlanFunction) -> Proposal | GoalReached:
         return propose(facts, goal)
 
-    def planned(
-        self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
-    ) -> Prepared:
+    def planned(self, facts: Facts, proposal: Proposal, goal: Goal) -> Prepared:
         """Refused, too, if the guest itself says that it cannot do its part."""
-        guest = self.guest
+        guest, options = self.guest, self.options
         self._refuse_other_overlays()
         confirmed = confirmed_by_guest(guest, goal, proposal)
         connection = guest.reached.way(guest.device)
@@ -172,7 +167,7 @@ class GuestTarget:
 
 
 @contextmanager
-def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
+def reopened_guest(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
     """The run of a guest that runs now; None if it is off, and the image alone is needed."""
     reached = _reached_again(run.path, run.plan)
     if reached is None:
@@ -217,7 +212,7 @@ def _reached_again(path: Path, plan: Plan) -> RunningGuest | None:
 def _refuse_forward_without_guest(path: Path, state: RunState) -> None:
     """guest-is-off, unless all that is left to do is done to the image alone."""
     # In these states no step is left to do: snapshots are restored, kept or removed, also at rest.
-    if not (state.committing or state.keeping or state.going_back):
+    if not (state.committing or state.keeping or state.rolling_back):
         raise Refused.named(
             "guest-is-off",
             "the guest of {path} is off",

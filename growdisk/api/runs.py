@@ -11,19 +11,18 @@ lie.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from growdisk.api import at_rest
-from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
+from growdisk.api.at_rest import to_read, to_write
 from growdisk.api.current_run import CurrentRun, Prepared, Silent
+from growdisk.api.disks import explained_refusals
 from growdisk.api.extra_disks import refuse_spoiling
-from growdisk.api.host_space import SET_ASIDE, host_too_full
-from growdisk.api.images.access import free_room
-from growdisk.api.in_use import explained_refusals
+from growdisk.api.host_space import SET_ASIDE, host_too_full, refuse_to_fill_host
 from growdisk.api.result import (
     Result,
     how_far_back,
@@ -33,29 +32,27 @@ from growdisk.api.result import (
     run_to_outcome,
     step_reports,
 )
+from growdisk.block.host_blocks import free_room
+from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, Refused
-from growdisk.fallocate import NO_ROOM
+from growdisk.fast_dataclass import replace
+from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.plan import Plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
-from growdisk.units import parse_size
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import SizeSpec, parse_size
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.run_directory import (
-    RunDirectory,
-    refuse_if_unfinished,
-    run_not_recorded,
-)
-from growdisk.workflow.states import RunState, RunStatus
+from growdisk.workflow.failures import run_not_recorded
+from growdisk.workflow.journal import RunState, RunStatus
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
     from growdisk.api.live_request import LiveRequest
     from growdisk.api.live_session import LiveSession
     from growdisk.api.session import Session
-    from growdisk.planner.facts import Facts
-    from growdisk.planner.plan import Plan
-    from growdisk.qcow2.probe import ImageFormat
-    from growdisk.units import SizeSpec
     from growdisk.workflow.engine import Observer
 
     AnySession = Session | LiveSession
@@ -73,6 +70,9 @@ class Target(Protocol):
     def path(self) -> Path: ...
 
     @property
+    def options(self) -> RunOptions: ...
+
+    @property
     def directory(self) -> RunDirectory: ...
 
     @property
@@ -85,12 +85,10 @@ class Target(Protocol):
     def facts(self, goal: Goal) -> Facts: ...
 
     def proposed(
-        self, facts: Facts, goal: Goal, options: RunOptions, propose: PlanFunction
+        self, facts: Facts, goal: Goal, propose: PlanFunction
     ) -> Proposal | GoalReached: ...
 
-    def planned(
-        self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
-    ) -> Prepared: ...
+    def planned(self, facts: Facts, proposal: Proposal, goal: Goal) -> Prepared: ...
 
     def locked(self) -> AbstractContextManager[None]:
         """No other growdisk may begin a run on it."""
@@ -121,7 +119,7 @@ def plan(
     """
     goal, options = _goal(goal), options or RunOptions()
     with _opened(target, goal, options, image_format, StopRequest(), verb="plan") as found:
-        prepared = _prepare(found, goal, options, propose)
+        prepared = _prepare(found, goal, propose)
     return prepared if isinstance(prepared, Result) else planned_result(prepared.plan)
 
 
@@ -139,8 +137,8 @@ def expand(
     target: the image's path, or a LiveRequest for a guest that may be running. goal: a size
     ("+10G", "40G"), or a Goal that also says which partition grows and what may give way; None
     fills what is there. options: backend, snapshots, passphrases. observer hears of each step;
-    stop.ask() ends the run early, and takes it back. proposer: what the run is to do, where that is
-    not the whole job.
+    stop.ask() ends the run early, and takes it back. propose: what the run is to do, if that is not
+    the whole job.
 
     Raises UsageError for a size that cannot be read, and Refused if nothing was touched. Once a run
     has begun, the Result says how it ended: "changed", "nochange", "restored" or "stuck", with
@@ -148,9 +146,9 @@ def expand(
     """
     goal, options, stop = _goal(goal), options or RunOptions(), stop or StopRequest()
     with _opened(target, goal, options, image_format, stop, verb="expand") as found:
-        prepared = _prepare(found, goal, options, propose)
+        prepared = _prepare(found, goal, propose)
         if isinstance(prepared, Result):
-            # Nothing to do. What a killed run has left beside the image is swept away all the same.
+            # Nothing to do. What a killed run has left beside the image is removed all the same.
             found.put_away()
             return prepared
         path = Path(prepared.plan.before.image.path)  # as the user named it
@@ -198,33 +196,52 @@ def _opened(
                 return
             # It is off: from here on as if its image had been named.
             path = guest
-        opened = at_rest.to_read if verb == "plan" else at_rest.to_write
+        opened = to_read if verb == "plan" else to_write
         yield stack.enter_context(opened(path, options, image_format))
 
 
-def _prepare(
-    target: Target, goal: Goal, options: RunOptions, propose: PlanFunction
-) -> Prepared | Result:
+def _prepare(target: Target, goal: Goal, propose: PlanFunction) -> Prepared | Result:
     """The plan as it would be carried out now; the Result, if there is nothing to do.
 
     Raises refusals.
     """
-    # A kept run is let through here: if there is nothing to do, it is in nobody's way.
+    # A kept run is let through here: if there is nothing to do, it hinders nobody.
     refuse_if_unfinished(target.directory)
-    goal = target.completed(known_to_host(goal, target.path))
+    goal = target.completed(_known_to_host(goal, target.path))
     facts = target.facts(goal)
     # What only a change needs (room, no kept run, no overlays) is asked below this line.
-    proposal = target.proposed(facts, goal, options, propose)
+    proposal = target.proposed(facts, goal, propose)
     if isinstance(proposal, GoalReached):
         return nothing_to_do(facts, proposal)
     refuse_to_fill_host(
         target.path, goal, facts.image.virtual_size, proposal.after.image.virtual_size
     )
-    refuse_spoiling(target.path, options)
-    prepared = target.planned(facts, proposal, goal, options)
+    refuse_spoiling(target.path, target.options)
+    prepared = target.planned(facts, proposal, goal)
     # It only reads, so that `plan` refuses what `expand` would: begin() tries it for certain.
     _refuse_unrecorded(target, prepared.plan)
     return prepared
+
+
+def _known_to_host(goal: Goal, path: Path) -> Goal:
+    """The goal, whose rule knows when the image at `path` last grew."""
+    rule = goal.rule
+    if rule is None or rule.min_interval is None:
+        return goal
+    return replace(goal, rule=replace(rule, since_growth=_since_growth(path)))
+
+
+def _since_growth(path: Path) -> float | None:
+    """Seconds since its last run ended well.
+
+    One from the future shows that the clock was wrong then, or is now: it delays a growth no longer
+    than the interval.
+    """
+    directory = RunDirectory.beside(path)
+    if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
+        return None
+    # The journal was last written when the run ended.
+    return abs(time.time() - directory.plan_file.with_name("journal.jsonl").stat().st_mtime)
 
 
 def _refuse_unrecorded(target: Target, plan: Plan) -> None:

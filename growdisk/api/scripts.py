@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
-from growdisk.api.disk_facts import image_facts, inspect_device
+from growdisk.api.disk_facts import image_facts, inspect_device, opened_image
 from growdisk.api.disks import inspect
 from growdisk.api.live_request import LiveRequest
-from growdisk.block.device import BlockDevice
-from growdisk.block.raw import RawFile
 from growdisk.errors import Refused, destination_exists
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_scripts.bundle import package
@@ -24,8 +22,6 @@ from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached
-from growdisk.qcow2.header import read_header
-from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.volumes.keyring import Keyring
 
@@ -86,26 +82,10 @@ def _facts(
 ) -> Facts:
     if not isinstance(target, Path):
         return inspect(target, image_format, sector_size, keyring.passphrases)
-    with _opened_shared(
-        target, image_format or probe_format(target), keyring.passphrases
-    ) as device:
+    # Without a lock: scripts are for guests that run. Tables and identities stand still meanwhile.
+    image_format, keys = image_format or probe_format(target), keyring.passphrases
+    with closing(opened_image(target, image_format, keys, lock=False)) as device:
         return inspect_device(device, image_facts(device, target), sector_size, keyring)
-
-
-@contextmanager
-def _opened_shared(
-    path: Path, image_format: ImageFormat, keys: tuple[bytes, ...]
-) -> Iterator[BlockDevice]:
-    """Read without locks: scripts are for guests that run.
-
-    Tables and identities stand still meanwhile.
-    """
-    with closing(RawFile.open(path, lock=False)) as file:
-        if image_format == "raw":
-            yield file
-            return
-        backing = opened_as_backing(path, read_header(file, path), keys)
-        yield Qcow2Image.over(file, path, writable=False, backing=backing, key=keys)
 
 
 def _refuse_full(folder: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from growdisk.block.address import Address, address_of
 from growdisk.block.identity import identity_of_served
 from growdisk.block.locks import flock_holder
-from growdisk.block.nbd_client import NotOffered, Offer, query_export
+from growdisk.block.nbd_handshake import Export, NotOffered, query_export
 from growdisk.errors import Refused, bad_value
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.storage.served import (
@@ -158,7 +158,7 @@ def _locked(address: Address, folder: Path) -> int:
         os.close(claim)
 
 
-def _asked(address: Address, server: Address) -> Offer:
+def _asked(address: Address, server: Address) -> Export:
     try:
         return query_export(server, _ANSWER)
     except TimeoutError as error:
@@ -177,7 +177,7 @@ def _asked(address: Address, server: Address) -> Offer:
         raise DiskNotReached(str(address), error.strerror or str(error)) from error
 
 
-def _refuse_unfit(address: Address, offer: Offer, *, writable: bool) -> None:
+def _refuse_unfit(address: Address, offer: Export, *, writable: bool) -> None:
     """Raise server-unfit if what the server offers is not enough for the work."""
     if writable and offer.read_only:
         raise server_unfit(
@@ -204,7 +204,7 @@ def _show(
             return
 
 
-def _refuse_shared(address: Address, server: Address, patience: float, offer: Offer) -> None:
+def _refuse_shared(address: Address, server: Address, patience: float, offer: Export) -> None:
     """server-unfit, if a second client is given the disk while we have it."""
     try:
         query_export(server, patience)

@@ -29,10 +29,9 @@ from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.engine import Engine
-from growdisk.workflow.journal import Event, Journal, JournalRecord
+from growdisk.workflow.journal import TOUCHED, Event, Journal, JournalRecord, RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
-from growdisk.workflow.states import TOUCHED, RunState, RunStatus
 
 # Bytes: over the superblocks of ext (at 1 KiB) and btrfs (at 64 KiB), which a mount changes.
 _SAMPLE = 128 << 10
@@ -61,7 +60,7 @@ class Session:
             cls._announce(run_disks)
             journal.append(JournalRecord(Event.BEGIN, facts={"run": run.plan.run}))
         except OSError:
-            _take_back(run_disks)
+            _remove_marks(run_disks)
             raise
         return cls._assemble(run, disk, journal)
 
@@ -254,9 +253,9 @@ def _run_disks(run: CurrentRun, disk: Disk) -> list[_RunDisk]:
     ]
 
 
-def _take_back(run_disks: list[_RunDisk]) -> None:
+def _remove_marks(run_disks: list[_RunDisk]) -> None:
     """Remove the marks of a run that could not begin, as far as images can be written."""
-    # The others as long as the run's folder, the first one's, tells that it never began.
+    # The others as long as the run's folder, the first one's, says that it never began.
     for run_disk in reversed(run_disks):
         with suppress(OSError):
             if run_disk.snapshots == "internal":
@@ -315,7 +314,7 @@ def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState)
         touched = any(record.event in TOUCHED for record in state.last.values())
         changed = (
             touched
-            and not state.going_back
+            and not state.rolling_back
             and not _image(run_disk.disk, writable=False).has_run_mark
         )
     else:

@@ -92,7 +92,7 @@ def newly_covered(
             or new.start >= old_size
         ):
             continue
-        # For a logical partition the extended one around it is the free space.
+        # For a logical partition the extended one that it lies in is the free space.
         within = new.role is Role.LOGICAL
         taken = [p.range for p in before.partitions if not (within and p.role is Role.EXTENDED)]
         yield from (

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
 
 from growdisk.backends import appliance_growth
 from growdisk.backends.backend import FilesystemCheck, KernelPartition
-from growdisk.backends.guest_editor import MountedEditor
+from growdisk.backends.guest_editor import MountedGuest
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
 from growdisk.backends.judging import filesystem_unsound
 from growdisk.errors import OperationFailed, ToolFailed
@@ -24,6 +23,7 @@ from growdisk.host.command import kill_all, last_lines, time_limit
 _SECTOR = 512
 _REREAD_TRIES = 25
 _CLOSE_SECONDS = 60.0
+_KEYS, _KEY = "/sysroot", "/volume-key"  # the handle writes files below /sysroot only
 _ASK_DOCTOR = "growdisk doctor says what is missing on this machine"
 
 
@@ -34,9 +34,9 @@ class ApplianceHangs(OperationFailed):
     Emulation sometimes hangs at the very start; another try may well succeed.
     """
 
-    WHAT: ClassVar[str] = "{name} {failed}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
+    WHAT = "{name} {failed}"
+    WHY = "{reason}"
+    DO = "{hint}"
     reason: str
     hint: str = _ASK_DOCTOR
     failed: str = "did not start"
@@ -92,7 +92,7 @@ class Appliance:
 
     def kernel_partitions(self) -> list[KernelPartition]:
         """What the appliance's kernel made of the partition table, in the order of the numbers."""
-        # sysfs counts in 512 bytes, whatever the disk's sectors are.
+        # sysfs counts in 512 bytes, also on a disk with other sectors.
         name = self._shell.disk.removeprefix("/dev/")
         script = (
             f"for p in /sys/block/{name}/{name}[0-9]*; do echo $(cat $p/partition $p/start "
@@ -110,9 +110,9 @@ class Appliance:
             KernelPartition(number, start * _SECTOR, size * _SECTOR) for number, start, size in rows
         ]
 
-    def disk_size(self) -> int:
-        _, answer = self._shell.run("blockdev", "--getsize64", DISK)
-        return int(answer)
+    def size_of(self, device: str = DISK) -> int:
+        """Bytes of a block device, by the appliance's kernel."""
+        return self._shell.size_of(device)
 
     def reread(self) -> None:
         """Make the kernel read the table again, from our engine and not from its cache.
@@ -120,7 +120,7 @@ class Appliance:
         Tried for a while: as long as anything inside looks at a partition (udev does at any change)
         it is busy.
         """
-        # Our engine has written beside this kernel: what it has cached of the disk is stale.
+        # Our engine has written without this kernel: what it has cached of the disk is stale.
         self._shell.run("blockdev", "--flushbufs", DISK)
         # Logical volumes, which the appliance activates when it starts, would keep their partition
         # busy.
@@ -172,11 +172,50 @@ class Appliance:
         if found := appliance_growth.why_not_mounted(self._shell, kind, device):
             raise filesystem_unsound(device, judge="the kernel", found=found)
 
-    @property
-    def volumes(self) -> ApplianceVolumes:
-        """LUKS, LVM, and the file systems that are not ext. What is asked of it may write."""
+    def open_luks(self, device: str, name: str, volume_key: bytes) -> None:
+        """/dev/mapper/`name` is then the decrypted content.
+
+        Its key gets in as a file in memory, and as the volume key itself: a passphrase is never
+        there. Spec: cryptsetup(8).
+        """
         self._synced = False
-        return ApplianceVolumes(self._shell)
+        # A resumed step opens it again in an appliance that may have it already.
+        if self._shell.is_device(f"/dev/mapper/{name}"):
+            return
+        # In memory, and gone after the call: an appliance's own disk may be a file of the host.
+        self._shell.run("mount", "-t", "tmpfs", "-o", "mode=0700", "keys", _KEYS)
+        try:
+            with guest_call("handing over the key"):
+                self._shell.handle.write(_KEY, volume_key)
+            self._shell.run("cryptsetup", "open", "--volume-key-file", _KEYS + _KEY, device, name)
+        finally:
+            self._shell.run("umount", _KEYS)
+        self._shell.run("udevadm", "settle")
+
+    def activate_volume(self, volume: str, owner: str = "") -> None:
+        """/dev/`volume` (GROUP/VOLUME) is then there, also what only its owner would activate.
+
+        `owner` is the system ID of the group, "" if it has none. Not the whole group: its other
+        volumes may be of kinds that this kernel has no module for.
+        """
+        self._synced = False
+        if self._shell.is_device(f"/dev/{volume}"):
+            return
+        self._shell.run(
+            "lvm", "lvchange", *_acting_for(owner), "-ay", "--ignoreactivationskip", volume
+        )
+        self._shell.run("udevadm", "settle")
+
+    def grow_physical_volume(self, device: str, owner: str = "") -> str:
+        self._synced = False
+        return self._shell.run("lvm", "pvresize", *_acting_for(owner), device)[1]
+
+    def grow_logical_volume(self, group: str, volume: str, extents: int, owner: str = "") -> str:
+        """To that many extents in all."""
+        self._synced = False
+        return self._shell.run(
+            "lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}"
+        )[1]
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
         self._synced = False
@@ -191,9 +230,9 @@ class Appliance:
         *,
         writable: bool = True,
         meanwhile: Callable[[], None] | None = None,
-    ) -> Iterator[MountedEditor]:
+    ) -> Iterator[MountedGuest]:
         """See Backend. Unmounted and synced after; then there is nothing to wait for."""
-        guest = MountedEditor(self._shell)
+        guest = MountedGuest(self._shell)
         # Set before the mount: also a block that fails half-way has written something.
         self._synced &= not writable
         try:
@@ -259,70 +298,6 @@ class Appliance:
         if self._open:
             self._open = False
             self._handle.close()
-
-
-# Opens and grows, inside the appliance, what lies between a partition and its file system: LUKS and
-# LVM.
-#
-# Keys reach the appliance as a file in its memory, and as the volume key itself: a passphrase is
-# never there. Specs: cryptsetup(8), lvm(8).
-
-_KEYS, _KEY = "/sysroot", "/volume-key"  # the handle writes files below /sysroot only
-
-
-class ApplianceVolumes:
-    """LUKS and LVM in an appliance, by its names: /dev/sda5, /dev/mapper/name, /dev/group/volume.
-
-    `owner` is the system ID of a volume group, "" if it has none.
-    """
-
-    def __init__(self, shell: Shell) -> None:
-        self._shell = shell
-
-    def open_luks(self, device: str, name: str, volume_key: bytes) -> None:
-        """/dev/mapper/`name` is then the decrypted content.
-
-        Nothing is done if it is there already.
-        """
-        # A resumed step opens it again in an appliance that may have it already.
-        if self._is_there(f"/dev/mapper/{name}"):
-            return
-        # In memory, and gone after the call: an appliance's own disk may be a file of the host.
-        self._shell.run("mount", "-t", "tmpfs", "-o", "mode=0700", "keys", _KEYS)
-        try:
-            with guest_call("handing over the key"):
-                self._shell.handle.write(_KEY, volume_key)
-            self._shell.run("cryptsetup", "open", "--volume-key-file", _KEYS + _KEY, device, name)
-        finally:
-            self._shell.run("umount", _KEYS)
-        self._shell.run("udevadm", "settle")
-
-    def activate(self, volume: str, owner: str = "") -> None:
-        """/dev/`volume` (GROUP/VOLUME) is then there, also what only its owner would activate.
-
-        Not the whole group: its other volumes may be of kinds that this kernel has no module for.
-        """
-        if self._is_there(f"/dev/{volume}"):
-            return
-        self._shell.run(
-            "lvm", "lvchange", *_acting_for(owner), "-ay", "--ignoreactivationskip", volume
-        )
-        self._shell.run("udevadm", "settle")
-
-    def grow_physical_volume(self, device: str, owner: str = "") -> str:
-        return self._shell.run("lvm", "pvresize", *_acting_for(owner), device)[1]
-
-    def grow_logical_volume(self, group: str, volume: str, extents: int, owner: str = "") -> str:
-        """To that many extents in all."""
-        return self._shell.run(
-            "lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}"
-        )[1]
-
-    def size_of(self, device: str) -> int:
-        return appliance_growth.size_of(self._shell, device)
-
-    def _is_there(self, device: str) -> bool:
-        return self._shell.run("test", "-b", device, accept=(0, 1))[0] == 0
 
 
 def _acting_for(owner: str) -> tuple[str, ...]:

@@ -31,9 +31,9 @@ from growdisk.backends.guest_handle import Shell
 from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
+from growdisk.fast_imports import LateLogger
 from growdisk.filesystems.content import UNMOUNTED_GROWTH
 from growdisk.host.command import last_lines
-from growdisk.late_logger import LateLogger
 from growdisk.tool_words import meaning
 from growdisk.units import align_up
 
@@ -109,7 +109,7 @@ def run_resize2fs(shell: Shell, device: str, superblock: Superblock, size: int |
 
     Mounted if that is possible and safe, else unmounted.
     """
-    target = size or size_of(shell, device)
+    target = size or shell.size_of(device)
     wanted = [f"{size // _SECTOR}s"] if size else []
     # Mounted first: it takes 2 s where unmounted takes 83 s for 2 TiB. Whatever refuses, the
     # unmounted way below is tried too.
@@ -213,11 +213,6 @@ def _mount(shell: Shell, kind: str, options: str, device: str) -> None:
         raise ToolFailed(error.tool, error.status, error.detail, hint) from error
 
 
-def size_of(shell: Shell, device: str) -> int:
-    """Bytes of a block device, by its kernel."""
-    return int(shell.run("blockdev", "--getsize64", device)[1])
-
-
 # --- judging --------------------------------------------------------------------------------------
 
 
@@ -225,7 +220,7 @@ def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
     """filesystem-unsound. `mountable`: the kernel could mount it before it was grown."""
     if kind.startswith("ext"):
         _judge_ext(shell, device)
-    elif kind not in _CHECKED_TO or size_of(shell, device) <= _CHECKED_TO[kind]:
+    elif kind not in _CHECKED_TO or shell.size_of(device) <= _CHECKED_TO[kind]:
         for command in LOOKING.get(kind, ()):
             status, output = shell.run(*command, device, accept=range(256))
             if found := complaint(kind, status, output):

@@ -62,7 +62,7 @@ def why_no_direct(*, tried: bool = False) -> Obstacle | None:
     try:
         _try_direct()
     except ToolFailed as error:
-        # The tool that failed tells which half of it does not work.
+        # The tool that failed says which half of it does not work.
         what = (
             "FUSE does not work here"
             if error.tool == fuse_mount.TOOL
@@ -96,7 +96,7 @@ def why_no_uml(*, fresh: bool = False) -> Obstacle | None:
         )
     if (found := why_no_direct()) is not None:
         return found
-    # The trial takes about a second: its outcome holds until one of these files changes.
+    # The trial takes about a second: its outcome is valid until one of these files changes.
     probe = CachedProbe(
         "uml",
         *(file_facts(Path(file)) for file in (require(uml.TOOL), require("bwrap"), uml.__file__)),
@@ -121,7 +121,7 @@ def _trial_of_uml() -> str:
             fuse_mount.mounted({_NAME: device}, cached=False) as (place, _),
             uml.launch([place / _NAME], device.flush) as appliance,
         ):
-            size = appliance.disk_size()
+            size = appliance.size_of()
     except (GrowdiskError, OSError) as error:
         return str(error)
     if size == _TRIAL_SIZE:

@@ -35,8 +35,8 @@ from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
-from growdisk.guest_systems.device_names import devices_of
-from growdisk.guest_systems.look import GuestMount, find_homes, paths_of, tree_on
+from growdisk.guest_systems.file_systems import devices_of, tree_on
+from growdisk.guest_systems.look import GuestMount, find_homes, paths_of
 from growdisk.guest_systems.paths import GuestPaths
 from growdisk.host.command import COMMAND_LOG, CompletedCommand, kill_all, last_lines
 from growdisk.host.fuse_mount import mounted
@@ -78,7 +78,7 @@ class DirectTools:
 
     @property
     def failure(self) -> Exception | None:
-        """The first error of the image that a tool was told of."""
+        """The first error of the image that a tool met."""
         return self._folder.failure if self._folder else None
 
     def kernel_partitions(self) -> list[KernelPartition]:
@@ -254,7 +254,7 @@ class DirectTools:
         done = self._run(
             ["debugfs", "-w", "-f", "-", SHOWN], self._name_of(tree), writable=True, input=script
         )
-        # A command that fails leaves debugfs's status at 0: what it says on stderr tells.
+        # A command that fails leaves debugfs's status at 0: only stderr shows it.
         complaints = [
             line
             for line in done.stderr.splitlines()
@@ -305,7 +305,7 @@ class DirectTools:
         return self._devices[name]
 
     def _wrote(self, name: str, offset: int, length: int) -> None:
-        # The kernel keeps pages of what it has read by FUSE: what we write beside it is stale
+        # The kernel keeps pages of what it has read by FUSE: what we write past it is stale
         # there.
         if self._folder is not None:
             self._folder.changed(name, offset, length)
@@ -320,7 +320,7 @@ class DirectTools:
 
 
 class _WatchedWindow(Window):
-    """A device that tells of what is written to it here, beside the tools."""
+    """A device that reports what this process writes to it, which the tools do not see."""
 
     def __init__(self, device: BlockDevice, wrote: Callable[[int, int], None]) -> None:
         super().__init__(device, 0, device.size)

@@ -1,4 +1,9 @@
-"""Files made and removed, and commands run, in a guest that is mounted inside the appliance."""
+"""A guest's files, mounted inside the appliance: read, rewritten, made, removed.
+
+A file is rewritten in place, never replaced: the same inode, so owner, mode, xattrs, ACLs and hard
+links stay. It is safe because the step that does it is guarded by a snapshot. Paths are the guest's
+own (/etc/fstab); its symbolic links are resolved inside it.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +21,25 @@ from growdisk.guest_config.files import SELINUX_CONFIG, decode, swap_file_label
 from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 
-# The files of a guest mounted inside the appliance: read, rewritten in place, never replaced.
-#
-# In place means: the same inode, so owner, mode, xattrs, ACLs and hard links stay. It is safe
-# because the step that does it is guarded by a snapshot. Paths are the guest's own (/etc/fstab);
-# its symbolic links are resolved inside it.
-
 _WRITABLE, _READ_ONLY = "rw,noatime", "ro"
+_ANY_STATUS = range(256)
 _CHUNK = 2 << 20  # a message of libguestfs holds 4 MiB
 _SYSROOT = "/sysroot"
 _SWAP_MODE = 0o600
 _BOOT_PLACES = ("/boot", "/boot/efi", "/efi")
-# as lsattr tells them, which has other words where there are none
+# as lsattr shows them, which has other words where there are none
 _FLAGS = re.compile(r"[-\w]{10,}(?= /)")
 _PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>\d+)")
 
 
+_ENVIRONMENT = (
+    "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "
+    "HOME=/root LC_ALL=C.UTF-8\n"
+)
+
+
 class MountedGuest:
-    """Implements GuestFiles (guest_config/files.py) on a mounted guest."""
+    """Implements GuestSystem (backend.py)."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell, self._handle = shell, shell.handle
@@ -42,7 +48,9 @@ class MountedGuest:
         """Mount `mounts`; without them the root, and /boot and the EFI partition of its fstab."""
         options = _WRITABLE if writable else _READ_ONLY
         for mount in mounts:
-            self._mount(options, mount)
+            subvolume = f",subvol={mount.subvolume}" if mount.subvolume else ""
+            with guest_call(f"mount {mount.name}"):
+                self._handle.mount_options(options + subvolume, mount.node, mount.place)
         # A caller that names them has read the guest's fstab already. Without them it is read here.
         if mounts:
             return
@@ -57,11 +65,6 @@ class MountedGuest:
             if (entry := entries.get(place)) and (device := self._device_of(entry)):
                 with guest_call(f"mount {device}"):
                     self._handle.mount_options(options, device, place)
-
-    def _mount(self, options: str, mount: GuestMount) -> None:
-        subvolume = f",subvol={mount.subvolume}" if mount.subvolume else ""
-        with guest_call(f"mount {mount.name}"):
-            self._handle.mount_options(options + subvolume, mount.node, mount.place)
 
     def read(self, path: str) -> bytes:
         """All of a file, in pieces: a single call takes ten times as long under emulation."""
@@ -107,16 +110,8 @@ class MountedGuest:
         with guest_call(f"find {path}"):
             inside = _SYSROOT + self._handle.realpath(path)
         # Refused by other file systems, and if the block is not a whole number of their blocks.
-        status, _ = self._shell.run(
-            "fallocate",
-            "--insert-range",
-            "--offset",
-            "0",
-            "--length",
-            str(len(block)),
-            inside,
-            accept=tuple(range(256)),
-        )
+        insert = ("fallocate", "--insert-range", "--offset", "0", "--length", str(len(block)))
+        status, _ = self._shell.run(*insert, inside, accept=_ANY_STATUS)
         # The range is a hole now, in front of the old content: fill it.
         if status == 0:
             with guest_call(f"write {path}"):
@@ -131,11 +126,11 @@ class MountedGuest:
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
         self._shell.run("install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
         # btrfs swaps to no file that is copied on write, or compressed: set while it is empty.
-        # Others do not know it. What its folder hands down (c) stands against C, so that it goes
+        # Others do not know it. What a file inherits from its folder (c) excludes C, so it goes
         # first.
         for flag in ("-c", "+C"):
-            self._shell.run("chattr", flag, inside, accept=tuple(range(256)))
-        status, _ = self._shell.run("fallocate", "-l", str(size), inside, accept=tuple(range(256)))
+            self._shell.run("chattr", flag, inside, accept=_ANY_STATUS)
+        status, _ = self._shell.run("fallocate", "-l", str(size), inside, accept=_ANY_STATUS)
         if status != 0:  # ext2 and ext3 cannot reserve blocks: write zeros
             self._shell.run(
                 "dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes"
@@ -145,6 +140,41 @@ class MountedGuest:
         config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
         if label := swap_file_label(config):
             self._shell.run("chcon", "-h", label, inside)
+
+    def put(self, path: str, content: bytes, owner: FileOwner) -> None:
+        with guest_call(f"write {path}"):
+            if len(content) <= _CHUNK:
+                self._handle.write(path, content)
+            else:
+                with memory_file(content) as copy:
+                    self._handle.upload(str(copy), path)
+            self._own(path, owner)
+
+    def make_folder(self, path: str, owner: FileOwner) -> None:
+        with guest_call(f"make {path}"):
+            self._handle.mkdir_p(path)
+            self._own(path, owner)
+
+    def remove(self, path: str) -> None:
+        with guest_call(f"remove {path}"):
+            self._handle.rm(path)
+
+    def link(self, path: str, target: str) -> None:
+        with guest_call(f"make {path}"):
+            self._handle.ln_s(target, path)
+
+    def run(self, command: str) -> None:
+        """In a chroot with /dev, /proc and /sys, without a network."""
+        try:
+            self._handle.sh(_ENVIRONMENT + command)
+        except RuntimeError as error:
+            raise OperationFailed.named(
+                "command-failed",
+                "a command inside the guest failed: {command}",
+                "{reason}",
+                "mend the command; it runs as root in the guest's own tree, without a network",
+                {"command": command, "reason": last_lines(str(error)) or "it gave no reason"},
+            ) from error
 
     def _write(self, path: str, content: bytes) -> None:
         with guest_call(f"write {path}"):
@@ -175,24 +205,23 @@ class MountedGuest:
 
     def _locks(self, inside: str) -> Iterator[tuple[list[str], list[str]]]:
         """What keeps a file as it is: the command that lifts it, and the one that sets it again."""
-        any_status = tuple(range(256))
         # The subvolume comes first: as long as it is read-only, chattr fails in it. Its top is the
         # nearest folder above that has the property.
         for folder in map(str, Path(inside).parents):
             read_only = ["btrfs", "property", "get", "-ts", folder, "ro"]
-            status, output = self._shell.run(*read_only, accept=any_status)
+            status, output = self._shell.run(*read_only, accept=_ANY_STATUS)
             if status == 0 and "ro=true" in output:
                 change = ["btrfs", "property", "set", "-ts", folder, "ro"]
                 yield [*change, "false"], [*change, "true"]
             if status == 0:  # the subvolume that it is in
                 break
-        _, output = self._shell.run("lsattr", "-d", inside, accept=any_status)
+        _, output = self._shell.run("lsattr", "-d", inside, accept=_ANY_STATUS)
         flags = _FLAGS.match(output)
         if flags and (locks := "".join(lock for lock in "ia" if lock in flags[0])):
             yield ["chattr", f"-{locks}", inside], ["chattr", f"+{locks}", inside]
 
     def _rewrite_with(self, path: str, block: bytes) -> None:
-        # Truncating and writing keeps the inode, as all that hangs on it must stay.
+        # Truncating and writing keeps the inode with all that belongs to it.
         with memory_file() as copy, guest_call(f"rewrite {path}"):
             self._handle.download(path, str(copy))
             with memory_file(block + copy.read_bytes()) as joined:
@@ -211,64 +240,13 @@ class MountedGuest:
         # Whatever the guest calls its disk, the appliance has it as sda. It has one.
         if match := _PARTITION.fullmatch(entry.plain_source):
             return f"/dev/sda{match['number']}"
-        if kind.startswith("/dev/mapper/") and self._is_device(kind):
+        if kind.startswith("/dev/mapper/") and self._shell.is_device(kind):
             return entry.plain_source
         return None
-
-    def _is_device(self, path: str) -> bool:
-        return self._shell.run("test", "-b", path, accept=(0, 1))[0] == 0
-
-
-_ENVIRONMENT = (
-    "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "
-    "HOME=/root LC_ALL=C.UTF-8\n"
-)
-
-
-class MountedEditor(MountedGuest):
-    """Implements GuestEditor."""
-
-    def put(self, path: str, content: bytes, owner: FileOwner) -> None:
-        with guest_call(f"write {path}"):
-            if len(content) <= _CHUNK:
-                self._handle.write(path, content)
-            else:
-                self._upload(path, content)
-            self._own(path, owner)
-
-    def make_folder(self, path: str, owner: FileOwner) -> None:
-        with guest_call(f"make {path}"):
-            self._handle.mkdir_p(path)
-            self._own(path, owner)
-
-    def remove(self, path: str) -> None:
-        with guest_call(f"remove {path}"):
-            self._handle.rm(path)
-
-    def link(self, path: str, target: str) -> None:
-        with guest_call(f"make {path}"):
-            self._handle.ln_s(target, path)
-
-    def run(self, command: str) -> None:
-        """In a chroot with /dev, /proc and /sys, without a network."""
-        try:
-            self._handle.sh(_ENVIRONMENT + command)
-        except RuntimeError as error:
-            raise OperationFailed.named(
-                "command-failed",
-                "a command inside the guest failed: {command}",
-                "{reason}",
-                "mend the command; it runs as root in the guest's own tree, without a network",
-                {"command": command, "reason": last_lines(str(error)) or "it gave no reason"},
-            ) from error
 
     def _own(self, path: str, owner: FileOwner) -> None:
         self._handle.chown(owner.uid, owner.gid, path)
         self._handle.chmod(owner.mode, path)  # last: chown takes the setuid bit away
-
-    def _upload(self, path: str, content: bytes) -> None:
-        with memory_file(content) as copy:
-            self._handle.upload(str(copy), path)
 
 
 # A file in memory that has a path: a guest's bytes are not for the host's disk, which may not be

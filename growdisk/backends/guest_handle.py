@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 from growdisk.errors import ToolFailed
@@ -19,8 +19,6 @@ DISK = "/dev/sda"
 _DEVICE = re.compile(rf"{DISK}(\d*)")
 _STATUS_MARK = "growdisk-status="
 _STATUS = re.compile(rf"(?P<output>.*){_STATUS_MARK}(?P<status>\d+)\s*\Z", re.DOTALL)
-
-EventCallback = Callable[[int, int, str, list[int]], None]
 
 
 class Handle(Protocol):
@@ -51,31 +49,6 @@ class Handle(Protocol):
     def lvs(self) -> list[str]: ...
 
 
-class LaunchHandle(Handle, Protocol):
-    """And before it runs."""
-
-    def set_backend(self, backend: str) -> None: ...
-    def set_backend_setting(self, name: str, value: str) -> None: ...
-    def set_network(self, network: bool) -> None: ...
-    def set_memsize(self, memsize: int) -> None: ...
-    def set_smp(self, smp: int) -> None: ...
-    def set_append(self, append: str) -> None: ...
-    def set_autosync(self, autosync: bool) -> None: ...
-    def set_pgroup(self, pgroup: bool) -> None: ...
-    def set_event_callback(self, callback: EventCallback, event_bitmask: int) -> int: ...
-    def add_drive(
-        self,
-        filename: str,
-        *,
-        format: str,
-        protocol: str,
-        server: list[str],
-        label: str,
-        blocksize: int = ...,
-    ) -> None: ...
-    def launch(self) -> None: ...
-
-
 @contextlib.contextmanager
 def guest_call(action: str) -> Iterator[None]:
     """Turn libguestfs's RuntimeError into ToolFailed; `action` is what was tried."""
@@ -104,8 +77,8 @@ class Shell:
         command = shlex.join(self._translated(word) for word in words)
         COMMAND_LOG.debug("# in the appliance: %s", command)
         with guest_call(words[0]):
-            # "debug sh" runs a command in the appliance, but does not tell its status if that is
-            # not 0. So the command always succeeds, and the true status stands in the last line.
+            # "debug sh" runs a command in the appliance, but hides its status if that is not 0. So
+            # the command always succeeds, and the true status stands in the last line.
             answer = self.handle.debug(
                 "sh", [f"LC_ALL=C {command} 2>&1 </dev/null; echo {_STATUS_MARK}$?"]
             )
@@ -117,6 +90,13 @@ class Shell:
         if status not in accept:
             raise ToolFailed(words[0], status, last_lines(output) or "it gave no reason")
         return status, output
+
+    def size_of(self, device: str) -> int:
+        """Bytes of a block device."""
+        return int(self.run("blockdev", "--getsize64", device)[1])
+
+    def is_device(self, path: str) -> bool:
+        return self.run("test", "-b", path, accept=(0, 1))[0] == 0
 
     def _translated(self, word: str) -> str:
         # Whole words only: a path or an option that happens to contain the name stays.

@@ -15,11 +15,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import guestfs
 
 from growdisk.backends.appliance import Appliance, ApplianceHangs, appliance_failed
-from growdisk.backends.guest_handle import DISK, LaunchHandle, Shell
+from growdisk.backends.guest_handle import DISK, Handle, Shell
 from growdisk.errors import OperationFailed
 from growdisk.host.command import last_lines, time_limit
 from growdisk.host.kvm import Accelerator
@@ -33,6 +34,33 @@ _CONSOLE_LINES = 60
 # Measured under emulation: faster RCU and no cleared pages save an eighth of the launch. Nothing
 # untrusted runs inside.
 _KERNEL_OPTIONS = "rcupdate.rcu_expedited=1 init_on_alloc=0 mitigations=off nokaslr audit=0"
+
+
+class LaunchHandle(Handle, Protocol):
+    """And what is used of it before it runs."""
+
+    def set_backend(self, backend: str) -> None: ...
+    def set_backend_setting(self, name: str, value: str) -> None: ...
+    def set_network(self, network: bool) -> None: ...
+    def set_memsize(self, memsize: int) -> None: ...
+    def set_smp(self, smp: int) -> None: ...
+    def set_append(self, append: str) -> None: ...
+    def set_autosync(self, autosync: bool) -> None: ...
+    def set_pgroup(self, pgroup: bool) -> None: ...
+    def set_event_callback(
+        self, callback: Callable[[int, int, str, list[int]], None], event_bitmask: int
+    ) -> int: ...
+    def add_drive(
+        self,
+        filename: str,
+        *,
+        format: str,
+        protocol: str,
+        server: list[str],
+        label: str,
+        blocksize: int = ...,
+    ) -> None: ...
+    def launch(self) -> None: ...
 
 
 def launch(
@@ -52,7 +80,7 @@ def launch(
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)
     with contextlib.ExitStack() as undo:
-        # Until the appliance is handed over, whatever fails ends QEMU again.
+        # Any failure before the appliance is returned ends QEMU again.
         undo.callback(handle.close)
         _configure(handle, accelerator)
         for number, served in enumerate((socket, *extra_disks)):
@@ -71,7 +99,7 @@ def launch(
                     str(error), console, timeout if limit.overrun else None
                 ) from error
         # The appliance has a root disk of its own, and kernels name disks as they answer: which of
-        # them is ours only the label tells.
+        # them is ours only the label shows.
         _, disk = Shell(handle, DISK).run("readlink", "-e", f"/dev/disk/guestfs/{_LABEL}")
         appliance = Appliance(handle, str(socket), disk.strip(), "the libguestfs appliance")
         undo.pop_all()
@@ -141,7 +169,7 @@ def _add_disk(handle: LaunchHandle, socket: Path, label: str, sector_size: int) 
 
 
 def _launch_failure(error: str, console: deque[str], overrun: float | None) -> OperationFailed:
-    """The reason in what libguestfs, supermin and qemu said, most telling first."""
+    """The reason in what libguestfs, supermin and qemu said, the plainest first."""
     output = "\n".join(console)
     if overrun is not None:
         return ApplianceHangs(

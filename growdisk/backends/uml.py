@@ -82,7 +82,7 @@ def launch(
     appliance-failed with the reason, at the latest after a minute and a half, and soon after
     `cancelled` has become true.
     """
-    # Beside the FUSE folder, in the one around it: what lies there goes with the mount.
+    # In the folder that the FUSE folder is in: what lies there goes with the mount.
     exchange = disks[0].parent.parent / "exchange"
     # What the kernel starts from: its first script, and the agent that this becomes.
     exchange.mkdir(mode=0o700)
@@ -110,10 +110,10 @@ def launch(
             kernel, places, exchange, MODULES, memory=_MEMORY_MIB << 20, syscall_filter=filtering
         )
         # The child has both descriptors after this; ours of them are closed when the block ends, so
-        # that recv() tells when the kernel is gone.
+        # that recv() ends when the kernel is gone.
         pass_fds = (end,) if filtering is None else (end, filtering)
         process = start(words, pass_fds=pass_fds, env={}, shown=kernel, console=console)
-    # From here on the kernel runs: whatever fails must end it.
+    # From here on the kernel runs: any failure must end it.
     handle = UmlHandle(process, ours, exchange, flush)
     try:
         handle.await_ready(cancelled)
@@ -214,16 +214,16 @@ class UmlHandle:
         self.write(remotefilename, Path(filename).read_bytes())
 
     def exists(self, path: str) -> bool:
-        return bool(self._told("exists", path))
+        return bool(self._value_of("exists", path))
 
     def is_file(self, path: str, *, followsymlinks: bool) -> bool:
-        return bool(self._told("is file", path, followsymlinks))
+        return bool(self._value_of("is file", path, followsymlinks))
 
     def glob_expand(self, pattern: str, *, directoryslash: bool) -> list[str]:
-        return [str(path) for path in self._told("glob", pattern)]
+        return [str(path) for path in self._value_of("glob", pattern)]
 
     def realpath(self, path: str) -> str:
-        return str(self._told("real path", path))
+        return str(self._value_of("real path", path))
 
     def mkdir_p(self, path: str) -> None:
         self._ask("make folder", path)
@@ -244,7 +244,7 @@ class UmlHandle:
         found = self._ask("shell", f"blkid -c /dev/null -l -o device -t {shlex.quote(what)}")
         return found.decode().strip().replace(_DISK, DISK, 1)
 
-    def _told(self, operation: str, *arguments: object) -> Any:
+    def _value_of(self, operation: str, *arguments: object) -> Any:
         return json.loads(self._ask(operation, *arguments))
 
     def _ask(self, operation: str, *arguments: object, data: bytes | None = None) -> bytes:

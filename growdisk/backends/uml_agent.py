@@ -118,7 +118,7 @@ def unmount_all(base: str) -> None:
 
 
 def sync(_base: str) -> None:
-    """What could not be written is an error of the device, which fsync alone tells."""
+    """What could not be written is an error of the device, which fsync alone reports."""
     os.sync()
     for device in glob.glob("/dev/ubda*"):
         descriptor = os.open(device, os.O_RDONLY)
@@ -133,7 +133,7 @@ def sync(_base: str) -> None:
 def _inside() -> Iterator[None]:
     """SYSROOT is the root of all paths."""
     # In this very process: one of its own would cost ten times what it does.
-    # The way back out: a descriptor from before leads there, and chroot changes nothing of it.
+    # A descriptor from before leads out again: chroot does not change it.
     outside = os.open("/", os.O_RDONLY)
     os.chroot(SYSROOT)
     os.chdir("/")
@@ -145,7 +145,7 @@ def _inside() -> Iterator[None]:
         os.close(outside)
 
 
-def _told(work: Callable[..., object]) -> Callable[..., None]:
+def _as_json(work: Callable[..., object]) -> Callable[..., None]:
     """An operation whose answer is JSON."""
 
     def operation(base: str, *arguments: object) -> None:
@@ -202,15 +202,15 @@ OPERATIONS: dict[str, Callable[..., None]] = {
     "sync": sync,
     "read": read,
     "write": write,
-    "exists": _told(os.path.exists),
-    "is file": _told(_is_file),
-    "glob": _told(glob.glob),
-    "real path": _told(lambda path: os.path.realpath(path, strict=True)),
-    "make folder": _told(lambda path: os.makedirs(path, exist_ok=True)),
-    "chown": _told(lambda path, owner, group: os.chown(path, owner, group)),
-    "chmod": _told(os.chmod),
-    "remove": _told(os.unlink),
-    "link": _told(os.symlink),
+    "exists": _as_json(os.path.exists),
+    "is file": _as_json(_is_file),
+    "glob": _as_json(glob.glob),
+    "real path": _as_json(lambda path: os.path.realpath(path, strict=True)),
+    "make folder": _as_json(lambda path: os.makedirs(path, exist_ok=True)),
+    "chown": _as_json(lambda path, owner, group: os.chown(path, owner, group)),
+    "chmod": _as_json(os.chmod),
+    "remove": _as_json(os.unlink),
+    "link": _as_json(os.symlink),
 }
 
 

@@ -5,9 +5,9 @@ vector registers from room of 2,696 bytes (arch/x86/um/user-offsets.c). The host
 or none (PTRACE_SETREGSET of NT_X86_XSTATE, arch/x86/kernel/fpu/regset.c): enough for AVX-512; with
 AMX it wants 11,008 bytes, and nothing starts ("ptrace set fp regs failed, errno = 14"). Where the
 host knows no such call, that kernel takes an older one which names SSE's registers alone. So the
-host is made to say so. What AVX adds to them is then lost at every page fault, and whatever runs in
-there must not use it: of the tools that growdisk starts, those of glibc and OpenSSL do, unless they
-are told.
+host is made to say so. What AVX adds to them is then lost at every page fault, and what runs in
+there must not use it: of the tools that growdisk starts, those of glibc and OpenSSL do, unless
+variables forbid it.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ reorders under everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from functools import partial
 
 from growdisk.fast_dataclass import NamedTuple, dataclass
 
@@ -19,8 +20,11 @@ else:
     Protocol = object
 
 
+_ZEROS = memoryview(bytes(1 << 20))
+
+
 class ExtentKind(Enum):
-    """What a range of a device holds: stored bytes, or nothing but zeros."""
+    """What a range of a device consists of: stored bytes, or nothing but zeros."""
 
     DATA = "data"
     ZERO = "zero"
@@ -103,7 +107,7 @@ class Layer(BlockDevice, Protocol):
     """A device on top of another."""
 
     def own_extents(self) -> Iterator[Extent]:
-        """What this layer holds itself, in order; the time depends on the amount of that alone."""
+        """What this layer itself has, in order; the time depends on the amount of that alone."""
 
 
 class Part(NamedTuple):
@@ -126,7 +130,7 @@ class Part(NamedTuple):
 
 
 class InParts:
-    """A device that knows what it consists of (parts.py)."""
+    """A device that knows what it consists of."""
 
     def parts(self, offset: int, length: int) -> Iterator[Part]:
         """The range as adjacent parts, in order, covering it exactly."""
@@ -139,3 +143,43 @@ def check_range(device_size: int, offset: int, length: int) -> None:
         raise ValueError(
             f"range [{offset:#x}, {offset + length:#x}) leaves a device of {device_size:#x} bytes"
         )
+
+
+# --- parts ----------------------------------------------------------------------------------------
+#
+# Looking a range up and fetching it are two actions. The first goes through cached tables, and
+# belongs to one thread. The second touches the host's files alone; if it takes a processor's time
+# (decompressing), other threads can do it.
+
+
+def parts_of(device: BlockDevice | None, start: int, end: int) -> Iterator[Part]:
+    """The parts of any device; beyond its end, and without one, there are zeros."""
+    # Where the device's bytes end within the range.
+    inside = start if device is None else min(max(device.size, start), end)
+    if device is not None and start < inside:
+        if isinstance(device, InParts):
+            yield from device.parts(start, inside - start)
+        else:
+            yield Part(start, inside, partial(read_into, device, start))
+    if inside < end:
+        yield Part(inside, end)
+
+
+def read_into(device: BlockDevice, offset: int, buffer: memoryview) -> None:
+    """Fill `buffer` with the bytes of a device from `offset` on."""
+    if isinstance(device, InParts):
+        fill(device.parts(offset, len(buffer)), offset, buffer)
+    else:
+        buffer[:] = device.read(offset, len(buffer))
+
+
+def fill(parts: Iterable[Part], start: int, buffer: memoryview) -> None:
+    """Put parts into a buffer whose first byte is the device's at `start`."""
+    for part in parts:
+        room = buffer[part.start - start : part.end - start]
+        if part.fill is not None:
+            part.fill(room)
+            continue
+        for position in range(0, len(room), len(_ZEROS)):
+            length = min(len(_ZEROS), len(room) - position)
+            room[position : position + length] = _ZEROS[:length]

@@ -1,7 +1,7 @@
 """Serves block devices as the files of a folder through FUSE: how host tools reach them.
 
-A thread of this process serves. The kernel's end is a descriptor of /dev/fuse that somebody has
-mounted. So growdisk's engine stays the one writer of the image: when this process dies the
+A thread of this process serves. The kernel's end is a descriptor of /dev/fuse that was
+mounted before. So growdisk's engine stays the one writer of the image: when this process dies the
 descriptor closes, and every access of a tool that outlives it fails.
 
 FSYNC is answered at once: what tools write becomes durable when the owner flushes the device. A run
@@ -24,7 +24,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
-from growdisk.late_logger import LateLogger
+from growdisk.fast_imports import LateLogger
 
 _log = LateLogger("growdisk.fuse")
 
@@ -129,12 +129,14 @@ class FuseFolder:
 
         `writes` counts everything ever written below the devices, through this folder or not. With
         it, a tool may be answered from what another one has read or written in the same file,
-        unless somebody else has written since. Without it, every tool reads from the device.
+        unless something else has written since. Without it, every tool reads from the device.
         """
         self._cached, self._writes = cached, writes
         self._written: Counter[int] = Counter()  # here, by file
         self._seen: dict[int, int] = {}  # what others had written when a file was opened last
-        self.failure: Exception | None = None  # the first error of a device that a tool was told of
+        self.failure: Exception | None = (
+            None  # the first error of a device that was reported to a tool
+        )
         self._names = {name: node for node, name in enumerate(devices, _ROOT + 1)}
         self._devices = {self._names[name]: device for name, device in devices.items()}
         self._descriptor, self._end = descriptor, os.eventfd(0, os.EFD_CLOEXEC)

@@ -31,13 +31,14 @@ from growdisk.block.host_devices import (
     holders_of,
     kernel_name_of,
     loops,
+    mounts,
     node_of,
     partitions_of,
     slaves_of,
+    unescaped,
     value_of,
 )
 from growdisk.block.locks import process_name
-from growdisk.block.mounts import mounts, unescaped
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.fast_dataclass import dataclass
 
@@ -110,7 +111,7 @@ def is_open_here(path: Path) -> bool:
 def _family(target: Node) -> _Family:
     known = loops()
     lower = list(_lower(Span(target), known))
-    beside = [
+    sharing = [
         loop.number
         for span in lower
         for loop in known
@@ -118,8 +119,8 @@ def _family(target: Node) -> _Family:
     ]  # what shares bytes with it: another loop device on the same file
     own_chain = {span.node for span in lower}
     upper = [target, *_upper(target, known)]
-    for loop in beside:
-        # A loop device that we lie on ourselves is below, not beside.
+    for loop in sharing:
+        # A loop device that we lie on ourselves is below, and shares nothing.
         if loop not in own_chain:
             upper += [loop, *_upper(loop, known)]
     above = [node for node in dict.fromkeys(upper) if node != target and isinstance(node, int)]
@@ -218,8 +219,7 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
         try:
             os.close(
                 os.open(
-                    device_path_of(node),
-                    os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC,
+                    device_path_of(node), os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC
                 )
             )
         except OSError as error:

@@ -1,4 +1,4 @@
-"""A file on the host: where it has data, where blocks, and blocks for what is to be written."""
+"""A file on the host: where it has data, where blocks, and whether more is available."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import errno
 import fcntl
 import os
 import struct
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from growdisk.block.device import Extent, ExtentKind, HostFile
 from growdisk.units import align_up
@@ -47,7 +49,7 @@ def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[i
         start = max(start, last)
 
 
-def claim(file: HostFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def reserve_ranges(file: HostFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Reserve blocks for all of these before the first is written, or, with OSError, none.
 
     Returns where there were none, as (offset, length).
@@ -66,7 +68,7 @@ def claim(file: HostFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, 
 
 
 def possible_size(size: int) -> int:
-    """The size of a file. One that no disk has is told as any other that is too large."""
+    """The size of a file. One that no disk has is refused as any other that is too large."""
     if size > MAX_LENGTH:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return size
@@ -116,3 +118,12 @@ def allocated_extents(fd: int, offset: int, length: int) -> Iterator[tuple[int, 
             yield logical, offset
         if flags & _LAST:
             return
+
+
+def free_room(place: Path) -> int:
+    """Bytes that this process can still write in a folder; unlimited if unknown (FUSE)."""
+    space = os.statvfs(place)
+    if not space.f_blocks:
+        return sys.maxsize
+    # f_bfree includes the blocks that a file system keeps for root.
+    return (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize

@@ -1,8 +1,8 @@
-"""The host's block devices as the kernel shows them in /sys: what lies on what.
+"""What lies on what on this host, as the kernel tells: block devices in /sys, mounts in /proc.
 
 A node is a device (its number, as in st_rdev) or a file (st_dev, st_ino). `Span` is the part of a
 lower node that an upper one covers. Only partitions and loop devices have one; a device mapper's
-map is not read. Spec: Linux Documentation/ABI/stable/sysfs-block, loop(4).
+map is not read. Spec: Linux Documentation/ABI/stable/sysfs-block, loop(4), proc_pid_mountinfo(5).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +22,15 @@ Node = int | tuple[int, int]
 _END = 1 << 63
 _LOOP_GET_STATUS64 = 0x4C05
 _LOOP_INFO = struct.Struct("<3Q4I2I64s64s32s2Q")  # struct loop_info64
+_IN_MEMORY = frozenset({"tmpfs", "devtmpfs", "ramfs"})
+_DEVICES_IN_MEMORY = ("zram", "ram")
+_UPPER = "upperdir="  # of an overlay: what a live system writes to
+# of NFS and CIFS
+LOCAL_LOCKS = frozenset({"nolock", "local_lock=all", "local_lock=posix", "nobrl"})
+_SHARED = (
+    "nfs", "cifs", "smb3", "9p", "ceph", "fuse", "virtiofs", "ocfs2", "gfs2", "lustre", "afs",
+    "beegfs", "gpfs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def sysfs_text(path: Path) -> str:
 
 
 def partitions_of(number: int) -> list[int]:
-    return _numbers(sysfs(number).glob("*/partition"), up=1)
+    return _numbers(file.parent for file in sysfs(number).glob("*/partition"))
 
 
 def holders_of(number: int) -> list[int]:
@@ -165,9 +174,7 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _numbers(paths: Iterator[Path], up: int = 0) -> list[int]:
-    # `up`: the path is a file in the device's folder, and not the folder.
-    folders = (path.parents[up - 1] if up else path for path in paths)
+def _numbers(folders: Iterable[Path]) -> list[int]:
     return [number for folder in sorted(folders) if (number := _number(folder)) is not None]
 
 
@@ -177,3 +184,83 @@ def _number(folder: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return os.makedev(int(major), int(minor))
+
+
+# --- mounts ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HostMount:
+    """A mount: `number` is the file system's device number, `source` is what is mounted at `place`.
+
+    `kind` is the type of the file system.
+    """
+
+    number: int
+    place: str
+    kind: str
+    source: str
+    options: frozenset[str]
+
+
+def mounts() -> list[HostMount]:
+    """All mounts that this process sees."""
+    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    return [_mount(line) for line in lines]
+
+
+def mount_of(path: Path) -> HostMount | None:
+    """The mount that `path` lies in, or would: the last one at the longest place above it."""
+    real = Path(os.path.realpath(path))
+    above = [mount for mount in mounts() if real.is_relative_to(mount.place)]
+    # max() takes the first of equals: reversed, that is the last one mounted at one place, which
+    # hides the others.
+    return max(reversed(above), key=lambda mount: len(mount.place), default=None)
+
+
+def memory_under(path: Path) -> str:
+    """The memory (tmpfs, zram0) that `path` lies in, or would lie in; "" if on a disk."""
+    mount = mount_of(path)
+    if mount is None or mount.kind in _IN_MEMORY:
+        return mount.kind if mount else ""
+    if (name := kernel_name_of(mount.number)).startswith(_DEVICES_IN_MEMORY):
+        return name
+    upper = next(
+        (option.removeprefix(_UPPER) for option in mount.options if option.startswith(_UPPER)), None
+    )
+    below = Path(upper) if upper else file_behind(mount.number)
+    # A path from before the root was changed may lead to this very mount.
+    return memory_under(below) if below and below.exists() and mount_of(below) != mount else ""
+
+
+def is_on_fuse(fd: int) -> bool:
+    """Whether a program serves this open file."""
+    number = os.fstat(fd).st_dev
+    return any(mount.number == number and mount.kind.startswith("fuse") for mount in mounts())
+
+
+def is_shared(mount: HostMount) -> bool:
+    """Whether other hosts, or other programs on its server, may reach the same files."""
+    return mount.kind.startswith(_SHARED)
+
+
+def unescaped(word: str) -> str:
+    return (
+        # The backslash last: before, it would make new escapes.
+        word.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
+    )
+
+
+def _mount(line: str) -> HostMount:
+    fields, _, rest = line.partition(" - ")
+    # ID, parent, MAJOR:MINOR, root, place, options, more fields - type, source, options
+    number, _, place, options = fields.split(" ")[2:6]
+    major, minor = number.split(":")
+    kind, source, *more = rest.split(" ")
+    words = frozenset(",".join((options, *more)).split(","))
+    return HostMount(
+        os.makedev(int(major), int(minor)), unescaped(place), kind, unescaped(source), words
+    )

@@ -74,19 +74,9 @@ class Luks1Header:
         """The header that `head` begins with. NotLuks1. Its values may still be nonsense."""
         if len(head) < LENGTH:
             raise NotLuks1
-        (
-            magic,
-            version,
-            cipher,
-            mode,
-            hasher,
-            payload,
-            key_length,
-            digest,
-            salt,
-            rounds,
-            uuid,
-        ) = _FIXED.unpack_from(head)
+        (magic, version, cipher, mode, hasher, payload, key_length, digest, salt, rounds, uuid) = (
+            _FIXED.unpack_from(head)
+        )
         if magic != MAGIC or version != _VERSION:
             raise NotLuks1
         slots = tuple(
@@ -95,18 +85,8 @@ class Luks1Header:
                 head[_FIXED.size : LENGTH]
             )
         )
-        return cls(
-            cipher=_text(cipher),
-            mode=_text(mode),
-            hash=_text(hasher),
-            payload=payload * SECTOR,
-            key_length=key_length,
-            digest=digest,
-            salt=salt,
-            rounds=rounds,
-            uuid=_text(uuid),
-            slots=slots,
-        )
+        texts, sector = (_text(cipher), _text(mode), _text(hasher)), payload * SECTOR
+        return cls(*texts, sector, key_length, digest, salt, rounds, _text(uuid), slots)
 
     def to_bytes(self) -> bytes:
         """The header as it stands in front of the key slots' stripes."""

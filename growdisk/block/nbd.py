@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice, check_range
-from growdisk.block.nbd_handshake import MAX_REQUEST, ClientGone, Export, negotiate, receive
-from growdisk.late_logger import LateLogger
+from growdisk.block.nbd_handshake import MAX_REQUEST, Export, PeerGone, negotiate, receive
+from growdisk.fast_imports import LateLogger
 
 _log = LateLogger("growdisk.nbd")
 
@@ -68,10 +68,10 @@ class NbdServer:
 
     def __init__(self, device: BlockDevice, socket_path: Path) -> None:
         self.socket_path = socket_path
-        # the first error of the device that a client was told of
+        # the first error of the device that was reported to a client
         self.failure: Exception | None = None
         self._device = device
-        self._export = Export(device.size, device.writable)
+        self._export = Export.of(device.size, writable=device.writable)
         self._lock = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: dict[socket.socket, threading.Thread] = {}
@@ -111,7 +111,7 @@ class NbdServer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(ClientGone, ConnectionError):
+        with connection, contextlib.suppress(PeerGone, ConnectionError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
             negotiate(connection, self._export)
             while True:
@@ -123,12 +123,12 @@ class NbdServer:
 
     def _answer(self, connection: socket.socket, request: _NbdRequest) -> None:
         if request.magic != _REQUEST_MAGIC or request.command == _NbdCommand.DISCONNECT:
-            raise ClientGone
+            raise PeerGone
         payload = bytearray()
         if request.command == _NbdCommand.WRITE:
             # Its data follow: to refuse it and go on, all of them would have to be read first.
             if request.length > MAX_REQUEST:
-                raise ClientGone
+                raise PeerGone
             payload = receive(connection, request.length)
         status = self._refusal(request)
         data = b""
@@ -137,7 +137,7 @@ class NbdServer:
         _send(connection, _REPLY.pack(_REPLY_MAGIC, status, request.cookie), data)
 
     def _refusal(self, request: _NbdRequest) -> int:
-        if request.command in _CHANGING and not self._export.writable:
+        if request.command in _CHANGING and self._export.read_only:
             return _EPERM
         if request.command == _NbdCommand.READ and request.length > MAX_REQUEST:
             return _EINVAL

@@ -109,16 +109,16 @@ def require_disk(path: Path, mode: int) -> None:
 
 
 def require_size(fd: int, path: Path) -> None:
-    """Refuse a file that does not tell its size, or tells more than a disk can have.
+    """Refuse a file without a size, or with more than a disk can have.
 
     Of those in /proc some give an error, others say 0 and have bytes.
     """
     try:
         size = os.lseek(fd, 0, os.SEEK_END)
-        tells = size > 0 or not os.pread(fd, 1, 0)
+        has_size = size > 0 or not os.pread(fd, 1, 0)
     except OSError as error:
         raise ImageNotReadable(path, reason=_NO_SIZE) from error
-    if not tells:
+    if not has_size:
         raise ImageNotReadable(path, reason=_NO_SIZE)
     if size > MAX_LENGTH:
         raise ImageNotReadable(path, reason="it is longer than a disk can be (8 EiB)")

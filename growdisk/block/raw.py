@@ -22,7 +22,7 @@ from growdisk.block.device import Extent, InParts, Part, check_range
 from growdisk.block.host_blocks import extents, possible_size, unallocated
 from growdisk.block.locks import lock_image, others_open
 from growdisk.block.opening import open_descriptor, require_disk, require_size, second_look
-from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
+from growdisk.durable import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
 
 _CHUNK = 1 << 20
 _SECTOR = 512
@@ -373,7 +373,7 @@ class RawFile(InParts):
 
     def _is_on_fuse(self) -> bool:
         if self._on_fuse is None:
-            from growdisk.block.mounts import is_on_fuse
+            from growdisk.block.host_devices import is_on_fuse
 
             self._on_fuse = is_on_fuse(self._fd)
         return self._on_fuse

@@ -26,6 +26,7 @@ except ImportError as error:
 SECTOR = 512
 _WORDS = SECTOR // 8
 _BLOCKS = SECTOR // 16
+_Ivs = Callable[[int, int], bytes]  # (first sector, sectors) -> 16 bytes for each
 _LIBRARIES = ("libcrypto.so.3", "libcrypto.so.1.1")
 
 
@@ -39,12 +40,6 @@ class SectorCipher(Protocol):
     def encrypt(self, sector: int, data: bytes) -> bytes: ...
 
     def decrypt(self, sector: int, data: bytes) -> bytes: ...
-
-
-class _Ivs(Protocol):
-    def __call__(self, sector: int, count: int) -> bytes:
-        """16 bytes for each of `count` sectors."""
-        ...
 
 
 def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:

@@ -48,7 +48,7 @@ class Window:
             )
 
     def close(self) -> None:
-        """The device below belongs to somebody else."""
+        """The device below stays open."""
 
 
 class ReadOnlyDevice:
@@ -74,7 +74,7 @@ class ReadOnlyDevice:
         yield Extent(offset, offset + length, ExtentKind.DATA)
 
     def close(self) -> None:
-        """What is read from belongs to somebody else."""
+        """What is read from stays open."""
 
 
 class Padded(ReadOnlyDevice):

@@ -1,4 +1,4 @@
-"""Copies what one device holds of its own onto another: how an overlay becomes part of its base.
+"""Copies what one device has of its own onto another: how an overlay becomes part of its base.
 
 Doing it twice is the same as doing it once, so a crash in the middle is finished by doing it again
 (a redo log).
@@ -16,11 +16,11 @@ _PIECE = 64 << 10  # zeros are looked for in pieces of this size
 def redo(
     delta: Layer, base: ResizableDevice, *, keep_room: bool = False, free_zeros: bool = False
 ) -> None:
-    """Make `base` as large as `delta`, and give it all that `delta` itself holds.
+    """Make `base` as large as `delta`, and give it all that `delta` itself has.
 
-    Durable on return. `keep_room`: what becomes zeros stays data, so that going back finds the room
-    of what was there before. `free_zeros`: data that are zeros are given to `base` as zeros, which
-    need no room in it.
+    Durable on return. `keep_room`: what becomes zeros stays data, so that a roll back finds the
+    room of what was there before. `free_zeros`: data that are zeros are given to `base` as zeros,
+    which need no room in it.
     """
     if base.size < delta.size:
         base.resize(delta.size)

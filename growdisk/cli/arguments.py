@@ -6,11 +6,10 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from growdisk.cli.common_options import group_of
+from growdisk.cli.common_options import add_list, group_of
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.keys import read_key
+from growdisk.cli.keys import read_key
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, bad_value, shell_word
 from growdisk.fast_dataclass import replace
@@ -18,11 +17,9 @@ from growdisk.planner import given_values
 from growdisk.planner.given_values import GivenValues, run_options_of
 from growdisk.planner.goal import ExtraDiskOption, Goal, RunOptions
 from growdisk.planner.option_table import BY_RULE, SECTOR_SIZES, SHARED
-from growdisk.planner.size_specs import disk_number, growth_requests, requests_by_disk
+from growdisk.planner.option_words import disk_number, growth_requests, requests_by_disk
+from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import parse_goal_size
-
-if TYPE_CHECKING:
-    from growdisk.qcow2.probe import ImageFormat
 
 _MOST_PARTITIONS = 128
 _EACH = "one at a time, may be given several times"
@@ -245,26 +242,24 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_others(parser: argparse.ArgumentParser) -> None:
-    group_of(parser, "what grows").add_argument(
+    add_list(
+        group_of(parser, "what grows"),
         "--with",
-        dest="others",
-        action="append",
-        default=[],
-        metavar="IMAGE[=SIZE]",
-        help="another disk of the guest in the same run: one that grows as well (sdb in --grow), "
+        "IMAGE[=SIZE]",
+        "another disk of the guest in the same run: one that grows as well (sdb in --grow), "
         "or one onto which a volume group reaches; may be given several times",
+        dest="others",
     )
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:
     keys = group_of(parser, "passphrases")
     declare(keys, "key_file", metavar="FILE", more=_KEY_FILE)
-    keys.add_argument(
+    add_list(
+        keys,
         "--key",
-        action="append",
-        default=[],
-        metavar="PASSPHRASE|ID:key:PASSPHRASE|ID:file:FILE",
-        help="the same on the command line, where others may see it; the long forms are those of "
+        "PASSPHRASE|ID:key:PASSPHRASE|ID:file:FILE",
+        "the same on the command line, where others may see it; the long forms are those of "
         "virt-* tools",
     )
 

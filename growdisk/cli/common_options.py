@@ -15,33 +15,34 @@ def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentG
     return next(known, None) or parser.add_argument_group(title)
 
 
+def add_flag(parser: argparse._ActionsContainer, forms: str, text: str, **settings: object) -> None:
+    """An option that is given or not; `forms` are all that it is called: "-n --dry-run"."""
+    parser.add_argument(*forms.split(), action="store_true", help=text, **settings)  # type: ignore[arg-type]
+
+
+def add_list(
+    parser: argparse._ActionsContainer, forms: str, metavar: str, text: str, **settings: object
+) -> None:
+    """An option that may be given several times."""
+    settings |= {"action": "append", "default": [], "metavar": metavar, "help": text}
+    parser.add_argument(*forms.split(), **settings)  # type: ignore[arg-type]
+
+
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     """The options that may come before or after the command; the top parser sets their defaults."""
     # A verb's parser copies its values over those of the top parser. Without SUPPRESS its defaults
     # would undo what stands before the verb: `growdisk --json show`.
     default = False if top else argparse.SUPPRESS
     parser = group_of(whole, "options" if top else "output")
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", default=default, help="say more on stderr"
-    )
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", default=default, help="no progress, no notes"
-    )
-    parser.add_argument(
-        "-x",
-        dest="commands",
-        action="store_true",
-        default=default,
-        help="print every external command",
-    )
-    parser.add_argument(
-        "--json", action="store_true", default=default, help="one JSON document on stdout"
-    )
-    parser.add_argument(
+    add_flag(parser, "-v --verbose", "say more on stderr", default=default)
+    add_flag(parser, "-q --quiet", "no progress, no notes", default=default)
+    add_flag(parser, "-x", "print every external command", dest="commands", default=default)
+    add_flag(parser, "--json", "one JSON document on stdout", default=default)
+    add_flag(
+        parser,
         "--json-events",
-        action="store_true",
+        "progress as JSON lines on stderr: steps, percentages",
         default=default,
-        help="progress as JSON lines on stderr: steps, percentages",
     )
     absent = None if top else argparse.SUPPRESS
     parser.add_argument(
@@ -56,16 +57,11 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         metavar="FILE",
         help="append a line on who did what when",
     )
-    parser.add_argument(
-        "--syslog",
-        action="store_true",
-        default=default,
-        help="the same line to syslog and journald",
-    )
+    add_flag(parser, "--syslog", "the same line to syslog and journald", default=default)
     parser.add_argument(
         "--state-dir",
         type=named_path,
-        default=None if top else argparse.SUPPRESS,
+        default=absent,
         metavar="DIR",
         help="where runs of block devices lie, and the records of finished ones (default: "
         "GROWDISK_STATE_DIR, or /var/lib/growdisk for root)",
@@ -76,11 +72,11 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         default="auto" if top else argparse.SUPPRESS,
         help="colours (default: on a terminal)",
     )
-    parser.add_argument(
+    add_flag(
+        parser,
         "--trust-references",
-        action="store_true",
+        "follow the names of backing and data files out of the image's folder",
         default=default,
-        help="follow the names of backing and data files out of the image's folder",
     )
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.cli.common_options import config_files
-from growdisk.errors import UsageError, bad_value
+from growdisk.errors import UsageError, bad_value, nearest
 from growdisk.planner.option_table import SHARED
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -73,10 +73,8 @@ def _read(file: Path) -> Iterator[tuple[str, object]]:
 def _checked(file: Path, key: str, value: object) -> object:
     where = f"{file}: {key}"
     if key not in KEYS:
-        import difflib
-
-        near = difflib.get_close_matches(key, KEYS, 1, 0.6)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(KEYS)}"
+        near = nearest(key, KEYS)
+        hint = f"did you mean {near}?" if near else f"there are: {', '.join(KEYS)}"
         raise UsageError(f"{where} is not a default that can be set", hint)
     if key in _FLAGS:
         if not isinstance(value, bool):

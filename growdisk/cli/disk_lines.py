@@ -24,7 +24,7 @@ from growdisk.units import format_size, whole_percent
 
 if TYPE_CHECKING:
     from growdisk.api.fleet.values import DiskEntry
-    from growdisk.api.run_status import StatusReport
+    from growdisk.api.result import StatusReport
 
 _HEADER = ("name", "start", "size", "role", "type", "holds")
 _RIGHT = (1, 2)
@@ -84,7 +84,9 @@ def partition_rows(layout: Layout, width: int) -> list[str]:
     ]
     # Without a column the others may fit; if not, the next goes too, and lines are cut at the end.
     for expendable in _EXPENDABLE:
-        if expendable in columns and _total(cells, columns) > width:
+        # Two spaces before each column, the first one too.
+        total = sum(2 + max(len(row[column]) for row in cells) for column in columns)
+        if expendable in columns and total > width:
             columns.remove(expendable)
     return [shortened(line, width) for line in _aligned(cells, columns)]
 
@@ -226,11 +228,6 @@ def _content(content: ContentLayout | None) -> str:
 def kind_in_words(kind: str) -> str:
     """As people call it; blkid's names stay in JSON."""
     return dict(_KINDS).get(kind, kind)
-
-
-def _total(cells: list[tuple[str, ...]], columns: list[int]) -> int:
-    # Two spaces before each column, the first one too.
-    return sum(2 + max(len(row[column]) for row in cells) for column in columns)
 
 
 def _aligned(cells: list[tuple[str, ...]], columns: list[int]) -> Iterator[str]:

@@ -171,7 +171,7 @@ def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) 
 
 
 def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
-    """`outer` tells errors."""
+    """`outer` shows errors."""
     output = CommandOutput(
         json_mode=arguments.json,
         quiet=arguments.quiet,
@@ -241,7 +241,7 @@ def _agreed(error: ReferenceOutside) -> bool:
 def _advise(error: GrowdiskError) -> None:
     """Give the error about a damaged image growdisk's own repair as hint, if that works."""
     if isinstance(error, ImageDamaged):
-        from growdisk.api.images.advice import repair_hint
+        from growdisk.api.images.checking import repair_hint
 
         error.hint = repair_hint(error.path) or error.hint
 

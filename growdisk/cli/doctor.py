@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
+from growdisk.backends.available import has_appliance
+from growdisk.backends.doctor import (
+    MAIN,
+    Capability,
+    MachineCheck,
+    capabilities,
+    run_checks,
+)
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.config import configured
 from growdisk.cli.output import CommandOutput
 from growdisk.fast_dataclass import asdict
-
-if TYPE_CHECKING:
-    from growdisk.backends.doctor import Capability, MachineCheck
 
 _BACKENDS = {"direct backend": "direct", "user-mode kernel": "uml", "appliance": "guestfs"}
 
 
 def doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="do not launch the appliance")
+    add_flag(parser, "--quick", "do not launch the appliance")
 
 
 def run_doctor(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Exit code 0 if the main job can be done here by any backend, else 3."""
-    from growdisk.backends.available import has_appliance
-    from growdisk.backends.doctor import MAIN, capabilities, run_checks
-
     findings = []
     # Said as they are found: to launch the appliance takes ten seconds or more.
     for finding in run_checks(launch_appliance=not arguments.quick):

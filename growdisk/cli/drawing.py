@@ -48,7 +48,10 @@ def bar(layout: Layout, width: int) -> list[str]:
     if room < len(cells):
         return []
     widths = _widths(cells, room)
-    captions = [_caption(cell, w) for cell, w in zip(cells, widths, strict=True)]
+    captions = [
+        next(caption for caption in cell.captions if len(caption) <= w).ljust(w)
+        for cell, w in zip(cells, widths, strict=True)
+    ]
     bodies = [_body(cell, w) for cell, w in zip(cells, widths, strict=True)]
     rules = ["─" * w for w in widths]
     return [
@@ -111,10 +114,6 @@ def _volume_cell(volume: VolumeLayout) -> _Cell:
     # "LUKS in sda5": the caption above says so
     captions = (f"{name} ", "") if " in " not in name else ("",)
     return _Cell(captions, volume.size, 1, _level(volume.content, volume.size), OPAQUE)
-
-
-def _caption(cell: _Cell, width: int) -> str:
-    return next(caption for caption in cell.captions if len(caption) <= width).ljust(width)
 
 
 def _body(cell: _Cell, width: int) -> str:

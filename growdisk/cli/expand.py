@@ -7,46 +7,40 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from growdisk import api
+from growdisk.api.live_request import LiveRequest
+from growdisk.api.result import Result
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
-from growdisk.cli.common_options import names_at
-from growdisk.cli.images.keys import unlocking
+from growdisk.cli.common_options import add_flag, names_at
+from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
+from growdisk.cli.report import print_result
 from growdisk.cli.targets import target_of
 from growdisk.errors import options_conflict
 from growdisk.fast_dataclass import replace
+from growdisk.planner.goal import Goal, RunOptions, SwapPolicy
 from growdisk.planner.option_table import SHARED
 from growdisk.units import format_size
-
-if TYPE_CHECKING:
-    from growdisk.api.live_request import LiveRequest
-    from growdisk.api.result import Result
-    from growdisk.planner.goal import Goal, RunOptions, SwapPolicy
 
 
 def plan_arguments(parser: argparse.ArgumentParser) -> None:
     add_goal(parser)
-    parser.add_argument(
-        "--as-playbook",
-        action="store_true",
-        help="print the plan as a playbook that does the same (growdisk run)",
+    add_flag(
+        parser, "--as-playbook", "print the plan as a playbook that does the same (growdisk run)"
     )
 
 
 def expand_arguments(parser: argparse.ArgumentParser) -> None:
     plan_arguments(parser)
-    parser.add_argument("-n", "--dry-run", action="store_true", help="the same as growdisk plan")
-    parser.add_argument(
-        "-y", "--yes", action="store_true", help="ask nothing on a terminal: the defaults"
-    )
+    add_flag(parser, "-n --dry-run", "the same as growdisk plan")
+    add_flag(parser, "-y --yes", "ask nothing on a terminal: the defaults")
 
 
 def run_plan(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.as_playbook:
         return _show_playbook(arguments, output)
-    from growdisk.cli.report import print_result
 
     result = _planned(arguments, target_of(arguments), goal_of(arguments), options_of(arguments))
     image, command = Path(result.before.image.path), _command(arguments, result)
@@ -56,7 +50,6 @@ def run_plan(arguments: argparse.Namespace, output: CommandOutput) -> int:
 def run_expand(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.dry_run or arguments.as_playbook:
         return run_plan(arguments, output)
-    from growdisk.cli.report import print_result
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
@@ -184,7 +177,7 @@ def with_swap_decided(
     goal: Goal,
     make_plan: Callable[[], Result],
 ) -> Goal:
-    """The goal with the answer in it; `make_plan` tells what would be given up.
+    """The goal with the answer in it; `make_plan` says what would be given up.
 
     Nothing is asked if --swap or --yes was given, or nobody is there to answer.
     """

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from growdisk.cli.common_options import names_at
-from growdisk.errors import UsageError, bad_value, shell_word
+from growdisk.errors import UsageError, bad_value, nearest, shell_word
 
 _GROW = "growdisk expand IMAGE +10G grows the disk and all that is in it"
 _IMAGE_VERB = "growdisk image {word} does that"
@@ -258,11 +258,10 @@ def unknown_command(prog: str, word: str, known: Iterable[str]) -> UsageError:
     """`word` is not a command of `prog` ("growdisk", "growdisk image")."""
     known = list(known)
     summary = (IMAGE_VERBS if prog.endswith(" image") else COMMANDS).get(word, "")
-    near = difflib.get_close_matches(word, known, 1, 0.6)
     if summary:
         hint = summary.format(word=word)
-    elif near:
-        hint = f"did you mean {prog} {near[0]}?"
+    elif near := nearest(word, known):
+        hint = f"did you mean {prog} {near}?"
     else:
         hint = f"one of: {', '.join(known)}; {prog} --help says what they do"
     return UsageError.named(
@@ -310,7 +309,7 @@ def unknown_value(
     An argument has no `option`. `prog` is the command.
     """
     known = [str(choice) for choice in choices]
-    near = difflib.get_close_matches(word, known, 1, 0.6)
+    near = nearest(word, known)
     # Among -f, -F and -O only, whose choices have qcow2.
     if word in _OTHER_FORMATS and "qcow2" in known:
         hint = f"growdisk knows qcow2 and raw; qemu-img convert reads and writes {word}"
@@ -318,7 +317,7 @@ def unknown_value(
         hint = f"what to do comes before the image: {prog} list {shell_word(Path(word))}"
     else:
         hint = (
-            f"did you mean {near[0]}? {prog} --help"
+            f"did you mean {near}? {prog} --help"
             if near
             else f"one of: {', '.join(known)}; {prog} --help"
         )

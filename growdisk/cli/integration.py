@@ -8,6 +8,7 @@ from pathlib import Path
 
 from growdisk.cli.common_options import named_path
 from growdisk.cli.output import CommandOutput
+from growdisk.cli.parser import whole_parser
 from growdisk.errors import not_created
 
 _COLLECTIONS = "~/.ansible/collections"
@@ -28,8 +29,6 @@ def completion_arguments(parser: argparse.ArgumentParser) -> None:
 def run_completion(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Print what a shell needs to complete commands, options, files and machines."""
     import shtab
-
-    from growdisk.cli.parser import whole_parser
 
     parser = whole_parser()
     for action in _actions(parser):

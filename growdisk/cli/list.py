@@ -6,13 +6,13 @@ Names and mount points come from strangers: they are put through `printable`.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
-from growdisk.cli.common_options import named_path
+from growdisk.cli.common_options import add_flag, add_list, named_path
 from growdisk.cli.disk_lines import remarks, shortened
 from growdisk.cli.output import CommandOutput, printable
 from growdisk.durable import replace_file
@@ -31,15 +31,8 @@ def list_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE|GLOB|DIR",
         help="images, patterns, folders (default: all machines of libvirt)",
     )
-    parser.add_argument(
-        "-d",
-        "--domain",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a machine of libvirt, or a pattern (web*)",
-    )
-    parser.add_argument("--all-domains", action="store_true", help="all machines of libvirt")
+    add_list(parser, "-d --domain", "NAME", "a machine of libvirt, or a pattern (web*)")
+    add_flag(parser, "--all-domains", "all machines of libvirt")
     parser.add_argument(
         "-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)"
     )
@@ -77,8 +70,6 @@ def percent_of(text: str) -> float:
 
 
 def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.fleet.listing import Wanted, list_disks
-
     # Before the work, which may take long: a name that cannot be meant is refused at once.
     if arguments.html:
         refuse_to_replace(arguments.html, "--html")
@@ -159,15 +150,6 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
         yield "  ".join(words).rstrip()
 
 
-def shown_name(entry: DiskEntry) -> str:
-    """The machine's, or the file's: the folder is left out if there is no other."""
-    return entry.name if entry.domain else os.path.basename(entry.path) or entry.path  # noqa: PTH119
-
-
-def percent_cell(use: FileSystemUse | None) -> str:
-    return f"{whole_percent(use.fullness)}%" if use else ""
-
-
 def document(entry: DiskEntry) -> dict[str, object]:
     """For --json: see docs/json.md."""
     # asdict has fields only: `fullest` and `fullness` are properties.
@@ -187,7 +169,8 @@ def _row(entry: DiskEntry) -> tuple[str, ...]:
     return tuple(
         printable(text)
         for text in (
-            shown_name(entry),
+            # A file's folder is left out.
+            entry.name if entry.domain else Path(entry.path).name or entry.path,
             "unreadable" if entry.error else entry.state,
             entry.format,
             "" if size is None else format_size(size),
@@ -201,7 +184,7 @@ def _row(entry: DiskEntry) -> tuple[str, ...]:
 
 
 def _named_percent(use: FileSystemUse | None) -> str:
-    return f"{percent_cell(use)} {use.name}" if use else ""
+    return f"{whole_percent(use.fullness)}% {use.name}" if use else ""
 
 
 def _widest(cells: Sequence[tuple[str, ...]], column: int) -> int:

@@ -153,17 +153,17 @@ class CommandOutput:
 
     def error(self, error: GrowdiskError) -> None:
         """What, why, what to do, on stderr."""
-        _say(f"growdisk: {_one_line(self._named(error.what))}")
-        for label, text in (("why: ", error.why), ("do:  ", error.what_to_do)):
-            if text:
-                _say(f"  {label} {_one_line(self._named(text))}")
+        self._say_error(error.what, error.why, error.what_to_do)
 
     def failure(self, whose: str, error: Mapping[str, object]) -> None:
         """The same of one of several, as its document (error_document)."""
-        _say(f"growdisk: {_one_line(whose)}: {_one_line(str(error.get('what', '')))}")
-        for label, name in (("why: ", "why"), ("do:  ", "do")):
-            if text := str(error.get(name) or ""):
-                _say(f"  {label} {_one_line(text)}")
+        what, why, cure = (str(error.get(name) or "") for name in ("what", "why", "do"))
+        self._say_error(f"{whose}: {what}", why, cure)
+
+    def _say_error(self, what: str, why: str, cure: str) -> None:
+        for label, text in (("growdisk:", what), ("  why: ", why), ("  do:  ", cure)):
+            if text:
+                _say(f"{label} {_one_line(self._named(text))}")
 
     def steps(self) -> StepLines:
         """The observer of a run."""

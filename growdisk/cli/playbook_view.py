@@ -18,7 +18,7 @@ from growdisk.playbook.reports import (
     TaskReport,
     TaskStarted,
 )
-from growdisk.playbook.run import Ended, Listener
+from growdisk.playbook.run import Listener, PlaybookResult
 
 if TYPE_CHECKING:
     from growdisk.cli.rich_lines import MovingTable
@@ -65,12 +65,12 @@ class PlaybookView:
             self._show()
             self._table.__exit__()
 
-    def summed_up(self, ended: Ended) -> int:
+    def summed_up(self, ended: PlaybookResult) -> int:
         """The end of it: returns the exit code."""
         output = self._output
         output.document(_document(ended, check=self._check))
         for host in ended.hosts:
-            output.lines(self._told(host))
+            output.lines(self._host_lines(host))
         for host in ended.hosts:
             if host.code and host.error:
                 output.failure(host.host, host.error)
@@ -119,7 +119,7 @@ class PlaybookView:
 
     # --- afterwards -----------------------------------------------------------------------------
 
-    def _told(self, host: HostReport) -> Iterator[str]:
+    def _host_lines(self, host: HostReport) -> Iterator[str]:
         """A line for the host, and what was to be shown: the plan, debug's output, disks drawn."""
         counts = [f"{host.count('changed')} changed", f"{host.count('ok')} ok"]
         for state in ("failed", "ignored", "skipped"):
@@ -166,12 +166,17 @@ def _difference(before: str, after: str) -> Iterator[str]:
         yield f"    {printable(line)}"
 
 
-def _summary(ended: Ended, *, check: bool) -> str:
-    counts = {result: sum(host.result == result for host in ended.hosts) for result in _RESULTS}
+def _counts(ended: PlaybookResult) -> dict[str, int]:
+    return {result: sum(host.result == result for host in ended.hosts) for result in _RESULTS}
+
+
+def _summary(ended: PlaybookResult, *, check: bool) -> str:
     if not ended.hosts:
         return "no host: nothing to do"
     words = ", ".join(
-        f"{number} {result}" for result, number in counts.items() if number or result != "stuck"
+        f"{number} {result}"
+        for result, number in _counts(ended).items()
+        if number or result != "stuck"
     )
     stopped = "; stopped before all were begun" if ended.stopped else ""
     checked = " (only looked at: nothing has been changed)" if check else ""
@@ -180,25 +185,22 @@ def _summary(ended: Ended, *, check: bool) -> str:
     )
 
 
-def _document(ended: Ended, *, check: bool) -> dict[str, object]:
+def _document(ended: PlaybookResult, *, check: bool) -> dict[str, object]:
     return {
         "result": _word(ended),
         "code": ended.code,
         "check": check,
-        "summary": {
-            result: sum(host.result == result for host in ended.hosts) for result in _RESULTS
-        },
+        "summary": _counts(ended),
         "stopped": ended.stopped,
         "hosts": [_host(host) for host in ended.hosts],
     }
 
 
-def _word(ended: Ended) -> str:
+def _word(ended: PlaybookResult) -> str:
     # The worst of all hosts speaks for the run.
-    for word in ("stuck", "failed", "restored", "changed"):
-        if any(host.result == word for host in ended.hosts):
-            return word
-    return "nochange"
+    results = {host.result for host in ended.hosts}
+    worse_first = ("stuck", "failed", "restored", "changed")
+    return next((word for word in worse_first if word in results), "nochange")
 
 
 def _host(host: HostReport) -> dict[str, object]:

@@ -13,11 +13,20 @@ from pathlib import Path
 from threading import Lock
 
 from growdisk import api
-from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
+from growdisk.api.provisioning.recipe import (
+    FileInto,
+    KeysFor,
+    Output,
+    PasswordFor,
+    Recipe,
+    Seed,
+    as_template,
+    counted,
+)
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
-from growdisk.cli.common_options import named_path
+from growdisk.cli.common_options import add_flag, add_list, named_path
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.keys import add_key, read_key
+from growdisk.cli.keys import add_key, read_key
 from growdisk.cli.output import CommandOutput, NoSpinner
 from growdisk.cli.progress import Spinner
 from growdisk.error_document import error_document
@@ -25,6 +34,7 @@ from growdisk.errors import UsageError, bad_value, options_conflict
 from growdisk.fast_dataclass import replace
 from growdisk.planner.option_table import CONVERTING, FORMAT, PROVISIONING
 from growdisk.units import format_size, parse_goal_size
+from growdisk.workflow.stopping import SignalsStop, StopRequest
 
 _USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
 _COPY = "SRC:DEST[:MODE[:OWNER[:GROUP]]]"
@@ -62,8 +72,6 @@ def provision_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_provision(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.workflow.stopping import SignalsStop, StopRequest
-
     recipe, own = _recipe_of(arguments)
     outputs = _outputs(arguments, own)
     with SignalsStop(StopRequest()) as stop, output.working() as working:
@@ -82,8 +90,6 @@ def run_provision(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _outputs(arguments: argparse.Namespace, own: Sequence[Output]) -> Sequence[Output]:
     """By OUT, by a list, or by the recipe itself. UsageError if they contradict each other."""
-    from growdisk.api.provisioning.output_lists import counted, read_output_list
-
     if arguments.list is not None:
         if arguments.out is not None or arguments.count is not None:
             raise options_conflict(
@@ -91,6 +97,8 @@ def _outputs(arguments: argparse.Namespace, own: Sequence[Output]) -> Sequence[O
                 ("--list", "--count"),
                 hint="leave them out",
             )
+        from growdisk.api.provisioning.recipe_file import read_output_list
+
         return read_output_list(arguments.list)
     if arguments.out is None:
         if arguments.count is not None:
@@ -119,14 +127,14 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     declare(parser, "swap")
     add_key(parser, "a passphrase of what is encrypted in BASE and grows (all bytes of FILE)")
     declare(parser, "backend", default=None)
-    parser.add_argument(
+    add_flag(
+        parser,
         "--reproducible",
-        action="store_true",
-        help="the same inputs give the same bytes, at the time of SOURCE_DATE_EPOCH, or that of "
+        "the same inputs give the same bytes, at the time of SOURCE_DATE_EPOCH, or that of "
         "the base",
     )
     declare(parser, PROVISIONING["force"])
-    parser.add_argument("-n", "--dry-run", action="store_true", help="look and plan, write nothing")
+    add_flag(parser, "-n --dry-run", "look and plan, write nothing")
 
 
 def _add_customizing(parser: argparse.ArgumentParser) -> None:
@@ -135,53 +143,27 @@ def _add_customizing(parser: argparse.ArgumentParser) -> None:
     )
     files = "in /etc/hostname and /etc/hosts"
     declare(inside, PROVISIONING["hostname"], metavar="NAME", more=files)
-    inside.add_argument(
-        "--reset-machine-id", action="store_true", help="the first boot makes a new machine-id"
-    )
-    inside.add_argument(
-        "--remove-ssh-host-keys", action="store_true", help="the first boot makes new ones"
-    )
-    inside.add_argument(
-        "--new-ssh-host-keys", action="store_true", help="they are made here instead, and shown"
-    )
-    inside.add_argument(
-        "--ssh-key",
-        action="append",
-        default=[],
-        metavar="[USER:]FILE",
-        help="a public key that may log in (root)",
-    )
-    inside.add_argument(
+    add_flag(inside, "--reset-machine-id", "the first boot makes a new machine-id")
+    add_flag(inside, "--remove-ssh-host-keys", "the first boot makes new ones")
+    add_flag(inside, "--new-ssh-host-keys", "they are made here instead, and shown")
+    add_list(inside, "--ssh-key", "[USER:]FILE", "a public key that may log in (root)")
+    add_list(
+        inside,
         "--password",
-        action="append",
-        default=[],
-        metavar="USER:HOW",
-        help="file:FILE (first line, hashed here), hash:HASH (ready), or locked",
+        "USER:HOW",
+        "file:FILE (first line, hashed here), hash:HASH (ready), or locked",
     )
-    inside.add_argument(
-        "--copy", action="append", default=[], metavar=_COPY, help="a file, as it is (0644, root)"
-    )
-    inside.add_argument(
-        "--template",
-        action="append",
-        default=[],
-        metavar=_COPY,
-        help="the same, filled in (jinja2)",
-    )
-    inside.add_argument(
+    add_list(inside, "--copy", _COPY, "a file, as it is (0644, root)")
+    add_list(inside, "--template", _COPY, "the same, filled in (jinja2)")
+    add_list(
+        inside,
         "--run",
+        "COMMAND",
+        "a shell command as root in the guest's own tree; no network",
         dest="commands_inside",
-        action="append",
-        default=[],
-        metavar="COMMAND",
-        help="a shell command as root in the guest's own tree; no network",
     )
-    inside.add_argument(
-        "-e", dest="variables", action="append", default=[], metavar="NAME=VALUE", help="a variable"
-    )
-    inside.add_argument(
-        "--seed", action="store_true", help="a NoCloud seed for cloud-init beside OUT: OUT-seed.iso"
-    )
+    add_list(inside, "-e", "NAME=VALUE", "a variable", dest="variables")
+    add_flag(inside, "--seed", "a NoCloud seed for cloud-init beside OUT: OUT-seed.iso")
     for name in ("user-data", "meta-data", "network-config"):
         inside.add_argument(
             f"--{name}", type=named_path, metavar="FILE", help=f"{name} of the seed"
@@ -190,8 +172,6 @@ def _add_customizing(parser: argparse.ArgumentParser) -> None:
 
 def _recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:
     """The recipe, and the outputs that a recipe file names itself."""
-    from growdisk.api.provisioning.output_lists import as_template
-
     recipe, outputs = Recipe(), tuple[Output, ...]()
     if arguments.recipe is not None:
         from growdisk.api.provisioning.recipe_file import load_recipe

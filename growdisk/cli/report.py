@@ -36,7 +36,7 @@ def print_result(result: Result, output: CommandOutput, *, image: Path, command:
 
 
 def print_commit(result: Result, output: CommandOutput, *, image: Path) -> int:
-    """The run was told when it ended; what is new is that there is no way back."""
+    """The run was shown when it ended; what is new is that it cannot be rolled back."""
     if result.result != "changed":
         return print_result(result, output, image=image)
     output.document(document(result))
@@ -46,24 +46,28 @@ def print_commit(result: Result, output: CommandOutput, *, image: Path) -> int:
 
 
 def _lines(result: Result, width: int, image: str, command: str) -> Iterator[str]:
+    """Drawings and texts, none wider than `width` if its words allow it."""
+    if result.result in ("planned", "changed"):
+        yield from before_and_after(result, width)
+        for before, after in result.others:
+            yield from before_and_after(replace(result, before=before, after=after), width)
+    if result.result == "planned":
+        yield from _steps(result, width)
+    for text in _texts(result):
+        yield from wrapped(text, width, "  ")
+    yield from _last_lines(result, image, command)
+
+
+def _last_lines(result: Result, image: str, command: str) -> Iterator[str]:
+    """Where the disk stands now, and what can be run next."""
     match result.result:
-        case "nochange":
-            yield from wrapped(f"nothing to do: {result.reason}", width, "  ")
-            if command:
-                yield f"give it more: {command} +10G"
+        case "nochange" if command:
+            yield f"give it more: {command} +10G"
         case "planned":
-            yield from _all_disks(result, width)
-            yield from _planned(result, width)
             yield "this is only a plan: nothing has been changed"
             if command:
                 yield f"run it: {command}"
         case "changed":
-            yield from _all_disks(result, width)
-            yield from _given_up(result, "given up", width)
-            yield from _swapless(result, width)
-            yield from _changed_files(result, width)
-            yield from _notes(result, width)
-            yield from _backend(result, width)
             yield f"done in {sum(step.seconds for step in result.steps):.1f} s"
             if result.kept:
                 yield (
@@ -77,12 +81,6 @@ def _lines(result: Result, width: int, image: str, command: str) -> Iterator[str
             yield f"{image} is as it was before the run"
         case "stuck":
             yield f"growdisk status {image} says how it stands"
-
-
-def _all_disks(result: Result, width: int) -> Iterator[str]:
-    yield from before_and_after(result, width)
-    for before, after in result.others:
-        yield from before_and_after(replace(result, before=before, after=after), width)
 
 
 def before_and_after(result: Result, width: int) -> Iterator[str]:
@@ -103,39 +101,47 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
         yield from (*bar(layout, columns), *partition_rows(layout, width), *volumes(layout, width))
 
 
-def _planned(result: Result, width: int) -> Iterator[str]:
-    behind = f"each after a snapshot ({result.snapshots})"
-    yield (
-        "steps, "
-        f"{behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
-    )
+def _steps(result: Result, width: int) -> Iterator[str]:
+    safe = f"each after a snapshot ({result.snapshots})"
+    unsafe = "without snapshots: there is no way back"
+    yield f"steps, {unsafe if result.snapshots == 'none' else safe}:"
     # 19 as in the lines of a run (progress.py); names of steps on further disks are longer.
     column = max([19, *(len(step.name) for step in result.steps)])
     for number, step in enumerate(result.steps, start=1):
         yield from wrapped(
             f"  {number}. {step.name:<{column}} {step.detail}", width, " " * (column + 6)
         )
-    yield from _backend(result, width)
-    yield from _given_up(result, "would be given up", width)
-    yield from _notes(result, width)
 
 
-def _backend(result: Result, width: int) -> Iterator[str]:
-    if result.backend_reason:
-        yield from wrapped(f"backend: {result.backend} ({result.backend_reason})", width, "  ")
+def _texts(result: Result) -> Iterator[str]:
+    """What is worth knowing of a plan, or of what was done."""
+    backend = f"backend: {result.backend} ({result.backend_reason})"
+    match result.result:
+        case "nochange":
+            yield f"nothing to do: {result.reason}"
+        case "planned":
+            if result.backend_reason:
+                yield backend
+            yield from (f"would be given up: {item}" for item in result.given_up)
+            yield from (f"note: {note}" for note in result.notes)
+        case "changed":
+            yield from (f"given up: {item}" for item in result.given_up)
+            if _lost_swap(result):
+                yield f"this disk has no swap now; {_SWAP_AGAIN}"
+            for step in result.steps:
+                # In full: the run's lines are cut to the terminal.
+                if step.name == "repair-guest" and step.detail and step.state == "done":
+                    yield f"in the guest: {step.detail}"
+            yield from (f"note: {note}" for note in result.notes)
+            if result.backend_reason:
+                yield backend
 
 
-def _given_up(result: Result, heading: str, width: int) -> Iterator[str]:
-    for item in result.given_up:
-        yield from wrapped(f"{heading}: {item}", width, "  ")
-
-
-def _swapless(result: Result, width: int) -> Iterator[str]:
-    """A note that the guest had swap on this disk and now has none, if it was not asked for."""
+def _lost_swap(result: Result) -> bool:
+    """Whether the guest had swap on this disk and now has none, if it was not asked for."""
     before, after = (_has_swap(layout) for layout in (result.before, result.after))
     # A step of this name makes moved swap, and a swap file, which the layout does not show.
-    if before and not after and not any(step.name == "remake-swap" for step in result.steps):
-        yield from wrapped(f"this disk has no swap now; {_SWAP_AGAIN}", width, "  ")
+    return before and not after and not any(step.name == "remake-swap" for step in result.steps)
 
 
 def _has_swap(layout: Layout) -> bool:
@@ -144,15 +150,3 @@ def _has_swap(layout: Layout) -> bool:
         *(volume.content for volume in layout.volumes),
     ]
     return any(content is not None and content.kind == "swap" for content in contents)
-
-
-def _changed_files(result: Result, width: int) -> Iterator[str]:
-    """Which of the guest's files changed, in full: the run's lines are cut to the terminal."""
-    for step in result.steps:
-        if step.name == "repair-guest" and step.detail and step.state == "done":
-            yield from wrapped(f"in the guest: {step.detail}", width, "  ")
-
-
-def _notes(result: Result, width: int) -> Iterator[str]:
-    for note in result.notes:
-        yield from wrapped(f"note: {note}", width, "  ")

@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from growdisk.cli.common_options import add_flag, add_list
 from growdisk.cli.output import CommandOutput
-from growdisk.errors import UsageError, bad_value
+from growdisk.cli.playbook_view import PlaybookView
+from growdisk.errors import UsageError, bad_value, nearest
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.option_table import OptionSpec
+from growdisk.playbook.model import Request
+from growdisk.playbook.run import Listener, PlaybookResult, resume_playbook, run_playbook
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 from growdisk.playbook.specs import TASKS
-
-if TYPE_CHECKING:
-    from growdisk.playbook.model import Request
-    from growdisk.playbook.run import Ended, Listener
+from growdisk.playbook.vars_files import extra_vars
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "playbook", nargs="?", metavar="PLAYBOOK", help="a file, or the name of a shipped playbook"
     )
-    parser.add_argument(
-        "-i",
-        "--inventory",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="hosts, groups and their variables, in Ansible's YAML or INI; may be given several "
-        "times",
+    add_list(
+        parser,
+        "-i --inventory",
+        "FILE",
+        "hosts, groups and their variables, in Ansible's YAML or INI; may be given several times",
     )
-    parser.add_argument(
-        "-e",
-        "--extra-vars",
-        action="append",
-        default=[],
-        metavar="k=v|@FILE",
-        help="variables that beat all others; may be given several times",
+    add_list(
+        parser,
+        "-e --extra-vars",
+        "k=v|@FILE",
+        "variables that beat all others; may be given several times",
     )
     parser.add_argument(
         "-l",
@@ -49,40 +43,17 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOSTS",
         help="only these hosts, groups or images (globs, !)",
     )
-    parser.add_argument(
-        "-t",
-        "--tags",
-        action="append",
-        default=[],
-        metavar="TAGS",
-        help="only tasks with one of these",
-    )
-    parser.add_argument(
-        "--skip-tags",
-        action="append",
-        default=[],
-        metavar="TAGS",
-        help="no tasks with one of these",
-    )
-    parser.add_argument(
-        "-C", "--check", action="store_true", help="write nothing, and say what would be done"
-    )
-    parser.add_argument("-D", "--diff", action="store_true", help="show each disk before and after")
+    add_list(parser, "-t --tags", "TAGS", "only tasks with one of these")
+    add_list(parser, "--skip-tags", "TAGS", "no tasks with one of these")
+    add_flag(parser, "-C --check", "write nothing, and say what would be done")
+    add_flag(parser, "-D --diff", "show each disk before and after")
     parser.add_argument(
         "-j", "--jobs", type=int, default=1, metavar="N", help="images at once (default: 1)"
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--resume", action="store_true", help="go on with a run of PLAYBOOK that was cut short"
-    )
-    which.add_argument(
-        "--undo", action="store_true", help="take back a run of PLAYBOOK that was cut short"
-    )
-    which.add_argument(
-        "--tasks",
-        action="store_true",
-        help="list the tasks that a playbook can have, and their options",
-    )
+    add_flag(which, "--resume", "go on with a run of PLAYBOOK that was cut short")
+    add_flag(which, "--undo", "take back a run of PLAYBOOK that was cut short")
+    add_flag(which, "--tasks", "list the tasks that a playbook can have, and their options")
     # Read from the folder when the parser is made, so that what is installed is what is named.
     parser.epilog = (
         f"Playbooks that come with growdisk: {', '.join(shipped_playbooks())}; each says at its "
@@ -92,7 +63,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.tasks:
-        output.document(_task_documents())
+        output.document([{**asdict(task), "name": task.qualified} for task in TASKS.values()])
         output.lines(_task_lines(output.width))
         return 0
     if arguments.playbook is None:
@@ -103,8 +74,6 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         )
     path = _found(arguments.playbook)
     if arguments.resume or arguments.undo:
-        from growdisk.playbook.run import resume_playbook
-
         # Hosts, variables and tags are those in the record of that run; of the options here only -j
         # counts.
         verb = "undo" if arguments.undo else "resume"
@@ -113,17 +82,16 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             output,
             lambda listener: resume_playbook(path, listener, arguments.jobs, undo=verb == "undo"),
         )
-    from growdisk.playbook.run import run_playbook
 
     request = _request(arguments, path)
     return _shown(arguments, output, lambda listener: run_playbook(request, listener))
 
 
 def _shown(
-    arguments: argparse.Namespace, output: CommandOutput, action: Callable[[Listener], Ended]
+    arguments: argparse.Namespace,
+    output: CommandOutput,
+    action: Callable[[Listener], PlaybookResult],
 ) -> int:
-    from growdisk.cli.playbook_view import PlaybookView
-
     with PlaybookView(
         output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff
     ) as view:
@@ -132,9 +100,6 @@ def _shown(
 
 
 def _request(arguments: argparse.Namespace, path: Path) -> Request:
-    from growdisk.playbook.model import Request
-    from growdisk.playbook.vars_files import extra_vars
-
     return Request(
         path,
         tuple(arguments.inventory),
@@ -172,16 +137,12 @@ def _found(name: str) -> Path:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name.removesuffix(".yml"), known, 1, 0.6)
-    guess = f"did you mean {near[0]}? " if near else ""
+    near = nearest(name.removesuffix(".yml"), known)
+    guess = f"did you mean {near}? " if near else ""
     return (
         f"{guess}a file of yours, or one that comes with growdisk: "
         f"{', '.join(known) or 'none is installed'}"
     )
-
-
-def _task_documents() -> list[dict[str, object]]:
-    return [{**asdict(task), "name": task.qualified} for task in TASKS.values()]
 
 
 def _task_lines(width: int) -> Iterator[str]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from growdisk.errors import OperationFailed, write_failed
+from growdisk.errors import write_failed
 
 _SECRET = "--key"
 
@@ -24,13 +24,8 @@ def line(words: Sequence[str], code: int, seconds: float) -> str:
     """The line without its time: who, process, command line, exit code, seconds."""
     shown = " ".join(shlex.quote(word) for word in _without_secrets(words))
     text = f"{_who()} growdisk[{os.getpid()}] {shown}: exit {code}, {seconds:.1f} s"
-    return "".join(map(_printable, text))
-
-
-def _printable(character: str) -> str:
-    """No name ends a line, or is bytes that are not UTF-8."""
-    # Escaped as in Python: a name with a line break could forge a whole line.
-    return character if character.isprintable() else ascii(character)[1:-1]
+    # A name with a line break could forge a whole line; one may have bytes that are not UTF-8.
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def log(text: str, file: Path | None, *, syslog: bool) -> None:
@@ -47,7 +42,8 @@ def log(text: str, file: Path | None, *, syslog: bool) -> None:
             with os.fdopen(_opened(file), "a", encoding="utf-8") as out:
                 out.write(f"{stamp} {text}\n")
         except OSError as error:
-            raise _log_failed(file, error) from error
+            hint = "name another file with --log; the command itself has ended"
+            raise write_failed(file, error.strerror or str(error), hint) from error
 
 
 def _opened(file: Path) -> int:
@@ -57,21 +53,13 @@ def _opened(file: Path) -> int:
     return os.open(file, flags, 0o666)
 
 
-def _log_failed(file: Path, error: OSError) -> OperationFailed:
-    return write_failed(
-        file,
-        error.strerror or str(error),
-        "name another file with --log; the command itself has ended",
-    )
-
-
 def _who() -> str:
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         name = str(os.geteuid())
-    behind = os.environ.get("SUDO_USER")
-    return f"{name}({behind})" if behind else name
+    user = os.environ.get("SUDO_USER")
+    return f"{name}({user})" if user else name
 
 
 def _without_secrets(words: Sequence[str]) -> Iterator[str]:

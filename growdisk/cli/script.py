@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from growdisk.api.scripts import WrittenScripts, write_scripts
 from growdisk.cli.arguments import (
     IMAGE_HERE,
     add_layout_options,
@@ -21,9 +21,6 @@ from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.option_table import SHARED
-
-if TYPE_CHECKING:
-    from growdisk.api.scripts import WrittenScripts
 
 
 def script_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +39,6 @@ def script_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_script(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.scripts import write_scripts
-
     goal = goal_of(arguments)
     written = write_scripts(
         target_of(arguments), goal, arguments.output, format_of(arguments), keys_of(arguments)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk import api
+from growdisk.api.result import StatusReport
 from growdisk.cli.arguments import add_keys, add_sector_size, add_target, format_of, keys_of
-from growdisk.cli.images.keys import unlocking
+from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
+from growdisk.cli.drawing import bar
+from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.recorded_runs import status_document
 from growdisk.cli.targets import target_of
 from growdisk.errors import ImageNotReadable
 from growdisk.fast_dataclass import asdict
-
-if TYPE_CHECKING:
-    from growdisk.api.run_status import StatusReport
+from growdisk.planner.layout import layout_of
 
 _ENDED = ("none", "done", "undone")
 
@@ -28,10 +28,6 @@ def show_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_show(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
-    from growdisk.cli.drawing import bar
-    from growdisk.planner.layout import layout_of
-
     target = target_of(arguments)
     facts = unlocking(
         arguments,
@@ -43,8 +39,8 @@ def run_show(arguments: argparse.Namespace, output: CommandOutput) -> int:
     report = _run_of(Path(layout.image.path))
     overlays = [str(overlay) for overlay in api.overlays_on(Path(layout.image.path))]
     # Empty ones are left out: most images have neither.
-    beside = {"run": report and status_document(report), "overlays": overlays}
-    output.document(asdict(layout) | {key: value for key, value in beside.items() if value})
+    more = {"run": report and status_document(report), "overlays": overlays}
+    output.document(asdict(layout) | {key: value for key, value in more.items() if value})
     width = output.width
     output.lines(
         [

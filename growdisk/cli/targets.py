@@ -8,10 +8,10 @@ import re
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk import api
 from growdisk.api import live_request
+from growdisk.api.live_request import LiveRequest
 from growdisk.block.address import NOT_HERE, WHERE_TAKEN, as_written, scheme_of
 from growdisk.cli.common_options import group_of
 from growdisk.cli.declaring import declare
@@ -19,9 +19,6 @@ from growdisk.cli.output import CommandOutput
 from growdisk.errors import ImageNotReadable, Refused, UsageError
 from growdisk.planner.given_values import GivenValues
 from growdisk.planner.option_table import SHARED
-
-if TYPE_CHECKING:
-    from growdisk.api.live_request import LiveRequest
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from growdisk.cli.common_options import named_path
+from growdisk.api.watching.actions import Action
+from growdisk.api.watching.metrics import write_metrics
+from growdisk.api.watching.round import Round, round_document, watch_once
+from growdisk.api.watching.rules import load_rules
+from growdisk.cli.common_options import add_flag, named_path
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.output import CommandOutput, printable
 from growdisk.errors import Refused
 from growdisk.given_file import refuse_to_replace
 from growdisk.planner.option_table import WATCHING
-
-if TYPE_CHECKING:
-    from growdisk.api.watching.actions import Action
-    from growdisk.api.watching.round import Round
-
-_SILENT = ("nothing",)
+from growdisk.workflow.stopping import SignalsStop, StopRequest
 
 
 def watch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +24,7 @@ def watch_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RULES.yml",
         help=help_of(WATCHING["rules"]),
     )
-    parser.add_argument(
-        "-n", "--dry-run", action="store_true", help="say what would be done, and do nothing"
-    )
+    add_flag(parser, "-n --dry-run", "say what would be done, and do nothing")
     declare(parser, WATCHING["connect"], "-c", metavar="URI")
     declare(parser, WATCHING["metrics"], type=named_path, metavar="FILE", more="NAME.prom")
     parser.add_argument(
@@ -37,13 +33,8 @@ def watch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.watching.metrics import write_metrics
-    from growdisk.api.watching.round import round_document, watch_once
-    from growdisk.api.watching.rules import load_rules
-    from growdisk.workflow.stopping import SignalsStop, StopRequest
-
-    def tell(action: Action) -> None:
-        if action.result not in _SILENT or arguments.verbose:
+    def show(action: Action) -> None:
+        if action.result != "nothing" or arguments.verbose:
             output.lines([printable(f"{action.entry.name}: {action.result}: {action.detail}")])
 
     if arguments.metrics:
@@ -52,7 +43,7 @@ def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:
     ended = watch_once(
         rules,
         arguments.connect,
-        tell,
+        show,
         dry_run=arguments.dry_run,
         jobs=arguments.jobs,
         # Not entered here: it starts a thread, and watch_once first forks processes that look at

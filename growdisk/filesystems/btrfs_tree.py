@@ -15,14 +15,7 @@ from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET
-from growdisk.filesystems.file_tree import (
-    LARGEST,
-    Node,
-    PlainNode,
-    Unknown,
-    decode_name,
-    read_device,
-)
+from growdisk.filesystems.file_tree import LARGEST, FileTree, Node, Subvolume, Unknown, decode_name
 
 TOP_LEVEL, FIRST_OBJECT = 5, 256
 _ROOT_TREE_DIRECTORY = 6
@@ -58,18 +51,6 @@ _NONE, _ZLIB, _LZO, _ZSTD = range(4)
 Key = tuple[int, int, int]
 
 
-class Subvolume(NamedTuple):
-    """A subvolume; `path` is below the top level, "" for that itself.
-
-    `is_copy`: it is a snapshot of another one.
-    """
-
-    number: int
-    path: str
-    read_only: bool
-    is_copy: bool
-
-
 class _Chunk(NamedTuple):
     logical: int
     length: int
@@ -83,13 +64,14 @@ class _Root(NamedTuple):
     parent: bytes = bytes(16)
 
 
-class BtrfsTree:
+class BtrfsTree(FileTree):
     """`root` is the top level; root_of() that of a subvolume."""
 
     root = TOP_LEVEL << 64 | FIRST_OBJECT
 
     def __init__(self, device: BlockDevice) -> None:
-        head = read_device(device, SUPERBLOCK_OFFSET, 4096)
+        super().__init__(device)
+        head = self._bytes(SUPERBLOCK_OFFSET, 4096)
         (
             magic,
             root,
@@ -105,7 +87,6 @@ class BtrfsTree:
         # The kernel's limits (BTRFS_MAX_METADATA_BLOCKSIZE, BTRFS_SYSTEM_CHUNK_ARRAY_SIZE).
         if not 4096 <= self._node_size <= 65536 or array_size > 2048:
             raise Unknown("its superblock is damaged")
-        self.device = device
         self._nodes: dict[int, bytes] = {}
         self._roots: dict[int, _Root] = {}
         self._chunks: list[_Chunk] = []
@@ -120,24 +101,23 @@ class BtrfsTree:
         self._root_tree = _Root(root, level)
 
     def root_of(self, subvolume: int) -> int:
-        """The number of its top directory."""
         return subvolume << 64 | FIRST_OBJECT
+
+    @property
+    def mounted_root(self) -> int:
+        """Of the default subvolume, which need not be the top level."""
+        return self.root_of(self.default_subvolume)
 
     @property
     def default_subvolume(self) -> int:
         """What a mount without subvol= shows."""
-        for _, data in self._between(
-            self._root_tree,
-            (_ROOT_TREE_DIRECTORY, _DIR_ITEM, 0),
-            (_ROOT_TREE_DIRECTORY, _DIR_ITEM, _LAST),
-        ):
+        for _, data in self._items(self._root_tree, _ROOT_TREE_DIRECTORY, _DIR_ITEM):
             for name, kind, number in _directory_entries(data):
                 if name == "default" and kind == _ROOT_ITEM:
                     return number
         return TOP_LEVEL
 
     def subvolumes(self) -> list[Subvolume]:
-        """All of them, the top level first."""
         parents: dict[int, tuple[int, int, str]] = {}
         first, last = (FIRST_OBJECT, _ROOT_BACKREF, 0), (_LAST, _ROOT_BACKREF, _LAST)
         for key, data in self._between(self._root_tree, first, last):
@@ -152,26 +132,22 @@ class BtrfsTree:
             found.append(Subvolume(number, path, bool(root.flags & _READ_ONLY), any(root.parent)))
         return found
 
-    def inode(self, number: int) -> PlainNode:
+    def inode(self, number: int) -> Node:
         subvolume, objectid = number >> 64, number & _LAST
-        for _, data in self._between(
-            self._root(subvolume), (objectid, _INODE_ITEM, 0), (objectid, _INODE_ITEM, _LAST)
-        ):
+        for _, data in self._items(self._root(subvolume), objectid, _INODE_ITEM):
             size, mode = _INODE.unpack_from(data)
-            return PlainNode(number, mode, size)
+            return Node(number, mode, size)
         raise Unknown(f"subvolume {subvolume} has no inode {objectid}")
 
     def entries(self, directory: Node) -> dict[str, int]:
         subvolume, objectid = directory.number >> 64, directory.number & _LAST
         found: dict[str, int] = {}
-        span = (objectid, _DIR_INDEX, 0), (objectid, _DIR_INDEX, _LAST)
-        for _, data in self._between(self._root(subvolume), *span):
+        for _, data in self._items(self._root(subvolume), objectid, _DIR_INDEX):
             for name, kind, number in _directory_entries(data):
                 # An entry that leads to a subvolume names only that; its top directory is always
                 # object 256.
-                found[name] = (
-                    self.root_of(number) if kind == _ROOT_ITEM else subvolume << 64 | number
-                )
+                is_root = kind == _ROOT_ITEM
+                found[name] = self.root_of(number) if is_root else subvolume << 64 | number
         return found
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
@@ -179,8 +155,7 @@ class BtrfsTree:
         if inode.size > LARGEST and limit >= LARGEST:
             raise Unknown(f"inode {objectid} is larger than {LARGEST >> 30} GiB")
         content = bytearray(min(inode.size, limit))
-        span = (objectid, _EXTENT_DATA, 0), (objectid, _EXTENT_DATA, _LAST)
-        for key, data in self._between(self._root(subvolume), *span):
+        for key, data in self._items(self._root(subvolume), objectid, _EXTENT_DATA):
             # The key's last part is the offset in the file: all that follows lies beyond what is
             # asked for.
             if key[2] >= len(content):
@@ -193,13 +168,16 @@ class BtrfsTree:
 
     def _root(self, subvolume: int) -> _Root:
         if subvolume not in self._roots:
-            span = (subvolume, _ROOT_ITEM, 0), (subvolume, _ROOT_ITEM, _LAST)
-            for _, data in self._between(self._root_tree, *span):
+            for _, data in self._items(self._root_tree, subvolume, _ROOT_ITEM):
                 logical, flags, level = _ROOT.unpack_from(data)
                 self._roots[subvolume] = _Root(logical, level, flags, data[_PARENT : _PARENT + 16])
         if subvolume not in self._roots:
             raise Unknown(f"there is no subvolume {subvolume}")
         return self._roots[subvolume]
+
+    def _items(self, root: _Root, objectid: int, kind: int) -> Iterator[tuple[Key, bytes]]:
+        """An object's items of one kind, in order."""
+        return self._between(root, (objectid, kind, 0), (objectid, kind, _LAST))
 
     def _between(self, root: _Root, first: Key, last: Key) -> Iterator[tuple[Key, bytes]]:
         """The items with keys from `first` to `last`, in order."""
@@ -250,8 +228,7 @@ class BtrfsTree:
         names: list[str] = []
         # Both loops stop at 64: parents that lead back to themselves must not keep it going.
         while directory != FIRST_OBJECT and len(names) < 64:
-            span = (directory, _INODE_REF, 0), (directory, _INODE_REF, _LAST)
-            above = next(iter(self._between(self._root(subvolume), *span)), None)
+            above = next(self._items(self._root(subvolume), directory, _INODE_REF), None)
             if above is None:
                 raise Unknown("a directory lies nowhere")
             length = struct.unpack_from("<8xH", above[1])[0]
@@ -291,7 +268,7 @@ class BtrfsTree:
             if chunk is None:
                 raise Unknown("some of it lies on another device, or is striped")
             count = min(length, chunk.logical + chunk.length - logical)
-            pieces.append(read_device(self.device, chunk.physical + logical - chunk.logical, count))
+            pieces.append(self._bytes(chunk.physical + logical - chunk.logical, count))
             logical, length = logical + count, length - count
         return b"".join(pieces)
 

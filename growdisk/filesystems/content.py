@@ -230,14 +230,14 @@ class PhysicalVolumeContent(Content):
     """A physical volume of LVM.
 
     `group` is None if it belongs to none, or if its metadata are `unreadable`. `volumes` is
-    what stands in the logical volumes that can be read without LVM, by name. `beside` are the other
-    physical volumes of the group that were found, by their keys.
+    what stands in the logical volumes that can be read without LVM, by name. `other_pvs` are those
+    of the group that were found, by their keys.
     """
 
     group: VolumeGroup | None = None
     unreadable: str = ""
     volumes: tuple[tuple[str, Content | None], ...] = ()
-    beside: tuple[str, ...] = ()
+    other_pvs: tuple[str, ...] = ()
 
     growable: ClassVar[str | None] = "pvresize"
 

@@ -8,16 +8,14 @@ as it is none for the kernel and blkid.
 from __future__ import annotations
 
 import struct
-from typing import TypedDict
 
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import NamedTuple, replace
 from growdisk.filesystems.content import Content, ExtContent, JournalContent, dashed, text
 from growdisk.filesystems.ext_growth import groups_with_superblock
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024
 _SMALL_DESCRIPTOR, _LARGE_DESCRIPTOR = 32, 64
-_CHECKSUM_AT = 1020
 _MAGIC = 0xEF53
 _STATE_CLEAN = 1
 _COMPAT_JOURNAL = 0x4
@@ -27,60 +25,94 @@ _RO_COMPAT_CHECKSUM = 0x400
 _EXT2_INCOMPAT = 0x2 | 0x10  # filetype, meta_bg
 _EXT3_INCOMPAT = _EXT2_INCOMPAT | _INCOMPAT_RECOVER
 _EXT2_RO_COMPAT = 0x1 | 0x2 | 0x4  # sparse_super, large_file, btree_dir
-
-# The UUID of an external journal, and the inode of an internal one (0 if there is none).
-_JOURNAL = struct.Struct("<208x16sI")
-# The fields of _Superblock, in its order; _HIGH: the upper 32 bits of the first three.
-_LOW = struct.Struct("<4xIII8xI28xHH32xIII16s16s")
-_HIGH = struct.Struct("<III")
-_HIGH_AT = 0x150
-_BACKUP_GROUPS, _BACKUP_GROUPS_AT = struct.Struct("<II"), 0x24C
-_LOG_GROUPS_PER_FLEX_AT = 0x174
+# The fields of Superblock, in its order.
+_SUPERBLOCK = struct.Struct(
+    "<4xIII4xIIII4xI12xHH28xH2xIII16s16s70xH16sI25xBH4xI64xIIIII24xB211xIII424xI"
+)
 # The image may lie: this bounds what is shifted by its numbers. 1024 << 20 is 1 GiB.
 _MOST_LOG_CLUSTER = 20
-# First data block, log cluster size, blocks and inodes per group, inode size, reserved descriptor
-# blocks, descriptor size.
-_GEOMETRY = struct.Struct("<20xI4xII4xI44xH116xH46xH")
 
 
-@dataclass(frozen=True)
-class _Superblock:
-    blocks: int
-    reserved: int
-    free: int
+class Superblock(NamedTuple):
+    """What is read of it, as it is written; `high_…` are upper 32 bits, which count with 64bit."""
+
+    low_blocks: int
+    low_reserved: int
+    low_free: int
+    first_data_block: int
     log_block_size: int
+    log_cluster_size: int
+    blocks_per_group: int
+    inodes_per_group: int
     magic: int
     state: int
+    inode_size: int
     compat: int
     incompat: int
     ro_compat: int
     uuid: bytes
     label: bytes
+    reserved_gdt_blocks: int
+    journal_uuid: bytes
+    journal_inode: int
+    journal_backed_up: int
+    descriptor_size: int
+    first_meta_group: int
+    journal_size_high: int
+    journal_size_low: int
+    high_blocks: int
+    high_reserved: int
+    high_free: int
+    log_groups_per_flex: int
+    overhead_clusters: int
+    first_backup: int
+    second_backup: int
+    checksum: int
+
+    @property
+    def block_size(self) -> int:
+        return 1024 << self.log_block_size
+
+    @property
+    def real_inode_size(self) -> int:
+        """Revision 0 has no field for the size of an inode: it is 128."""
+        return self.inode_size or 128
+
+
+def read_superblock(head: bytes) -> Superblock | None:
+    """`head` is the beginning of the device; None unless there is a sound one."""
+    raw = head[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE]
+    if len(raw) < SUPERBLOCK_SIZE:
+        return None
+    block = Superblock(*_SUPERBLOCK.unpack(raw))
+    if block.magic != _MAGIC or block.log_block_size > 6 or block.low_blocks == 0:
+        return None
+    # The checksum is the last field, and of all before it.
+    if block.ro_compat & _RO_COMPAT_CHECKSUM and crc32c(raw[:-4]) != block.checksum:
+        return None
+    return block
 
 
 def read_ext(head: bytes) -> Content | None:
     """`head` is the beginning of the device."""
-    raw = head[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE]
-    if len(raw) < SUPERBLOCK_SIZE:
+    block = read_superblock(head)
+    if block is None:
         return None
-    block = _Superblock(*_LOW.unpack_from(raw))
-    if not _is_sound(block, raw):
-        return None
+    size, uuid, label = block.block_size, dashed(block.uuid), text(block.label)
     if block.incompat & _INCOMPAT_JOURNAL_DEVICE:
         # The superblock of an external journal (mke2fs -O journal_dev) is there only for its UUID
         # and size.
-        return JournalContent(
-            "jbd",
-            dashed(block.uuid),
-            text(block.label),
-            (1024 << block.log_block_size) * block.blocks,
-        )
-    blocks, reserved, free = _with_high_halves(block, raw)
-    size = 1024 << block.log_block_size
+        return JournalContent("jbd", uuid, label, size * block.low_blocks)
+    blocks, reserved, free = block.low_blocks, block.low_reserved, block.low_free
+    if block.incompat & _INCOMPAT_64BIT:
+        blocks |= block.high_blocks << 32
+        reserved |= block.high_reserved << 32
+        free |= block.high_free << 32
+    has_journal, is_flexible = block.compat & _COMPAT_JOURNAL, block.incompat & _INCOMPAT_FLEX_BG
     content = ExtContent(
         _kind(block),
-        dashed(block.uuid),
-        text(block.label),
+        uuid,
+        label,
         size * blocks,
         size * (blocks - free),
         block_size=size,
@@ -91,82 +123,37 @@ def read_ext(head: bytes) -> Content | None:
         compat=block.compat,
         incompat=block.incompat,
         ro_compat=block.ro_compat,
-        external_journal=_external_journal(block, raw),
-        **_geometry(raw, size, block.incompat),
-        backup_groups=_BACKUP_GROUPS.unpack_from(raw, _BACKUP_GROUPS_AT),
+        first_data_block=block.first_data_block,
+        cluster_size=1024 << min(block.log_cluster_size, _MOST_LOG_CLUSTER),
+        # Others divide by it, and the superblock may lie.
+        blocks_per_group=max(block.blocks_per_group, 1),
+        inode_blocks_per_group=-(-block.inodes_per_group * block.real_inode_size // size),
+        inodes_per_group=block.inodes_per_group,
+        reserved_gdt_blocks=block.reserved_gdt_blocks,
+        descriptor_size=_descriptor_size(block),
+        external_journal=dashed(block.journal_uuid)
+        if has_journal and not block.journal_inode
+        else "",
+        groups_per_flex=1 << min(block.log_groups_per_flex, 31) if is_flexible else 1,
+        backup_groups=(block.first_backup, block.second_backup),
     )
     # Both are computed from the other fields, so the value must exist before they can be filled in.
     return replace(
-        content, kept_blocks=kept_blocks(content), overhead_blocks=overhead_blocks(content, raw)
+        content, kept_blocks=_kept_blocks(content), overhead_blocks=_overhead_blocks(content, block)
     )
 
 
-class _Geometry(TypedDict):
-    first_data_block: int
-    cluster_size: int
-    blocks_per_group: int
-    inode_blocks_per_group: int
-    reserved_gdt_blocks: int
-    descriptor_size: int
-    inodes_per_group: int
-    groups_per_flex: int
-
-
-def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
-    first, log_cluster, per_group, inodes_per_group, inode_size, reserved_gdt, descriptor_size = (
-        _GEOMETRY.unpack_from(raw)
-    )
-    return _Geometry(
-        first_data_block=first,
-        cluster_size=1024 << min(log_cluster, _MOST_LOG_CLUSTER),
-        # Others divide by it, and the superblock may lie.
-        blocks_per_group=max(per_group, 1),
-        # Revision 0 has no field for the size of an inode: it is 128.
-        inode_blocks_per_group=-(-inodes_per_group * (inode_size or 128) // block_size),
-        inodes_per_group=inodes_per_group,
-        reserved_gdt_blocks=reserved_gdt,
-        descriptor_size=_descriptor_size(descriptor_size, block_size, incompat),
-        groups_per_flex=1 << min(raw[_LOG_GROUPS_PER_FLEX_AT], 31)
-        if incompat & _INCOMPAT_FLEX_BG
-        else 1,
-    )
-
-
-def _descriptor_size(said: int, block_size: int, incompat: int) -> int:
+def _descriptor_size(block: Superblock) -> int:
     # Without 64bit the field means nothing (EXT4_DESC_SIZE).
-    if not incompat & _INCOMPAT_64BIT:
+    if not block.incompat & _INCOMPAT_64BIT:
         return _SMALL_DESCRIPTOR
     # No kernel mounts one with another size; others divide by it.
-    possible = _LARGE_DESCRIPTOR <= said <= block_size and said.bit_count() == 1
+    said = block.descriptor_size
+    possible = _LARGE_DESCRIPTOR <= said <= block.block_size and said.bit_count() == 1
     return said if possible else _LARGE_DESCRIPTOR
 
 
-def _external_journal(block: _Superblock, raw: bytes) -> str:
-    uuid, inode = _JOURNAL.unpack_from(raw)
-    return dashed(uuid) if block.compat & _COMPAT_JOURNAL and not inode else ""
-
-
-def _is_sound(block: _Superblock, raw: bytes) -> bool:
-    if block.magic != _MAGIC or block.log_block_size > 6 or block.blocks == 0:
-        return False
-    if block.ro_compat & _RO_COMPAT_CHECKSUM:
-        # The checksum is the last field, and of all before it.
-        return crc32c(raw[:_CHECKSUM_AT]) == int.from_bytes(raw[_CHECKSUM_AT:], "little")
-    return True
-
-
-def _with_high_halves(block: _Superblock, raw: bytes) -> tuple[int, int, int]:
-    if not block.incompat & _INCOMPAT_64BIT:
-        return block.blocks, block.reserved, block.free
-    blocks_high, reserved_high, free_high = _HIGH.unpack_from(raw, _HIGH_AT)
-    return (
-        block.blocks | blocks_high << 32,
-        block.reserved | reserved_high << 32,
-        block.free | free_high << 32,
-    )
-
-
-def _kind(block: _Superblock) -> str:
+def _kind(block: Superblock) -> str:
     # A feature that ext2 or ext3 cannot have makes it ext4, journal or not.
     old = not block.ro_compat & ~_EXT2_RO_COMPAT
     if block.compat & _COMPAT_JOURNAL:
@@ -205,11 +192,10 @@ def crc32c(data: bytes) -> int:
 _META_BG, _EXTENTS, _BIGALLOC = 0x10, 0x40, 0x200
 _BITMAPS = 2
 _KEPT_SHARE, _MOST_KEPT = 50, 4096
-_FIRST_META_GROUP_AT, _JOURNAL_SIZE_AT, _COUNTED_AT = 0x104, 0x148, 0x248
-_JOURNAL_BACKED_UP_AT, _BACKED_UP = 0xFD, 1
+_BACKED_UP = 1
 
 
-def kept_blocks(content: ExtContent) -> int:
+def _kept_blocks(content: ExtContent) -> int:
     """Blocks that the kernel reserves beside root's: a 50th, at most 4096 clusters.
 
     Source: ext4_set_resv_clusters.
@@ -221,17 +207,15 @@ def kept_blocks(content: ExtContent) -> int:
     return per_cluster * min(content.block_count // per_cluster // _KEPT_SHARE, _MOST_KEPT)
 
 
-def overhead_blocks(content: ExtContent, superblock: bytes) -> int:
-    (counted,) = struct.unpack_from("<I", superblock, _COUNTED_AT)
+def _overhead_blocks(content: ExtContent, block: Superblock) -> int:
     # s_overhead_clusters counts clusters; everything here counts blocks.
-    counted *= _blocks_per_cluster(content)
+    counted = block.overhead_clusters * _blocks_per_cluster(content)
     if content.ro_compat & _BIGALLOC and 0 < counted <= content.block_count:
-        return int(counted)
-    (first_meta_group,) = struct.unpack_from("<I", superblock, _FIRST_META_GROUP_AT)
+        return counted
     groups = -(-(content.block_count - content.first_data_block) // content.blocks_per_group)
     tables = groups * (_BITMAPS + content.inode_blocks_per_group)
-    found = content.first_data_block + tables + _copies(content, groups, first_meta_group)
-    return min(found + _journal_blocks(content, superblock), content.block_count)
+    found = content.first_data_block + tables + _copies(content, groups, block.first_meta_group)
+    return min(found + _journal_blocks(content, block), content.block_count)
 
 
 def _blocks_per_cluster(content: ExtContent) -> int:
@@ -251,7 +235,10 @@ def _copies(content: ExtContent, groups: int, first_meta_group: int) -> int:
     if content.incompat & _META_BG:
         # A block for in_a_block groups, in the first, the second and the last of them.
         old = min(first_meta_group, descriptors)
-        elsewhere = 3 * (descriptors - old) - _lacking(groups, in_a_block, descriptors - old)
+        elsewhere = 3 * (descriptors - old)
+        # The last meta group may not have all three.
+        if elsewhere and (rest := groups % in_a_block):
+            elsewhere -= 3 - min(rest, 2)
         descriptors = old
     return (
         groups_with_superblock(content, groups) * (1 + descriptors + content.reserved_gdt_blocks)
@@ -259,17 +246,10 @@ def _copies(content: ExtContent, groups: int, first_meta_group: int) -> int:
     )
 
 
-def _lacking(groups: int, in_a_block: int, meta_groups: int) -> int:
-    """The last meta group may not have all three."""
-    rest = groups % in_a_block
-    return 3 - min(rest, 2) if rest and meta_groups else 0
-
-
-def _journal_blocks(content: ExtContent, superblock: bytes) -> int:
+def _journal_blocks(content: ExtContent, block: Superblock) -> int:
     if not content.compat & _COMPAT_JOURNAL or content.external_journal:
         return 0
-    if superblock[_JOURNAL_BACKED_UP_AT] != _BACKED_UP:
+    if block.journal_backed_up != _BACKED_UP:
         return 0  # made before 2003, and not checked since
     # The last two of s_jnl_blocks: a copy of the journal inode's i_size, the upper half first.
-    high, low = struct.unpack_from("<II", superblock, _JOURNAL_SIZE_AT)
-    return int((high << 32 | low) // content.block_size)
+    return (block.journal_size_high << 32 | block.journal_size_low) // content.block_size

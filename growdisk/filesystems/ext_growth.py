@@ -85,9 +85,8 @@ def _new_copies(content: ExtContent, first: int, groups: int) -> int:
     if content.compat & _SPARSE_SUPER2:
         # resize2fs moves the last of its copies into the new last group.
         return int(groups > first and any(content.backup_groups))
-    if not content.ro_compat & _SPARSE_SUPER:
-        return max(groups - first, 0)
-    return sum(group >= first for group in _odd_powers(groups))
+    old, new = (groups_with_superblock(content, count) for count in (first, groups))
+    return max(new - old, 0)
 
 
 def groups_with_superblock(content: ExtContent, groups: int) -> int:

@@ -11,16 +11,22 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ExtContent
-from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
+from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext, read_superblock
 from growdisk.filesystems.ext_features import unknown_layout
 from growdisk.filesystems.ext_growth import has_superblock
-from growdisk.filesystems.file_tree import LARGEST, Node, NodeKinds, Unknown
+from growdisk.filesystems.file_tree import (
+    LARGEST,
+    FileTree,
+    Node,
+    Unknown,
+    decode_name,
+    wanted_size,
+)
 
 ROOT = 2
 META_BG = 0x10
@@ -35,8 +41,6 @@ _STRANGE = {
 }
 # Mode, low half of the size, flags, block pointers (60 bytes), high half of the size.
 _INODE = struct.Struct("<HxxI24xI4x60s8xI")
-# First data block, blocks and inodes per group, inode size.
-_SUPER = struct.Struct("<20xI8xI4xI44xH")
 # Header: magic, entries, room for entries, depth. Leaf: first block of the file, length, high and
 # low half of the first block on the disk. Index: first block of the file, low and high half of the
 # child. All three are 12 bytes long.
@@ -64,7 +68,7 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Inode(NodeKinds):
+class Inode(Node):
     number: int
     mode: int
     size: int
@@ -78,50 +82,49 @@ class Inode(NodeKinds):
         return next((word for flag, word in _STRANGE.items() if self.flags & flag), "")
 
 
-class ExtTree:
+class ExtTree(FileTree):
     """Everything is read again at each call, so that another's writes are seen."""
 
     root = ROOT
 
     def __init__(self, device: BlockDevice) -> None:
+        super().__init__(device)
         head = device.read(0, SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE)
-        content = read_ext(head)
-        if not isinstance(content, ExtContent):
+        content, block = read_ext(head), read_superblock(head)
+        if block is None or not isinstance(content, ExtContent):
             raise Unknown("it is not an ext file system")
         if unknown := unknown_layout(content):
             raise Unknown(f"it has {' and '.join(unknown)}, which growdisk does not read")
-        first, per_group, inodes, inode_size = _SUPER.unpack_from(head, SUPERBLOCK_OFFSET)
-        self.device, self.content, self.block_size = device, content, content.block_size
+        self.content, self.block_size = content, content.block_size
         self._inode_tables: dict[int, int] = {}
-        self._first, self._inode_size = first, inode_size or 128
+        self._inode_size = block.real_inode_size
         # Not always the first data block: with bigalloc that is 0 for blocks of 1 KiB too.
         self._super_block = SUPERBLOCK_OFFSET // self.block_size
-        self._inodes_per_group = inodes
         # The device may be shorter than the file system says: then blocks after its end count as
         # damage.
         self._blocks = min(content.block_count, device.size // content.block_size)
-        # s_first_meta_bg
-        self._first_meta_block = int.from_bytes(head[SUPERBLOCK_OFFSET + 0x104 :][:4], "little")
-        # s_desc_size
-        said = int.from_bytes(head[SUPERBLOCK_OFFSET + 0xFE :][:2], "little")
+        self._first_meta_block = block.first_meta_group
+        self._groups = -(
+            -(content.block_count - content.first_data_block) // content.blocks_per_group
+        )
         if (
-            not (per_group and inodes)
+            not (block.blocks_per_group and block.inodes_per_group)
             or not 128 <= self._inode_size <= self.block_size
-            or (content.has_64bit and said != content.descriptor_size)
+            or (content.has_64bit and block.descriptor_size != content.descriptor_size)
         ):
             raise Unknown("its superblock is damaged")
 
     def inode(self, number: int) -> Inode:
-        group, index = divmod(number - 1, self._inodes_per_group)
+        group, index = divmod(number - 1, self.content.inodes_per_group)
         if number < 1 or group >= self._groups:
             raise Unknown(f"there is no inode {number}")
         place = self._inode_table(group) + index * self._inode_size
-        raw = self._read_at(place, 128)
+        raw = self._bytes(place, 128)
         mode, low, flags, pointers, high = _INODE.unpack_from(raw)
         # In a directory of ext2 and ext3 these bytes were i_dir_acl. A directory cannot be so
         # large.
         high = 0 if stat.S_ISDIR(mode) and high >> 30 else high
-        whole = self._read_at(place, self._inode_size) if flags & _INLINE else b""
+        whole = self._bytes(place, self._inode_size) if flags & _INLINE else b""
         return Inode(
             number,
             mode,
@@ -135,7 +138,7 @@ class ExtTree:
         """The byte that it starts at: nobody moves it while the file system is looked into."""
         if (place := self._inode_tables.get(group)) is None:
             size = self.content.descriptor_size
-            descriptor = self._read_at(self._descriptor_at(group, size), size)
+            descriptor = self._bytes(self._descriptor_at(group, size), size)
             # bg_inode_table_lo and, in descriptors of 64 bytes, bg_inode_table_hi
             table = int.from_bytes(descriptor[8:12], "little")
             if size >= 64:
@@ -145,11 +148,6 @@ class ExtTree:
 
     def _own(self, node: Node) -> Inode:
         return node if isinstance(node, Inode) else self.inode(node.number)
-
-    @cached_property
-    def _groups(self) -> int:
-        blocks: int = self.content.block_count - self._first
-        return -(-blocks // self.content.blocks_per_group)
 
     def _descriptor_at(self, group: int, size: int) -> int:
         """The byte of a group's descriptor."""
@@ -161,7 +159,7 @@ class ExtTree:
             first = block * per_block
             # With meta_bg each block of them lies in the first of the groups that it describes,
             # after the copy of the superblock if there is one.
-            start = self._first + first * self.content.blocks_per_group
+            start = self.content.first_data_block + first * self.content.blocks_per_group
             start += has_superblock(self.content, first)
         return start * self.block_size + index * size
 
@@ -188,16 +186,13 @@ class ExtTree:
         return found
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
-        """Its content, at most the first `limit` bytes."""
         inode = self._own(inode)
         # A fast symlink: its target stands in the place of the block pointers.
         if inode.is_link and inode.size < len(inode.pointers) and not inode.flags & _EXTENTS:
             return inode.pointers[: inode.size]
-        if inode.size > LARGEST and limit >= LARGEST:
-            raise Unknown(f"inode {inode.number} is larger than {LARGEST >> 30} GiB")
+        size = wanted_size(inode, limit)
         if inode.flags & _INLINE:
-            return inode.inline[: min(inode.size, limit)]
-        size = min(inode.size, limit)
+            return inode.inline[:size]
         pieces, end = [b""], 0
         for run in self.runs(inode):
             start = run.logical * self.block_size
@@ -206,7 +201,7 @@ class ExtTree:
             if run.written and length > 0:
                 pieces += [
                     bytes(start - end),
-                    self._read_at(run.physical * self.block_size, length),
+                    self._bytes(run.physical * self.block_size, length),
                 ]
                 end = start + length
         pieces = [piece for piece in (*pieces, bytes(size - end)) if piece]
@@ -214,7 +209,6 @@ class ExtTree:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def entries(self, directory: Node) -> dict[str, int]:
-        """Names and inode numbers, without . and .. ; names that are not UTF-8 are escaped."""
         inode = self._own(directory)
         found: dict[str, int] = {}
         if inode.flags & _INLINE:  # the parent's number, entries, and more of them in an attribute
@@ -236,10 +230,7 @@ class ExtTree:
                 raise Unknown("a directory is damaged")
             # Inode 0 is an unused entry, or the checksum at the end of a block.
             if number and name_length:
-                yield (
-                    block[at + 8 : at + 8 + name_length].decode("utf-8", "surrogateescape"),
-                    number,
-                )
+                yield decode_name(block[at + 8 : at + 8 + name_length]), number
             at += length
 
     def _extents(self, node: bytes, expected: int | None, seen: set[int]) -> Iterator[Run]:
@@ -295,12 +286,7 @@ class ExtTree:
             logical += covered
 
     def _block(self, number: int) -> bytes:
-        return self._read_at(number * self.block_size, self.block_size)
-
-    def _read_at(self, offset: int, length: int) -> bytes:
-        if offset + length > self.device.size:
-            raise Unknown("it points beyond its end")
-        return self.device.read(offset, length)
+        return self._bytes(number * self.block_size, self.block_size)
 
 
 def _inline_rest(inode: bytes) -> bytes:

@@ -7,10 +7,12 @@ sector's copy.
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, FixedContent
+from growdisk.units import align_up
 
 # Bytes per sector, sectors per cluster, reserved sectors, FATs, root entries, sectors (16 bits),
 # medium, sectors per FAT (16 bits), sectors (32 bits).
@@ -18,12 +20,45 @@ _BOOT_SECTOR = struct.Struct("<11xHBHBHHBH8xI")
 _FAT16_FIELDS = 39  # volume id, label, type
 _FAT32_FIELDS = 67
 _FIELDS = struct.Struct("<I11s8s")
-_SECTORS_PER_FAT32_AT, _FSINFO_AT = 36, 48
+_SHORT_FAT_AT = slice(22, 24)
+_SECTORS_PER_FAT32_AT, _FSINFO_AT = slice(36, 40), slice(48, 50)
 _FSINFO = struct.Struct("<484x4sI")  # of FAT32: a signature, free clusters
 _UNKNOWN = 0xFFFFFFFF
-# fatgen103: nothing but the number of clusters tells FAT12, FAT16 and FAT32 apart.
-_LEAST_FAT16, _LEAST_FAT32 = 4085, 65525  # clusters
 _EXFAT_PERCENT_AT, _PERCENT_UNKNOWN = 112, 0xFF
+
+
+class FatLayout(NamedTuple):
+    """Where its parts lie, in bytes. FAT12 and FAT16 have the root directory before the data."""
+
+    sector_size: int
+    cluster_size: int
+    fat_at: int
+    fat_size: int
+    root_at: int
+    root_size: int
+    data_at: int
+    clusters: int
+
+    @property
+    def bits(self) -> int:
+        """fatgen103: nothing but the number of clusters tells FAT12, FAT16 and FAT32 apart."""
+        return 12 if self.clusters < 4085 else 16 if self.clusters < 65525 else 32
+
+
+def layout_of(head: bytes) -> FatLayout:
+    """Of a boot sector for which read_fat() has found a content."""
+    sector, per_cluster, reserved, fats, root_entries, short_count, _media, short_fat, count = (
+        _BOOT_SECTOR.unpack_from(head)
+    )
+    fat_size = sector * (short_fat or int.from_bytes(head[_SECTORS_PER_FAT32_AT], "little"))
+    root_at, root_size = reserved * sector + fats * fat_size, root_entries * 32
+    data_at = root_at + align_up(root_size, sector)
+    cluster = sector * per_cluster
+    # What is left for clusters: without reserved sectors, FATs and the fixed root directory.
+    clusters = ((short_count or count) * sector - data_at) // cluster
+    return FatLayout(
+        sector, cluster, reserved * sector, fat_size, root_at, root_size, data_at, clusters
+    )
 
 
 def read_fat(head: bytes) -> Content | None:
@@ -78,26 +113,17 @@ def with_usage(device: BlockDevice, content: FixedContent) -> FixedContent:
 
 
 def _free_bytes(device: BlockDevice, head: bytes) -> int | None:
-    sector, per_cluster, reserved, fats, root, short_count, _media, short_fat, count = (
-        _BOOT_SECTOR.unpack_from(head)
-    )
-    fat = short_fat or int.from_bytes(
-        head[_SECTORS_PER_FAT32_AT : _SECTORS_PER_FAT32_AT + 4], "little"
-    )
-    # What is left for clusters: without reserved sectors, FATs and the fixed root directory
-    # (entries of 32 bytes).
-    data = (short_count or count) - reserved - fats * fat - -(-root * 32 // sector)
-    clusters, cluster_size = data // per_cluster, per_cluster * sector
+    layout = layout_of(head)
+    clusters, has_fsinfo = layout.clusters, not any(head[_SHORT_FAT_AT])
     # A FAT of FAT32 may be 1 GiB: its own count of free clusters is taken instead, if there is one.
-    if clusters >= _LEAST_FAT32 or not short_fat:
-        free = _fsinfo(device, int.from_bytes(head[_FSINFO_AT : _FSINFO_AT + 2], "little") * sector)
-        return int(free * cluster_size) if free is not None and free <= clusters else None
-    start, length = reserved * sector, fat * sector
-    if clusters <= 0 or start + length > device.size:
+    if layout.bits == 32 or has_fsinfo:
+        free = _fsinfo(device, int.from_bytes(head[_FSINFO_AT], "little") * layout.sector_size)
+        return free * layout.cluster_size if free is not None and free <= clusters else None
+    if clusters <= 0 or layout.fat_at + layout.fat_size > device.size:
         return None
-    entries = _entries(device.read(start, length), wide=clusters >= _LEAST_FAT16)
+    entries = _entries(device.read(layout.fat_at, layout.fat_size), wide=layout.bits == 16)
     # Entries 0 and 1 stand for no cluster.
-    return int(entries[2 : clusters + 2].count(0) * cluster_size)
+    return entries[2 : clusters + 2].count(0) * layout.cluster_size
 
 
 def _fsinfo(device: BlockDevice, offset: int) -> int | None:

@@ -12,12 +12,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from growdisk.block.device import BlockDevice
-from growdisk.filesystems.fat import read_fat
-from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, read_device
+from growdisk.filesystems.fat import layout_of, read_fat
+from growdisk.filesystems.file_tree import LARGEST, FileTree, Node, Unknown
 
-# Bytes per sector, sectors per cluster, reserved sectors, FATs, root entries, sectors (16 bits),
-# sectors per FAT (16 bits), sectors (32 bits).
-_BOOT = struct.Struct("<11xHBHBHHxH8xI")
 # Name and extension, attributes, case flags, high and low half of the first cluster, size.
 _ENTRY = struct.Struct("<8s3sBB7xH4xHI")
 # All four low attributes at once (read-only, hidden, system, volume label) mark a piece of a long
@@ -32,41 +29,32 @@ _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o700, stat.S_IFDIR | 0o700
 _LARGEST_DIRECTORY = 2 << 20
 
 
-class _FatNode(PlainNode):
+class _FatNode(Node):
     def __init__(self, number: int, mode: int, size: int, cluster: int) -> None:
         super().__init__(number, mode, size)
         self.cluster = cluster
 
 
-class FatTree:
-    root = 0
+class FatTree(FileTree):
+    root, ignores_case = 0, True
 
     def __init__(self, device: BlockDevice) -> None:
-        head = read_device(device, 0, 512)
+        super().__init__(device)
+        head = self._bytes(0, 512)
         if read_fat(head) is None:
             raise Unknown("it is not a FAT file system")
-        sector, per_cluster, reserved, fats, root_entries, short_count, short_fat, count = (
-            _BOOT.unpack_from(head)
-        )
-        sectors_of_fat = short_fat or int.from_bytes(head[36:40], "little")
-        root_sectors = -(-root_entries * 32 // sector)
-        self.device, self._cluster_size = device, sector * per_cluster
-        self._root_at = (reserved + fats * sectors_of_fat) * sector
-        self._root_size = root_entries * 32
-        self._data_at = self._root_at + root_sectors * sector
-        self._clusters = ((short_count or count) * sector - self._data_at) // self._cluster_size
-        # fatgen103: the number of clusters alone tells the three apart.
-        self._bits = 12 if self._clusters < 4085 else 16 if self._clusters < 65525 else 32
+        layout = self._layout = layout_of(head)
+        self._cluster_size, self._clusters = layout.cluster_size, layout.clusters
+        self._bits = layout.bits
         self._root_cluster = int.from_bytes(head[44:48], "little") if self._bits == 32 else 0
         # A lying header must not make this read more than the clusters can need, 4 bytes each.
-        self._fat = read_device(
-            device, reserved * sector, min(sectors_of_fat * sector, (self._clusters + 2) * 4)
-        )
+        length = min(layout.fat_size, (layout.clusters + 2) * 4)
+        self._fat = self._bytes(layout.fat_at, length)
         self._known: dict[int, _FatNode] = {}
 
     def has_room_for(self, growing: Iterable[tuple[int, int]]) -> bool:
         """Whether files of these sizes can become that much longer, all of them."""
-        unit: int = self._cluster_size
+        unit = self._cluster_size
         wanted = sum(-(-(size + more) // unit) - -(-size // unit) for size, more in growing)
         free = (cluster for cluster in range(2, self._clusters + 2) if self._next(cluster) == 0)
         return len([*islice(free, wanted)]) == wanted
@@ -90,11 +78,8 @@ class FatTree:
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
         own = self._own(inode)
         size = min(own.size, limit)
-        pieces = [
-            read_device(self.device, place, self._cluster_size)
-            for place in self._places(own.cluster, size)
-        ]
-        content = b"".join(pieces)[:size]
+        places = self._places(own.cluster, size)
+        content = b"".join(self._bytes(at, self._cluster_size) for at in places)[:size]
         if len(content) < size:
             raise Unknown("a file ends too early")
         return content
@@ -109,7 +94,7 @@ class FatTree:
             # notices if bytes are missing.
             if not 2 <= cluster < self._clusters + 2:
                 return
-            yield self._data_at + (cluster - 2) * self._cluster_size
+            yield self._layout.data_at + (cluster - 2) * self._cluster_size
             cluster = self._next(cluster)
 
     def _next(self, cluster: int) -> int:
@@ -119,11 +104,8 @@ class FatTree:
             pair = int.from_bytes(self._fat[at : at + 2], "little")
             return pair >> 4 if cluster & 1 else pair & 0xFFF
         width = self._bits // 8
-        return (
-            # The upper four bits of a FAT32 entry are reserved.
-            int.from_bytes(self._fat[cluster * width : (cluster + 1) * width], "little")
-            & 0x0FFFFFFF
-        )
+        entry = int.from_bytes(self._fat[cluster * width : (cluster + 1) * width], "little")
+        return entry & 0x0FFFFFFF  # the upper four bits of a FAT32 entry are reserved
 
     def _listed(self, directory: _FatNode) -> Iterator[tuple[str, _FatNode]]:
         pieces: list[bytes] = []
@@ -142,25 +124,20 @@ class FatTree:
                 name = _long_name(pieces, raw[:11]) or _short_name(base, extension, case)
                 mode = _DIRECTORY_MODE if attributes & _DIRECTORY else _FILE_MODE
                 # A directory's own size field is always 0.
-                yield (
-                    name,
-                    _FatNode(at, mode, 0 if attributes & _DIRECTORY else size, high << 16 | low),
-                )
+                size = 0 if attributes & _DIRECTORY else size
+                yield name, _FatNode(at, mode, size, high << 16 | low)
                 pieces = []
 
     def _rows(self, directory: _FatNode) -> Iterator[tuple[int, bytes]]:
+        blocks: list[tuple[int, int]] = []
         if directory.cluster:
-            blocks = [
-                (place, self._cluster_size)
-                for place in self._places(directory.cluster, _LARGEST_DIRECTORY)
-            ]
+            places = self._places(directory.cluster, _LARGEST_DIRECTORY)
+            blocks = [(place, self._cluster_size) for place in places]
         elif directory.number == self.root:
             # Only FAT12 and FAT16: a FAT32 root has a first cluster like any directory.
-            blocks = [(self._root_at, self._root_size)]
-        else:
-            blocks = []
+            blocks = [(self._layout.root_at, self._layout.root_size)]
         for place, length in blocks:
-            raw = read_device(self.device, place, length)
+            raw = self._bytes(place, length)
             yield from ((place + at, raw[at : at + 32]) for at in range(0, length, 32))
 
 

@@ -1,4 +1,4 @@
-"""The interface of readers of unmounted file systems: inodes by number, names, contents.
+"""The base of all readers of unmounted file systems: inodes by number, names, contents.
 
 Readers trust nothing that the disk says: unsupported or inconsistent structures raise Unknown.
 """
@@ -6,7 +6,8 @@ Readers trust nothing that the disk says: unsupported or inconsistent structures
 from __future__ import annotations
 
 import stat
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
 
 from growdisk.block.device import BlockDevice
 
@@ -17,44 +18,11 @@ class Unknown(ValueError):
     """An on-disk structure that is not supported, or inconsistent. The text says which."""
 
 
-class Node(Protocol):
+class Node:
     """A file, directory or symbolic link. `number` is unique in its tree; `size` in bytes."""
 
-    @property
-    def number(self) -> int: ...
-    @property
-    def mode(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def is_file(self) -> bool: ...
-    @property
-    def is_directory(self) -> bool: ...
-    @property
-    def is_link(self) -> bool: ...
-
-
-class FileTree(Protocol):
-    """`root` is the number of the top directory."""
-
-    device: BlockDevice
-    root: int
-
-    def inode(self, number: int) -> Node: ...
-
-    def entries(self, directory: Node) -> dict[str, int]:
-        """Names and inode numbers, without . and .. ; names that are not UTF-8 are escaped."""
-        ...
-
-    def read(self, inode: Node, limit: int = LARGEST) -> bytes:
-        """The content (of a link: its target), at most the first `limit` bytes."""
-        ...
-
-
-class NodeKinds:
-    """What the mode of an inode says that it is."""
-
-    mode: int
+    def __init__(self, number: int, mode: int, size: int) -> None:
+        self.number, self.mode, self.size = number, mode, size
 
     @property
     def is_file(self) -> bool:
@@ -69,11 +37,60 @@ class NodeKinds:
         return stat.S_ISLNK(self.mode)
 
 
-class PlainNode(NodeKinds):
-    """A Node of the readers that only look."""
+class Subvolume(NamedTuple):
+    """A subvolume; `path` is below the top level, "" for that itself.
 
-    def __init__(self, number: int, mode: int, size: int) -> None:
-        self.number, self.mode, self.size = number, mode, size
+    `is_copy`: it is a snapshot of another one.
+    """
+
+    number: int
+    path: str
+    read_only: bool
+    is_copy: bool
+
+
+class FileTree(ABC):
+    """`root` is the number of the top directory."""
+
+    root: int
+    ignores_case: ClassVar[bool] = False
+
+    def __init__(self, device: BlockDevice) -> None:
+        self.device = device
+
+    @abstractmethod
+    def inode(self, number: int) -> Node: ...
+
+    @abstractmethod
+    def entries(self, directory: Node) -> dict[str, int]:
+        """Names and inode numbers, without . and .. ; names that are not UTF-8 are escaped."""
+
+    @abstractmethod
+    def read(self, inode: Node, limit: int = LARGEST) -> bytes:
+        """The content (of a link: its target), at most the first `limit` bytes."""
+
+    @property
+    def mounted_root(self) -> int:
+        """The number of the directory that a mount without options shows."""
+        return self.root
+
+    def subvolumes(self) -> list[Subvolume]:
+        """All of them, the top level first; none if its kind has no such thing."""
+        return []
+
+    def root_of(self, _subvolume: int) -> int:
+        """The number of a subvolume's top directory."""
+        return self.root
+
+    def _bytes(self, offset: int, length: int) -> bytes:
+        return read_device(self.device, offset, length)
+
+
+def wanted_size(inode: Node, limit: int) -> int:
+    """How much of its content read() returns. Unknown if all is asked for, and is too much."""
+    if inode.size > LARGEST and limit >= LARGEST:
+        raise Unknown(f"inode {inode.number} is larger than {LARGEST >> 30} GiB")
+    return min(inode.size, limit)
 
 
 def decode_name(raw: bytes) -> str:

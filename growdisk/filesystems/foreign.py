@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from enum import Enum
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
@@ -36,117 +35,102 @@ _VIA_SUM, _JMICRON_SUM = 50, 128
 _EXT_MAGIC, _EXT_JOURNAL_DEVICE = 0xEF53, 0x8
 
 
-class ContentOwner(Enum):
-    """Whom a content belongs to: itself, or a whole that the device is part of (array, pool).
-
-    A key counts as such a whole, too.
-    """
-
-    ITSELF = "itself"
-    WHOLE = "whole"
-
-
-@dataclass(frozen=True)
-class Magic:
-    """`places` are the bytes that it may begin at; negative ones count from the device's end."""
-
-    kind: str
-    text: bytes
-    places: tuple[int, ...]
-    owner: ContentOwner = ContentOwner.WHOLE
-
-
 # Sectors from the end, as blkid has them.
 _PROMISE = (63, 255, 256, 16, 399, 591, 675, 735, 911, 974, 991, 951, 3087)
 # LUKS2 keeps a second header after the first; it may start at any of these places, 16 KiB to 4 MiB.
 _LUKS2_SECOND = tuple(0x4000 << power for power in range(9))
 
-MAGICS = (
+_Magic = tuple[str, bytes, tuple[int, ...]]
+# Kinds, their magic, and the bytes that it may begin at; negative ones count from the device's end.
+# These are parts of something larger (an array, a pool), or a key to it.
+_MEMBERS: tuple[_Magic, ...] = (
     # Arrays of disk controllers: at the end.
-    Magic("ddf_raid_member", b"\xde\x11\xde\x11", (-_SECTOR, -257 * _SECTOR)),
-    Magic("ddf_raid_member", b"\x11\xde\x11\xde", (-_SECTOR, -257 * _SECTOR)),
-    Magic("isw_raid_member", b"Intel Raid ISM Cfg Sig. ", (-2 * _SECTOR,)),
-    Magic("lsi_mega_raid_member", b"$XIDE$", (-_SECTOR,)),
-    Magic("nvidia_raid_member", b"NVIDIA", (-2 * _SECTOR,)),
-    Magic(
+    ("ddf_raid_member", b"\xde\x11\xde\x11", (-_SECTOR, -257 * _SECTOR)),
+    ("ddf_raid_member", b"\x11\xde\x11\xde", (-_SECTOR, -257 * _SECTOR)),
+    ("isw_raid_member", b"Intel Raid ISM Cfg Sig. ", (-2 * _SECTOR,)),
+    ("lsi_mega_raid_member", b"$XIDE$", (-_SECTOR,)),
+    ("nvidia_raid_member", b"NVIDIA", (-2 * _SECTOR,)),
+    (
         "promise_fasttrack_raid_member",
         b"Promise Technology, Inc.",
         tuple(-n * _SECTOR for n in _PROMISE),
     ),
-    Magic("hpt45x_raid_member", b"\xf3\x16\x78\x5a", (-11 * _SECTOR,)),
-    Magic("hpt45x_raid_member", b"\xfd\x16\x78\x5a", (-11 * _SECTOR,)),
-    Magic("hpt37x_raid_member", b"\xf0\x16\x78\x5a", (4640,)),
-    Magic("hpt37x_raid_member", b"\xfd\x16\x78\x5a", (4640,)),
-    Magic("adaptec_raid_member", b"\x37\xfc\x4d\x1e", (-_SECTOR,)),
-    # Parts of something larger.
-    Magic("drbd", b"\x83\x74\x02\x6b", (-4096 + 60,)),
-    Magic("drbd", b"\x83\x74\x02\x6c", (-4096 + 60,)),
-    Magic("drbd", b"\x83\x74\x02\x6d", (-4096 + 60,)),
-    Magic("drbdmanage_control_volume", b"$DRBDmgr=q", (0,)),
-    Magic("drbdproxy_datalog", b"DRBDdlh*", (16,)),
-    Magic(
-        "bcache", b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", (4096 + 24,)
-    ),
-    Magic(
+    ("hpt45x_raid_member", b"\xf3\x16\x78\x5a", (-11 * _SECTOR,)),
+    ("hpt45x_raid_member", b"\xfd\x16\x78\x5a", (-11 * _SECTOR,)),
+    ("hpt37x_raid_member", b"\xf0\x16\x78\x5a", (4640,)),
+    ("hpt37x_raid_member", b"\xfd\x16\x78\x5a", (4640,)),
+    ("adaptec_raid_member", b"\x37\xfc\x4d\x1e", (-_SECTOR,)),
+    # Parts of something else.
+    ("drbd", b"\x83\x74\x02\x6b", (-4096 + 60,)),
+    ("drbd", b"\x83\x74\x02\x6c", (-4096 + 60,)),
+    ("drbd", b"\x83\x74\x02\x6d", (-4096 + 60,)),
+    ("drbdmanage_control_volume", b"$DRBDmgr=q", (0,)),
+    ("drbdproxy_datalog", b"DRBDdlh*", (16,)),
+    ("bcache", b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", (4096 + 24,)),
+    (
         "bcachefs",
         b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef",
         (4096 + 24,),
     ),
-    Magic("ceph_bluestore", b"bluestore block device", (0,)),
-    Magic("stratis", b"!Stra0tis\x86\xff\x02^\x41rh", (_SECTOR + 4, 9 * _SECTOR + 4)),
-    Magic("vdo", b"dmvdo001", (0,)),
-    Magic("VMFS_volume_member", b"\x0d\xd0\x01\xc0", (1 << 20,)),
-    Magic("VMFS", b"\x5e\xf1\xab\x2f", (2 << 20,)),
-    Magic("LVM1_member", b"HM\x01\x00", (0,)),
-    Magic("LVM1_member", b"HM\x02\x00", (0,)),
-    Magic("DM_snapshot_cow", b"SnAp", (0,)),
-    Magic("DM_verity_hash", b"verity\0\0", (0,)),
-    Magic("avb_footer", b"AVBf", (-64,)),  # Android's Verified Boot
-    Magic("DM_integrity", b"integrt\0", (0,)),
-    Magic("crypto_LUKS", b"SKUL\xba\xbe", _LUKS2_SECOND),
-    Magic("BitLocker", b"-FVE-FS-", (3,)),
-    Magic("oracleasm", b"ORCLDISK", (32,)),
-    Magic("gfs2", b"\x01\x16\x19\x70\x00\x00\x00\x01", (64 << 10,)),
-    Magic("xfs_external_log", b"\xfe\xed\xba\xbe", (0,)),
-    Magic("ocfs2", b"OCFSV2", (1024, 2048, 4096, 8192)),
-    Magic("ubi", b"UBI#", (0,)),
-    Magic("mpool", b"mpoolDev", (0,)),
-    # File systems that growdisk does not grow.
-    Magic("ReFS", b"\0\0\0ReFS\0", (0,), ContentOwner.ITSELF),
-    Magic("reiserfs", b"ReIsEr2Fs", ((64 << 10) + 52, (8 << 10) + 52), ContentOwner.ITSELF),
-    Magic("reiserfs", b"ReIsEr3Fs", ((64 << 10) + 52,), ContentOwner.ITSELF),
-    Magic("reiserfs", b"ReIsErFs", ((64 << 10) + 52, (8 << 10) + 52), ContentOwner.ITSELF),
-    Magic("reiser4", b"ReIsEr4", (64 << 10,), ContentOwner.ITSELF),
-    Magic("jfs", b"JFS1", (32 << 10,), ContentOwner.ITSELF),
-    Magic("apfs", b"NXSB", (32,), ContentOwner.ITSELF),
-    Magic("hfsplus", b"H+\x00\x04", (1024,), ContentOwner.ITSELF),
-    Magic("hfsplus", b"HX\x00\x05", (1024,), ContentOwner.ITSELF),
-    Magic("squashfs", b"hsqs", (0,), ContentOwner.ITSELF),
-    Magic("erofs", b"\xe2\xe1\xf5\xe0", (1024,), ContentOwner.ITSELF),
-    Magic("cramfs", b"\x45\x3d\xcd\x28", (0,), ContentOwner.ITSELF),
-    Magic("romfs", b"-rom1fs-", (0,), ContentOwner.ITSELF),
-    Magic("iso9660", b"CD001", ((32 << 10) + 1,), ContentOwner.ITSELF),
-    Magic("udf", b"BEA01", ((32 << 10) + 1,), ContentOwner.ITSELF),
-    Magic("ufs", b"\x54\x19\x01\x00", ((8 << 10) + 1372, (64 << 10) + 1372), ContentOwner.ITSELF),
-    Magic("ufs", b"\x19\x01\x54\x19", ((64 << 10) + 1372, (8 << 10) + 1372), ContentOwner.ITSELF),
-    Magic("zonefs", b"SFOZ", (0,), ContentOwner.ITSELF),
-    Magic("ubifs", b"\x31\x18\x10\x06", (0,), ContentOwner.ITSELF),
-    Magic("nss", b"SPB5", (4096,), ContentOwner.ITSELF),
-    Magic("vxfs", b"\xf5\xfc\x01\xa5", (1024,), ContentOwner.ITSELF),
-    Magic("befs", b"1SFB", (512 + 32, 32), ContentOwner.ITSELF),
+    ("ceph_bluestore", b"bluestore block device", (0,)),
+    ("stratis", b"!Stra0tis\x86\xff\x02^\x41rh", (_SECTOR + 4, 9 * _SECTOR + 4)),
+    ("vdo", b"dmvdo001", (0,)),
+    ("VMFS_volume_member", b"\x0d\xd0\x01\xc0", (1 << 20,)),
+    ("VMFS", b"\x5e\xf1\xab\x2f", (2 << 20,)),
+    ("LVM1_member", b"HM\x01\x00", (0,)),
+    ("LVM1_member", b"HM\x02\x00", (0,)),
+    ("DM_snapshot_cow", b"SnAp", (0,)),
+    ("DM_verity_hash", b"verity\0\0", (0,)),
+    ("avb_footer", b"AVBf", (-64,)),  # Android's Verified Boot
+    ("DM_integrity", b"integrt\0", (0,)),
+    ("crypto_LUKS", b"SKUL\xba\xbe", _LUKS2_SECOND),
+    ("BitLocker", b"-FVE-FS-", (3,)),
+    ("oracleasm", b"ORCLDISK", (32,)),
+    ("gfs2", b"\x01\x16\x19\x70\x00\x00\x00\x01", (64 << 10,)),
+    ("xfs_external_log", b"\xfe\xed\xba\xbe", (0,)),
+    ("ocfs2", b"OCFSV2", (1024, 2048, 4096, 8192)),
+    ("ubi", b"UBI#", (0,)),
+    ("mpool", b"mpoolDev", (0,)),
 )
+# File systems that growdisk does not grow.
+_FILE_SYSTEMS: tuple[_Magic, ...] = (
+    ("ReFS", b"\0\0\0ReFS\0", (0,)),
+    ("reiserfs", b"ReIsEr2Fs", ((64 << 10) + 52, (8 << 10) + 52)),
+    ("reiserfs", b"ReIsEr3Fs", ((64 << 10) + 52,)),
+    ("reiserfs", b"ReIsErFs", ((64 << 10) + 52, (8 << 10) + 52)),
+    ("reiser4", b"ReIsEr4", (64 << 10,)),
+    ("jfs", b"JFS1", (32 << 10,)),
+    ("apfs", b"NXSB", (32,)),
+    ("hfsplus", b"H+\x00\x04", (1024,)),
+    ("hfsplus", b"HX\x00\x05", (1024,)),
+    ("squashfs", b"hsqs", (0,)),
+    ("erofs", b"\xe2\xe1\xf5\xe0", (1024,)),
+    ("cramfs", b"\x45\x3d\xcd\x28", (0,)),
+    ("romfs", b"-rom1fs-", (0,)),
+    ("iso9660", b"CD001", ((32 << 10) + 1,)),
+    ("udf", b"BEA01", ((32 << 10) + 1,)),
+    ("ufs", b"\x54\x19\x01\x00", ((8 << 10) + 1372, (64 << 10) + 1372)),
+    ("ufs", b"\x19\x01\x54\x19", ((64 << 10) + 1372, (8 << 10) + 1372)),
+    ("zonefs", b"SFOZ", (0,)),
+    ("ubifs", b"\x31\x18\x10\x06", (0,)),
+    ("nss", b"SPB5", (4096,)),
+    ("vxfs", b"\xf5\xfc\x01\xa5", (1024,)),
+    ("befs", b"1SFB", (512 + 32, 32)),
+)
+MEMBER_KINDS = frozenset(kind for kind, *_ in _MEMBERS)
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """A signature: `kind` as blkid names it, its offset (bytes from the start), and the owner.
+    """A signature: `kind` as blkid names it, and its offset (bytes from the start).
 
-    If a device belongs to a larger whole, its own bytes cannot tell what may be done to it.
+    `is_member`: the device is part of a larger whole (an array, a pool), or a key to it: its own
+    bytes cannot tell what may be done to it.
     """
 
     kind: str
     offset: int
-    owner: ContentOwner = ContentOwner.WHOLE
+    is_member: bool = True
 
 
 class Ends:
@@ -182,36 +166,35 @@ def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> 
     """
     ends = Ends(device, head, thorough=thorough)
     found = [content for finder in _FINDERS for content in finder(ends)]
-    return tuple(sorted(found, key=lambda content: content.owner is not ContentOwner.WHOLE))
+    return tuple(sorted(found, key=lambda content: not content.is_member))
 
 
 def _by_magic(ends: Ends) -> Iterator[Foreign]:
-    for magic in MAGICS:
-        for place in magic.places:
-            offset = place if place >= 0 else align_down(ends.size, _SECTOR) + place
-            if ends.at(offset, len(magic.text)) == magic.text:
-                yield Foreign(magic.kind, offset, magic.owner)
-                break
+    for is_member, magics in ((True, _MEMBERS), (False, _FILE_SYSTEMS)):
+        for kind, magic, places in magics:
+            for place in places:
+                offset = place if place >= 0 else align_down(ends.size, _SECTOR) + place
+                if ends.at(offset, len(magic)) == magic:
+                    yield Foreign(kind, offset, is_member)
+                    break
 
 
 def _linux_raid(ends: Ends) -> Iterator[Foreign]:
     """0.90 in the last whole 64 KiB but one, 1.0 near the end, 1.1 at the start, 1.2 at 4 KiB."""
     old = align_down(ends.size, _MD_RESERVED) - _MD_RESERVED
     for order in _MD0:
-        raw = ends.at(old, struct.calcsize(order))
-        if raw and _is_md0(struct.unpack(order, raw), old):
+        if not (raw := ends.at(old, struct.calcsize(order))):
+            continue
+        magic, major, _minor, _patch, _words, size = struct.unpack(order, raw)
+        # The array's data must end before its superblock: a leftover of a larger array is not a
+        # member.
+        if magic == _MD_MAGIC and major == 0 and size * KiB <= old:
             yield Foreign("linux_raid_member", old)
     for offset in (align_down(ends.size, 4 * KiB) - 8 * KiB, 0, 4 * KiB):
         raw = ends.at(offset, _MD1.size)
         # super_offset must name the very sector: a copy of the bytes elsewhere is not a member.
         if raw and _MD1.unpack(raw) == (_MD_MAGIC, 1, offset // _SECTOR):
             yield Foreign("linux_raid_member", offset)
-
-
-def _is_md0(fields: tuple[int, ...], offset: int) -> bool:
-    magic, major, _minor, _patch, _words, size = fields
-    # The array's data must end before its superblock: a leftover of a larger array is not a member.
-    return magic == _MD_MAGIC and major == 0 and size * KiB <= offset
 
 
 def _zfs(ends: Ends) -> Iterator[Foreign]:
@@ -267,7 +250,7 @@ def _nilfs(ends: Ends) -> Iterator[Foreign]:
         # s_magic at 6, s_dev_size at 32
         raw = ends.at(offset, 48)
         if raw[6:8] == b"\x34\x34" and int.from_bytes(raw[32:40], "little") == ends.size:
-            yield Foreign("nilfs2", offset, ContentOwner.ITSELF)
+            yield Foreign("nilfs2", offset, is_member=False)
             return
 
 

@@ -26,7 +26,7 @@ from growdisk.filesystems.content import (
 from growdisk.filesystems.ext import read_ext
 from growdisk.filesystems.f2fs import read_f2fs, with_checkpoint
 from growdisk.filesystems.fat import read_exfat, read_fat, with_usage
-from growdisk.filesystems.foreign import ContentOwner, Foreign, find_foreign
+from growdisk.filesystems.foreign import find_foreign
 from growdisk.filesystems.lvm import read_lvm, with_group
 from growdisk.filesystems.nested_table import nested_gpt, nested_mbr
 from growdisk.filesystems.ntfs import read_ntfs, with_state
@@ -82,8 +82,10 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
     ]
     # find_foreign() lists members of a larger whole first: if there is one, it wins over any
     # superblock.
-    if foreign and foreign[0].owner is ContentOwner.WHOLE:
-        return _belonging(device, foreign[0], found)
+    if foreign and foreign[0].is_member:
+        kind, over = foreign[0].kind, tuple(content.kind for content in found)
+        hashed = _hashed_bytes(device) if kind == _VERITY else 0
+        return ForeignContent(kind, over=over, member=True, hashed=hashed)
     kinds = list(dict.fromkeys([*(c.kind for c in found), *(one.kind for one in foreign)]))
     # An MBR has only its end mark, which boot sectors of file systems have as well: it counts if
     # nothing else was recognised.
@@ -102,13 +104,6 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
             return ForeignContent(_VERITY, over=(found[0].kind,), member=True)
         return _completed(device, found[0])
     return ForeignContent(kinds[0]) if kinds else None
-
-
-def _belonging(device: BlockDevice, foreign: Foreign, found: list[Content]) -> ForeignContent:
-    hashed = _hashed_bytes(device) if foreign.kind == _VERITY else 0
-    return ForeignContent(
-        foreign.kind, over=tuple(c.kind for c in found), member=True, hashed=hashed
-    )
 
 
 def _completed(device: BlockDevice, content: Content) -> Content:

@@ -82,6 +82,10 @@ def read_label(head: bytes) -> Label | None:
     return None
 
 
+def label_of(device: BlockDevice) -> Label | None:
+    return read_label(device.read(0, min(device.size, 4 * _SECTOR)))
+
+
 def with_group(device: BlockDevice, content: PhysicalVolumeContent) -> PhysicalVolumeContent:
     """The same with its volume group, or with why that cannot be read."""
     try:
@@ -97,7 +101,7 @@ def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
 
     VolumeGroupUnreadable otherwise.
     """
-    label = read_label(device.read(0, min(device.size, 4 * _SECTOR)))
+    label = label_of(device)
     if label is None:
         raise VolumeGroupUnreadable("it has no LVM label")
     if len(label.metadata_areas) != 1:

@@ -105,11 +105,8 @@ def _log_is_clean(table: MasterFileTable) -> bool:
     """Whether $LogFile holds nothing that is not yet where it belongs: ntfsresize empties it."""
     log = table.record(_LOG_FILE)
     # It begins with two restart pages, which are written in turns (libntfs-3g, logfile.c).
-    pages = [
-        page
-        for page in (table.data_start(log, 2 * _LOG_PAGE)[at:][:_LOG_PAGE] for at in (0, _LOG_PAGE))
-        if page
-    ]
+    start = table.data_start(log, 2 * _LOG_PAGE)
+    pages = [start[at : at + _LOG_PAGE] for at in range(0, len(start), _LOG_PAGE)]
     found = [
         _RESTART.unpack_from(page, _RESTART_AT.unpack_from(page)[0])
         for page in pages

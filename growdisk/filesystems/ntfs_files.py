@@ -144,12 +144,7 @@ class MasterFileTable:
         return None
 
     def data_start(self, record: FileRecord, length: int) -> bytes:
-        for attribute in record.content:
-            if attribute.resident:
-                return attribute.value[:length]
-            for cluster, _count in attribute.runs():
-                return self._read(cluster * self._cluster_size, length)
-        return b""
+        return b"".join(self.data(record, length))
 
     def data(self, record: FileRecord, length: int) -> Iterator[bytes]:
         """The first `length` bytes of a file, in parts."""
@@ -171,7 +166,8 @@ class MasterFileTable:
         """The byte at which a record begins."""
         offset = number * self._record_size
         # The first records lie together. Record 0 is the table itself: its runs, which say where
-        # all others are, cannot be asked for before it is read.
+        # all others are, cannot be asked for before it is read. If they go on in other records (an
+        # $MFT in hundreds of pieces), what lies there is refused as damaged.
         if number < 16:
             return self._start + offset
         for attribute in FileRecord(tuple(self._attributes_in(0))).content:

@@ -15,8 +15,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from growdisk.block.libzstd import LIBRARY, ZstdBuffer, load_libzstd
+from growdisk.block.compression import LIBRARY, ZstdBuffer, load_libzstd
 
+_LZ4_LIBRARY = "liblz4.so.1"
 _LZ4_LEGACY = b"\x02\x21\x4c\x18"
 _LZ4_BLOCK = 8 << 20
 # Bytes that come out, and bytes that are fed, at once.
@@ -84,13 +85,6 @@ def _zstd(data: memoryview) -> Iterator[memoryview]:
         library.ZSTD_freeDStream(stream)
 
 
-def _library(name: str) -> ctypes.CDLL:
-    try:
-        return ctypes.CDLL(name)
-    except OSError as error:
-        raise _not_installed(name) from error
-
-
 def _not_installed(name: str) -> Unpackable:
     return Unpackable(f"{name} is not there to unpack it")
 
@@ -132,7 +126,10 @@ def _gzip(data: memoryview) -> Iterator[memoryview]:
 
 def _lz4_legacy(data: memoryview) -> Iterator[memoryview]:
     """The only form of lz4 that the kernel reads: blocks of 8 MiB, each after its length."""
-    library = _library("liblz4.so.1")
+    try:
+        library = ctypes.CDLL(_LZ4_LIBRARY)
+    except OSError as error:
+        raise _not_installed(_LZ4_LIBRARY) from error
     target = ctypes.create_string_buffer(_LZ4_BLOCK)
     at = len(_LZ4_LEGACY)
     while at + 4 <= len(data):

@@ -147,27 +147,18 @@ class VolumeGroup:
             return counts.get(key, 0) - self._used_on(key)
         end = first + volume.segments[-1].count
         # contiguous: up to the next extent that is taken, or to the end of the physical volume.
-        starts = [start for place, start in self._taken() if place == key and start >= end]
+        starts = [start for place, start, _ in self._areas() if place == key and start >= end]
         return max(min([counts.get(key, 0), *starts]) - end, 0)
 
-    def _taken(self) -> Iterator[tuple[str, int]]:
-        """Where something begins: (physical volume, extent)."""
-        return (
-            area
-            for volume in self.logical_volumes
-            for segment in volume.segments
-            for area in segment.areas
-        )
+    def _areas(self) -> Iterator[tuple[str, int, int]]:
+        """What volumes take, hidden ones too: physical volume, first extent, extents."""
+        for volume in self.logical_volumes:
+            for segment in volume.segments:
+                for key, first in segment.areas:
+                    yield key, first, segment.extents_per_area
 
     def _used_on(self, key: str) -> int:
-        """What hidden volumes take is taken as well."""
-        segments = [segment for volume in self.logical_volumes for segment in volume.segments]
-        return sum(
-            segment.extents_per_area
-            for segment in segments
-            for place, _ in segment.areas
-            if place == key
-        )
+        return sum(count for place, _, count in self._areas() if place == key)
 
     @property
     def snapshotted(self) -> frozenset[str]:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.file_tree import (
     LARGEST,
+    FileTree,
     Node,
-    PlainNode,
     Unknown,
     decode_name,
-    read_device,
+    wanted_size,
 )
 
 # Magic, block size, root inode, blocks per group, version, inode size; as logarithms: inodes per
@@ -38,7 +38,7 @@ _DEEPEST = 9
 _FREE = 0xFFFF
 
 
-class _XfsInode(PlainNode):
+class _XfsInode(Node):
     def __init__(
         self, number: int, mode: int, size: int, form: int, fork: bytes, extents: int
     ) -> None:
@@ -55,9 +55,10 @@ class _Run(NamedTuple):
     written: bool
 
 
-class XfsTree:
+class XfsTree(FileTree):
     def __init__(self, device: BlockDevice) -> None:
-        head = read_device(device, 0, 512)
+        super().__init__(device)
+        head = self._bytes(0, 512)
         (
             magic,
             size,
@@ -85,7 +86,7 @@ class XfsTree:
             or per_block > 8
         ):
             raise Unknown("its superblock is damaged")
-        self.device, self.root = device, root
+        self.root = root
         self._size, self._group_blocks, self._inode_size = size, group_blocks, inode_size
         self._per_block, self._group_log = per_block, group_log
         self._directory_block = size << directory_log
@@ -94,9 +95,7 @@ class XfsTree:
     def inode(self, number: int) -> _XfsInode:
         # An inode number is the number of its block and, in the low bits, its place in that block.
         block, index = number >> self._per_block, number & (1 << self._per_block) - 1
-        raw = read_device(
-            self.device, self._place(block) + index * self._inode_size, self._inode_size
-        )
+        raw = self._bytes(self._place(block) + index * self._inode_size, self._inode_size)
         magic, mode, version, form, big_extents, size, extents, _, fork_offset = _INODE.unpack_from(
             raw
         )
@@ -125,16 +124,15 @@ class XfsTree:
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
         own = self._own(inode)
-        if own.size > LARGEST and limit >= LARGEST:
-            raise Unknown(f"inode {own.number} is larger than {LARGEST >> 30} GiB")
+        size = wanted_size(own, limit)
         if own.form == _LOCAL:
-            return own.fork[: own.size][:limit]
+            return own.fork[:size]
         # 56 bytes in each block (xfs_dsymlink_hdr) are not part of the target.
         if own.is_link and self._is_v5:  # each block begins with a header
             raw = self._content(own, own.size + 56 * (1 + own.size // self._size))
             pieces = [raw[at + 56 : at + self._size] for at in range(0, len(raw), self._size)]
-            return b"".join(pieces)[: own.size][:limit]
-        return self._content(own, min(own.size, limit))
+            return b"".join(pieces)[:size]
+        return self._content(own, size)
 
     def _own(self, node: Node) -> _XfsInode:
         return node if isinstance(node, _XfsInode) else self.inode(node.number)
@@ -145,9 +143,7 @@ class XfsTree:
             start = run.logical * self._size
             length = min(run.length * self._size, size - start)
             if run.written and length > 0:
-                content[start : start + length] = read_device(
-                    self.device, self._place(run.block), length
-                )
+                content[start : start + length] = self._bytes(self._place(run.block), length)
         return bytes(content)
 
     def _runs(self, inode: _XfsInode) -> Iterator[_Run]:
@@ -165,7 +161,7 @@ class XfsTree:
         if level > _DEEPEST or at + count * 8 > len(node):
             raise Unknown("an extent tree is damaged")
         for (block,) in struct.iter_unpack(">Q", node[at : at + count * 8]):
-            child = read_device(self.device, self._place(block), self._size)
+            child = self._bytes(self._place(block), self._size)
             magic, its_level, its_count = struct.unpack_from(">4sHH", child)
             # xfs_btree_lblock: version 5 adds checksum, UUID and owner.
             header = 72 if magic == b"BMA3" else 24

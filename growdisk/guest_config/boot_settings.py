@@ -31,27 +31,27 @@ _VALUE = f"(?P<value>{_TAG}{_QUOTED}|{_BARE})"
 _WITH_BLANKS = r"""(?P<value>[^"'\s]+[ ][^"']*)(?=["'])"""
 
 
-def resume_none(text: str, swap: RemovedPartition) -> str:
-    """A file of initramfs-tools with RESUME=none if it named `swap`."""
+def resume_none(text: str, gone: RemovedPartition) -> str:
+    """A file of initramfs-tools with RESUME=none if it named `gone`."""
 
     def change(line: str) -> str:
         match = _ASSIGNMENT.match(line)
-        if match is None or not _is_named(swap, match["value"]):
+        if match is None or not _is_named(gone, match["value"]):
             return line
         return match["before"] + "none" + line[match.end() :]
 
     return change_lines(text, change)
 
 
-def without_resume_option(text: str, swap: RemovedPartition) -> str:
-    """A boot loader's file without resume=`swap` and the resume_offset= that belongs to it."""
+def without_resume_option(text: str, gone: RemovedPartition) -> str:
+    """A boot loader's file without resume=`gone` and the resume_offset= that belongs to it."""
 
     def change(line: str) -> str:
         kept = line
         # The offset is of a swap file in that very device: without its resume= it would be
         # another's.
         for name in RESUMES:
-            kept = _without_option(kept, name, partial(_is_named, swap))
+            kept = _without_option(kept, name, partial(_is_named, gone))
         return line if kept == line else _without_option(kept, "resume_offset", lambda _: True)
 
     return change_lines(text, lambda line: line if line.lstrip().startswith("#") else change(line))
@@ -95,28 +95,28 @@ def nodes_opened(text: str, gone: RemovedPartition) -> Iterator[str]:
             yield f"/dev/mapper/luks-{value.removeprefix('luks-')}"
 
 
-def _is_container(swap: RemovedPartition, value: str) -> bool:
+def _is_container(gone: RemovedPartition, value: str) -> bool:
     """luks-UUID, UUID, or UUID=NAME; of a partition its own."""
     value = value.removeprefix("luks-").partition("=")[0]
-    return swap.is_named_by(f"UUID={value}") or swap.is_named_by(f"PARTUUID={value}")
+    return gone.is_named_by(f"UUID={value}") or gone.is_named_by(f"PARTUUID={value}")
 
 
-def _is_volume(swap: RemovedPartition, value: str) -> bool:
-    return swap.is_named_by(f"/dev/{value}")
+def _is_volume(gone: RemovedPartition, value: str) -> bool:
+    return gone.is_named_by(f"/dev/{value}")
 
 
-def _is_source(swap: RemovedPartition, value: str) -> bool:
+def _is_source(gone: RemovedPartition, value: str) -> bool:
     """target=NAME,source=DEVICE,…"""
     return any(
-        swap.is_named_by(word.removeprefix("source="))
+        gone.is_named_by(word.removeprefix("source="))
         for word in value.split(",")
         if word.startswith("source=")
     )
 
 
-def _is_first_field(swap: RemovedPartition, value: str) -> bool:
+def _is_first_field(gone: RemovedPartition, value: str) -> bool:
     """DEVICE:OPTIONS"""
-    return swap.is_named_by(value.partition(":")[0])
+    return gone.is_named_by(value.partition(":")[0])
 
 
 _OPTIONS = re.compile(r"""(?<![\w.])(?P<option>[\w.]+)=(?P<value>[^\s"';\\]+)""")
@@ -159,10 +159,10 @@ _WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = MappingProxyType
 )
 
 
-def _is_named(swap: RemovedPartition, value: str) -> bool:
+def _is_named(gone: RemovedPartition, value: str) -> bool:
     """Whatever a shell, or GRUB, takes away from it first."""
     value = value.removeprefix("swap:")
-    return swap.is_named_by(value) or swap.is_named_by(_ESCAPED.sub(r"\1", value))
+    return gone.is_named_by(value) or gone.is_named_by(_ESCAPED.sub(r"\1", value))
 
 
 _ESCAPED = re.compile(r"""\\([ "\\])""")

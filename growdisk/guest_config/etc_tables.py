@@ -40,18 +40,19 @@ class Entry:
     @property
     def subvolume(self) -> str | None:
         """btrfs's subvol=, without its first slash; None if there is none."""
-        words = [word for word in self.options.split(",") if word.startswith("subvol=")]
-        return words[-1].removeprefix("subvol=").strip("/") if words else None
+        path = self._option("subvol")
+        return None if path is None else path.strip("/")
 
     @property
     def subvolume_number(self) -> int | None:
         """btrfs's subvolid=."""
-        words = [
-            word.removeprefix("subvolid=")
-            for word in self.options.split(",")
-            if word.startswith("subvolid=")
-        ]
-        return int(words[-1]) if words and words[-1].isdecimal() else None
+        number = self._option("subvolid")
+        return int(number) if number and number.isdecimal() else None
+
+    def _option(self, name: str) -> str | None:
+        """The value of the last such option."""
+        options = [option.partition("=") for option in self.options.split(",")]
+        return next((value for own, sign, value in reversed(options) if own == name and sign), None)
 
     @property
     def plain_source(self) -> str:
@@ -86,20 +87,20 @@ def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
             yield path
 
 
-def without_swap(text: str, swap: RemovedPartition, policy: SwapRemedy) -> str:
-    """fstab with the lines of `swap` made comments; with policy FILE, its first has /swapfile.
+def without_swap(text: str, gone: RemovedPartition, policy: SwapRemedy) -> str:
+    """fstab with the lines of `gone` made comments; with policy FILE, its first has /swapfile.
 
     Also changed are lines of what was in it: /data/srv /srv none bind.
     """
     # First what is mounted where, then what goes with the partition: its mount points, and later
     # what is bound out of them. Root is never one of these.
     places = [entry.mount_point for entry in parse_fstab(text) if entry.mount_point.startswith("/")]
-    gone = {
+    lost = {
         entry.mount_point
         for entry in parse_fstab(text)
-        if not swap.is_swap and swap.is_named_by(entry.source)
+        if not gone.is_swap and gone.is_named_by(entry.source)
     }
-    gone.discard("/")
+    lost.discard("/")
     # Only one line becomes the swap file's, however many named the partition.
     file_wanted = policy is SwapRemedy.FILE and not any(
         entry.source == SWAP_FILE for entry in parse_fstab(text)
@@ -108,9 +109,9 @@ def without_swap(text: str, swap: RemovedPartition, policy: SwapRemedy) -> str:
     def change(line: str) -> str:
         nonlocal file_wanted
         # Lines come in the order of mounting: a bind of a bind finds its place gone already.
-        inside = [entry for entry in parse_fstab(line) if _place_around(entry, places) in gone]
-        gone.update(entry.mount_point for entry in inside)
-        if not inside and not any(entry.is_of(swap) for entry in parse_fstab(line)):
+        inside = [entry for entry in parse_fstab(line) if _mount_of(entry, places) in lost]
+        lost.update(entry.mount_point for entry in inside)
+        if not inside and not any(entry.is_of(gone) for entry in parse_fstab(line)):
             return line
         if file_wanted:
             file_wanted = False
@@ -129,13 +130,13 @@ def with_swap_file(text: str) -> str:
     )
 
 
-def _place_around(entry: Entry, places: Iterable[str]) -> str | None:
+def _mount_of(entry: Entry, places: Iterable[str]) -> str | None:
     """Of these mounts the one in which the source lies, if it is a file or folder."""
     path = without_escapes(entry.plain_source)
-    around = [
-        place for place in places if f"{path}/".startswith(f"{without_escapes(place).rstrip('/')}/")
-    ]
-    return None if path.startswith("/dev/") else max(around, key=len, default=None)
+    if path.startswith("/dev/"):
+        return None
+    outer = (p for p in places if f"{path}/".startswith(f"{without_escapes(p).rstrip('/')}/"))
+    return max(outer, key=len, default=None)
 
 
 def _with_source(line: str, source: str) -> str:

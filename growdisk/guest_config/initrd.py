@@ -16,9 +16,9 @@ dracut.cmdline(7).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 from growdisk.guest_config.files import encode
+from growdisk.guest_config.initrd_content import MAGICS, TRAILER, leading_names
 from growdisk.guest_config.removed_partition import RemovedPartition
 
 # The block size of nearly every file system, so that it can shift the file by whole blocks.
@@ -30,15 +30,10 @@ HEAD = 16 * BLOCK  # how much of an initrd is looked at
 UBOOT_HEADER = 64
 _UBOOT_MAGIC, _UBOOT_KIND, _UBOOT_RAMDISK = b"\x27\x05\x19\x56", 30, 3
 _DIRECTORY, _FILE = 0o040755, 0o100644
-_HEADER_SIZE = 110
-_MAGIC = b"070701"
-_TRAILER = "TRAILER!!!"
 # How lsinitramfs knows an archive's end, should another uncompressed one (microcode) follow.
 _END = bytes(4)
-# cpio (newc, and with checksums), gzip, zstd, xz, lz4 (legacy frames), lzma, bzip2, lzo.
-_INITRD_MAGICS = (
-    b"070701",
-    b"070702",
+# gzip, zstd, xz, lz4 (legacy frames), lzma, bzip2, lzo.
+_PACKED_MAGICS = (
     b"\x1f\x8b",
     b"\x28\xb5\x2f\xfd",
     b"\xfd7zXZ",
@@ -49,24 +44,24 @@ _INITRD_MAGICS = (
 )
 
 
-def forgetting_block(swap: RemovedPartition) -> bytes:
+def forgetting_block(gone: RemovedPartition) -> bytes:
     """The block to put before an initrd of initramfs-tools."""
-    return _block("conf/conf.d", _file_name(swap), encode(_script(swap)), b"\n", swap)
+    return _block("conf/conf.d", _file_name(gone), encode(_script(gone)), b"\n", gone)
 
 
-def noresume_block(swap: RemovedPartition) -> bytes:
-    """The block to put before an initrd of dracut that has the resume= of `swap`."""
+def noresume_block(gone: RemovedPartition) -> bytes:
+    """The block to put before an initrd of dracut that has the resume= of `gone`."""
     # Blanks and not empty lines: dracut goes through all lines with each option that it looks for.
-    return _block("etc/cmdline.d", _dracut_name(swap), b"noresume", b" ", swap)
+    return _block("etc/cmdline.d", _dracut_name(gone), b"noresume", b" ", gone)
 
 
 def _block(
-    folder: str, name: str, script: bytes, padding_byte: bytes, swap: RemovedPartition
+    folder: str, name: str, script: bytes, padding_byte: bytes, gone: RemovedPartition
 ) -> bytes:
     fixed = len(_archive(folder, name, b"")) + len(_END)
     padding = BLOCK - fixed - len(script)
     if padding < 0:
-        raise ValueError(f"the swap's names are too long for one block: {swap}")
+        raise ValueError(f"the swap's names are too long for one block: {gone}")
     block = _archive(folder, name, script + padding_byte * padding) + _END
     assert len(block) == BLOCK
     return block
@@ -74,7 +69,7 @@ def _block(
 
 def is_initrd(head: bytes) -> bool:
     """Whether a file that begins with `head` is an initramfs of a known kind."""
-    return head.startswith(_INITRD_MAGICS)
+    return head.startswith((*MAGICS, *_PACKED_MAGICS))
 
 
 def is_wrapped(head: bytes) -> bool:
@@ -86,48 +81,30 @@ def is_wrapped(head: bytes) -> bool:
 
 def is_archive(head: bytes) -> bool:
     """Whether it begins as a cpio archive that the kernel unpacks."""
-    return head.startswith((b"070701", b"070702"))
+    return head.startswith(MAGICS)
 
 
-def forgets(head: bytes, swap: RemovedPartition) -> bool:
-    """Whether the initrd that begins with `head` has been given the block for `swap`."""
-    return not {_file_name(swap), _dracut_name(swap)}.isdisjoint(leading_names(head))
+def forgets(head: bytes, gone: RemovedPartition) -> bool:
+    """Whether the initrd that begins with `head` has been given the block for `gone`."""
+    return not {_file_name(gone), _dracut_name(gone)}.isdisjoint(leading_names(head))
 
 
-def leading_names(head: bytes) -> Iterator[str]:
-    """Members of the uncompressed archives at an initrd's start, as far as `head` reaches."""
-    offset = 0
-    while head[offset : offset + len(_MAGIC)] == _MAGIC:
-        name_start = offset + _HEADER_SIZE
-        try:
-            # Two of newc's thirteen numbers, eight hexadecimal digits each: c_filesize and
-            # c_namesize.
-            size, name_size = (int(head[offset + at : offset + at + 8], 16) for at in (54, 94))
-        except ValueError:
-            return
-        yield head[name_start : name_start + name_size - 1].decode("utf-8", "replace")
-        offset = _aligned(_aligned(name_start + name_size) + size)
-        # Padding between archives.
-        while head[offset : offset + len(_END)] == _END:
-            offset += len(_END)
+def _dracut_name(gone: RemovedPartition) -> str:
+    return f"etc/cmdline.d/{_file_name(gone).rpartition('/')[2]}.conf"
 
 
-def _dracut_name(swap: RemovedPartition) -> str:
-    return f"etc/cmdline.d/{_file_name(swap).rpartition('/')[2]}.conf"
-
-
-def _file_name(swap: RemovedPartition) -> str:
+def _file_name(gone: RemovedPartition) -> str:
     # The swap is in the name: blocks for two swaps stand one before the other and both are obeyed.
     # 'zzz' sorts after the 'zz-resume-auto' of update-initramfs.
     # What crypttab calls it is not: that is known the first time only.
-    names = (swap.number, swap.uuid, swap.label, swap.partuuid, swap.partlabel)
+    names = (gone.number, gone.uuid, gone.label, gone.partuuid, gone.partlabel)
     return f"conf/conf.d/zzz-growdisk-resume-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
 
 
-def _script(swap: RemovedPartition) -> str:
+def _script(gone: RemovedPartition) -> str:
     # Empty, not 'none': that means the same to every version of /init, while old ones would wait
     # for a device 'none'.
-    patterns = "|".join(swap.shell_patterns())
+    patterns = "|".join(gone.shell_patterns())
     comment = "# growdisk: this swap partition is gone, do not wait for it."
     return f'{comment}\ncase "$RESUME" in\n{patterns}) RESUME= ;;\nesac\n'
 
@@ -138,7 +115,7 @@ def _archive(folder: str, name: str, script: bytes) -> bytes:
             _member(folder.partition("/")[0], _DIRECTORY),
             _member(folder, _DIRECTORY),
             _member(name, _FILE, script),
-            _member(_TRAILER, 0),
+            _member(TRAILER, 0),
         )
     )
 
@@ -148,7 +125,7 @@ def _member(name: str, mode: int, content: bytes = b"") -> bytes:
     # newc: inode, mode, owner, group, links, time, size, four device numbers, size of the name,
     # check.
     fields = (0, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
-    header = _MAGIC + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+    header = MAGICS[0] + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
     return _padded(header) + _padded(content)
 
 

@@ -12,7 +12,9 @@ from typing import NamedTuple
 from growdisk.filesystems.unpacking import Unpackable, pieces_of
 from growdisk.guest_config.files import is_said
 
-_HEADER, _MAGICS, _TRAILER = 110, (b"070701", b"070702"), "TRAILER!!!"
+# cpio, newc and with checksums: the header's thirteen numbers of eight hexadecimal digits follow.
+MAGICS, TRAILER = (b"070701", b"070702"), "TRAILER!!!"
+_HEADER = 110
 _LONGEST_NAME = 4096
 _MOST = 1 << 30  # bytes, unpacked
 _SMALL = 256 << 10  # larger files are programs and modules
@@ -74,7 +76,16 @@ def _maker(names: set[str]) -> Maker:
     return Maker.MKINITCPIO if {"buildconfig", "init_functions"} & names else Maker.UNKNOWN
 
 
-def _archives(data: bytes) -> Iterator[Member]:
+def leading_names(head: bytes) -> Iterator[str]:
+    """Members of the uncompressed archives at an initrd's start, as far as `head` reaches."""
+    try:
+        yield from (member.name for member in _archives(head, packed=False))
+    except ValueError:
+        return
+
+
+def _archives(data: bytes, *, packed: bool = True) -> Iterator[Member]:
+    """Without those that are `packed`, if so wanted."""
     at = 0
     while at < len(data):
         while data[at : at + 4] == b"\0\0\0\0":
@@ -83,8 +94,9 @@ def _archives(data: bytes) -> Iterator[Member]:
         if not data[at : at + 4].strip(b"\0") and not data[at:].strip(b"\0"):
             return
         # What is compressed is taken as the last of them.
-        if data[at : at + 6] not in _MAGICS:
-            yield from _archive(_PieceReader(pieces_of(memoryview(data)[at:])))
+        if data[at : at + 6] not in MAGICS:
+            if packed:
+                yield from _archive(_PieceReader(pieces_of(memoryview(data)[at:])))
             return
         stream = _PieceReader(iter([memoryview(data)[at:]]))
         yield from _archive(stream)
@@ -124,14 +136,13 @@ class _PieceReader:
 
 def _archive(stream: _PieceReader) -> Iterator[Member]:
     """The members of an archive; the stream is at its end afterwards."""
-    while len(header := stream.read(_HEADER)) == _HEADER and header.startswith(_MAGICS):
-        # newc: thirteen numbers of eight hexadecimal digits after the magic.
+    while len(header := stream.read(_HEADER)) == _HEADER and header.startswith(MAGICS):
         mode, size, name_size = (_number(header[place : place + 8]) for place in (14, 54, 94))
         if name_size > _LONGEST_NAME:
             raise ValueError("its archive is damaged")
         name = stream.read(name_size)[:-1].decode("utf-8", "surrogateescape")
         stream.skip(-stream.position % 4)
-        if name == _TRAILER:
+        if name == TRAILER:
             stream.skip(size + -size % 4)
             return
         # The upper bits of a mode: 0o10 is a regular file, 0o12 a link, whose content is its

@@ -41,30 +41,30 @@ class _Verdict(NamedTuple):
 
 
 def change_initrds(
-    files: GuestFiles, swap: RemovedPartition, *, rooted: bool, plain: bool
+    files: GuestFiles, gone: RemovedPartition, *, rooted: bool, plain: bool
 ) -> Iterator[Change]:
     """`plain`: initramfs-tools has made all of them, so that none must be unpacked."""
     for path in found(files, places.initrds(rooted=rooted)):
         head = files.read_start(path, initrd.HEAD)
         if initrd.is_wrapped(head):
-            yield from _name_wrapped(files, path, swap)
+            yield from _name_wrapped(files, path, gone)
         if (
             not initrd.is_initrd(head)
-            or initrd.forgets(head, swap)
+            or initrd.forgets(head, gone)
             or _is_packed_kernel(files, path, head)
         ):
             continue
         # Whether it has a RESUME is not looked up: without one the block does nothing.
-        if plain and not (swap.mapped and _opens_containers(files, path, swap)):
-            files.prepend(path, initrd.forgetting_block(swap))
+        if plain and not (gone.mapped and _opens_containers(files, path, gone)):
+            files.prepend(path, initrd.forgetting_block(gone))
             yield Change(path, "stale RESUME inside cleared")
         else:
-            yield from _change_unpacked(files, path, swap)
+            yield from _change_unpacked(files, path, gone)
 
 
-def change_unified(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
+def change_unified(files: GuestFiles, gone: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
     for path in found(files, places.unified_kernels(rooted=rooted)):
-        verdict = _on_unified(files.read(path), swap)
+        verdict = _on_unified(files.read(path), gone)
         if verdict is None:
             continue
         if verdict.content:
@@ -86,16 +86,16 @@ def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
         return True
 
 
-def _opens_containers(files: GuestFiles, path: str, swap: RemovedPartition) -> bool:
+def _opens_containers(files: GuestFiles, path: str, gone: RemovedPartition) -> bool:
     """Whether the initrd opens what is encrypted in the partition, which no RESUME shows."""
     return any(
-        name.startswith(_OPENED) for name in contents_of(files.read(path)).naming(swap.needles())
+        name.startswith(_OPENED) for name in contents_of(files.read(path)).naming(gone.needles())
     )
 
 
-def _change_unpacked(files: GuestFiles, path: str, swap: RemovedPartition) -> Iterator[Change]:
+def _change_unpacked(files: GuestFiles, path: str, gone: RemovedPartition) -> Iterator[Change]:
     """One that only its content tells who made it."""
-    verdict = _on_initrd(contents_of(files.read(path)), swap, files)
+    verdict = _on_initrd(contents_of(files.read(path)), gone, files)
     if verdict is None:
         return
     if verdict.content:
@@ -103,9 +103,9 @@ def _change_unpacked(files: GuestFiles, path: str, swap: RemovedPartition) -> It
     yield verdict.change(path)
 
 
-def _name_wrapped(files: GuestFiles, path: str, swap: RemovedPartition) -> Iterator[Change]:
+def _name_wrapped(files: GuestFiles, path: str, gone: RemovedPartition) -> Iterator[Change]:
     contents = contents_of(files.read(path)[initrd.UBOOT_HEADER :])
-    if _on_initrd(contents, swap, files) is not None:
+    if _on_initrd(contents, gone, files) is not None:
         what = (
             "made for U-Boot, and names the partition or cannot be read here: run "
             f"{REMEDIES[contents.maker]}"
@@ -113,7 +113,7 @@ def _name_wrapped(files: GuestFiles, path: str, swap: RemovedPartition) -> Itera
         yield unmended(path, what)
 
 
-def _on_initrd(contents: Contents, swap: RemovedPartition, files: GuestFiles) -> _Verdict | None:
+def _on_initrd(contents: Contents, gone: RemovedPartition, files: GuestFiles) -> _Verdict | None:
     """None if nothing in it names the partition."""
     maker = contents.maker
     if contents.unread:
@@ -123,15 +123,15 @@ def _on_initrd(contents: Contents, swap: RemovedPartition, files: GuestFiles) ->
             f"made by {maker.value}, and not readable here ({contents.unread}): run "
             f"{REMEDIES[maker]}"
         )
-    naming = contents.naming(swap.needles())
+    naming = contents.naming(gone.needles())
     if not naming:
         return None
     # What is in cryptroot/ is opened whatever RESUME says: only a new initrd helps there.
     if maker is Maker.INITRAMFS_TOOLS and not any(name.startswith(_OPENED) for name in naming):
-        return _Verdict("stale RESUME inside cleared", initrd.forgetting_block(swap))
+        return _Verdict("stale RESUME inside cleared", initrd.forgetting_block(gone))
     if maker is Maker.DRACUT and all(name.startswith(_COMMAND_LINES) for name in naming):
         return _Verdict(
-            "made by dracut: noresume put before its resume=", initrd.noresume_block(swap)
+            "made by dracut: noresume put before its resume=", initrd.noresume_block(gone)
         )
     first = next((name for name in naming if name.startswith(_OPENED)), naming[0])
     return _Verdict(
@@ -139,7 +139,7 @@ def _on_initrd(contents: Contents, swap: RemovedPartition, files: GuestFiles) ->
     )
 
 
-def _on_unified(content: bytes, swap: RemovedPartition) -> _Verdict | None:
+def _on_unified(content: bytes, gone: RemovedPartition) -> _Verdict | None:
     """None if it is not a unified kernel image, or does not name the partition."""
     try:
         image = Unified(content)
@@ -148,9 +148,9 @@ def _on_unified(content: bytes, swap: RemovedPartition) -> _Verdict | None:
     # What stands in the way, in this order: nothing to do; a signature, which any change breaks; an
     # initrd that noresume does not speak to; no room for it.
     lines = image.command_lines
-    without = [without_kernel_options(line, swap) for line in lines]
+    without = [without_kernel_options(line, gone) for line in lines]
     obeyed = all(NO_RESUME in line.split() for line in lines)
-    stale = "" if obeyed else _why_initrd_waits(image.initrd, swap)
+    stale = "" if obeyed else _why_initrd_waits(image.initrd, gone)
     if without == lines and not stale:
         return None
     if image.is_signed:
@@ -168,14 +168,14 @@ def _on_unified(content: bytes, swap: RemovedPartition) -> _Verdict | None:
     return _Verdict(f"it has no room for {NO_RESUME}: {_REBUILD}")
 
 
-def _why_initrd_waits(initrd_inside: bytes, swap: RemovedPartition) -> str:
+def _why_initrd_waits(initrd_inside: bytes, gone: RemovedPartition) -> str:
     """ "" if it does not; NO_RESUME if that on the command line is obeyed."""
     if not initrd_inside:
         return ""
     contents = contents_of(initrd_inside)
     if contents.unread:
         return f"its initrd is not readable here ({contents.unread})"
-    naming = contents.naming(swap.needles())
+    naming = contents.naming(gone.needles())
     if not naming:
         return ""
     obeys = contents.maker is Maker.INITRAMFS_TOOLS or all(

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from enum import Enum
 
-from growdisk.fast_dataclass import dataclass, field, replace
+from growdisk.fast_dataclass import dataclass, replace
 
 _FIRST_DISKS = ("sda", "vda", "xvda", "hda", "nvme0n1p", "mmcblk0p")
 _GRUBS_DISK, _MAPPER = "hd0", "/dev/mapper/"
@@ -74,9 +74,9 @@ class RemovedPartition:
     label: str | None = None
     partuuid: str | None = None
     partlabel: str | None = None
-    mapped: tuple[str, ...] = field(default=(), kw_only=True)
-    stems: tuple[str, ...] = field(default=(), kw_only=True)
-    is_swap: bool = field(default=True, kw_only=True)
+    mapped: tuple[str, ...] = ()
+    stems: tuple[str, ...] = ()
+    is_swap: bool = True
 
     def is_named_by(self, source: str) -> bool:
         """Whether `source`, as written in fstab, RESUME= or resume=, is this partition."""

@@ -65,32 +65,26 @@ _OTHERWISE = "names the partition in a way that is not changed from here"
 
 def repair_guest(
     files: GuestFiles,
-    swap: RemovedPartition,
+    gone: RemovedPartition,
     policy: SwapRemedy,
     *,
     plain_initrds: bool | None = None,
 ) -> tuple[Change, ...]:
-    """Remove `swap` from all files that name it; policy FILE puts /swapfile in its place.
+    """Remove `gone` from all files that name it; policy FILE puts /swapfile in its place.
 
     The caller makes that file. `plain_initrds`: initramfs-tools has made all initrds, so that none
     must be unpacked to know that; None: this guest's own files tell. A second call finds nothing to
     do and reports no changes.
     """
-    return tuple(
-        _changes(
-            files,
-            swap,
-            policy,
-            has_plain_initrds(files) if plain_initrds is None else plain_initrds,
-        )
-    )
+    plain = has_plain_initrds(files) if plain_initrds is None else plain_initrds
+    return tuple(_changes(files, gone, policy, plain))
 
 
 def left_to_repair(
-    files: GuestFiles, swap: RemovedPartition, policy: SwapRemedy
+    files: GuestFiles, gone: RemovedPartition, policy: SwapRemedy
 ) -> tuple[Change, ...]:
     """What repair_guest() would change; nothing is written."""
-    return tuple(change for change in repair_guest(Pending(files), swap, policy) if change.mended)
+    return tuple(change for change in repair_guest(Pending(files), gone, policy) if change.mended)
 
 
 def has_plain_initrds(files: GuestFiles) -> bool:
@@ -107,53 +101,53 @@ def is_system(files: GuestFiles) -> bool:
 
 
 def _changes(
-    files: GuestFiles, swap: RemovedPartition, policy: SwapRemedy, plain_initrds: bool
+    files: GuestFiles, gone: RemovedPartition, policy: SwapRemedy, plain_initrds: bool
 ) -> Iterator[Change]:
     rooted = is_system(files)
     # From here on with all its names in this guest: those of containers in it as well.
-    swap = known_in(files, swap)
+    gone = known_in(files, gone)
     if rooted:
-        yield from _change_settings(files, swap, policy)
+        yield from _change_settings(files, gone, policy)
     else:
-        yield from doubtful(files, swap, rooted=False)
+        yield from doubtful(files, gone, rooted=False)
     loaders = places.command_lines(rooted=rooted)
-    yield from _edit(files, swap, loaders, without_kernel_options, "resume= removed")
+    yield from _edit(files, gone, loaders, without_kernel_options, "resume= removed")
     # An initrd of initramfs-tools names swap alone (RESUME), and what it opens. One of another
     # maker may name anything.
-    if swap.is_swap or swap.mapped or not plain_initrds:
-        yield from change_initrds(files, swap, rooted=rooted, plain=plain_initrds)
-    yield from change_unified(files, swap, rooted=rooted)
+    if gone.is_swap or gone.mapped or not plain_initrds:
+        yield from change_initrds(files, gone, rooted=rooted, plain=plain_initrds)
+    yield from change_unified(files, gone, rooted=rooted)
     if rooted:  # Last: it tells the names of what was opened.
         words = "line made a comment"
-        yield from _edit(files, swap, places.CRYPTTABS, without_container, words)
+        yield from _edit(files, gone, places.CRYPTTABS, without_container, words)
 
 
 def _change_settings(
-    files: GuestFiles, swap: RemovedPartition, policy: SwapRemedy
+    files: GuestFiles, gone: RemovedPartition, policy: SwapRemedy
 ) -> Iterator[Change]:
-    line = "swap line made a comment" if swap.is_swap else "line made a comment"
+    line = "swap line made a comment" if gone.is_swap else "line made a comment"
     where = f"swap is {SWAP_FILE}" if policy is SwapRemedy.FILE else line
     # Looked for before fstab is changed: a line that surely names the partition is gone afterwards.
-    doubts = list(doubtful(files, swap, rooted=True))
-    yield from _edit(files, swap, places.FSTABS, partial(without_swap, policy=policy), where)
+    doubts = list(doubtful(files, gone, rooted=True))
+    yield from _edit(files, gone, places.FSTABS, partial(without_swap, policy=policy), where)
     if policy is SwapRemedy.FILE:
         yield from _name_swap_file(files, where)
     yield from doubts
-    yield from _mask_units(files, swap)
-    yield from _edit(files, swap, places.WANTERS, without_wants, "no longer wanted")
-    yield from _edit(files, swap, places.RESUME_FILES, resume_none, "RESUME=none")
+    yield from _mask_units(files, gone)
+    yield from _edit(files, gone, places.WANTERS, without_wants, "no longer wanted")
+    yield from _edit(files, gone, places.RESUME_FILES, resume_none, "RESUME=none")
     yield from _edit(
-        files, swap, places.DRACUT_FILES, without_dracut_devices, "no longer looked for"
+        files, gone, places.DRACUT_FILES, without_dracut_devices, "no longer looked for"
     )
 
 
-def _mask_units(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+def _mask_units(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
     """With the automount unit of what is mounted: without the other it would fail."""
-    hints = swap.hints()
+    hints = gone.hints()
     for path in found(files, places.UNITS):
         old = files.read(path)
         # An empty unit is masked already.
-        if not _has_any(old + encode(path), hints) or not old or silenced(decode(old), swap, path):
+        if not _has_any(old + encode(path), hints) or not old or silenced(decode(old), gone, path):
             continue
         for masked in (path, *(other for other in _automounts(files, path) if files.read(other))):
             files.write(masked, b"")
@@ -163,15 +157,10 @@ def _mask_units(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
 def _automounts(files: GuestFiles, path: str) -> list[str]:
     """Of a mount unit, in whichever folder."""
     folder, _, name = path.rpartition("/")
+    if not name.endswith(".mount"):
+        return []
     folders = (folder, *(pattern.rpartition("/")[0] for pattern in places.UNITS))
-    return found(
-        files,
-        [
-            f"{unit_folder}/{name.removesuffix('mount')}automount"
-            for unit_folder in folders
-            if name.endswith(".mount")
-        ],
-    )
+    return found(files, [f"{each}/{name.removesuffix('mount')}automount" for each in folders])
 
 
 def _name_swap_file(files: GuestFiles, where: str) -> Iterator[Change]:
@@ -188,26 +177,20 @@ def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
     return any(hint in lowered for hint in hints)
 
 
-def known_in(files: GuestFiles, swap: RemovedPartition) -> RemovedPartition:
+def known_in(files: GuestFiles, gone: RemovedPartition) -> RemovedPartition:
     """The partition with the names that crypttab and the kernel's options give its content.
 
     And with those of the disk that root's line has.
     """
-    rooted = is_system(files)
-    if rooted:
+    made: list[str] = []
+    if rooted := is_system(files):
         entries = [entry for text in _texts(files, places.FSTABS) for entry in parse_fstab(text)]
         # Where root or /boot lies tells by what name this guest knows its disk.
-        swap = swap.on_disk_of(
-            entry.plain_source for entry in entries if entry.mount_point in _ROOTS
-        )
-    made = (
-        [node for text in _texts(files, places.CRYPTTABS) for node in nodes_made_of(text, swap)]
-        if rooted
-        else []
-    )
+        gone = gone.on_disk_of(e.plain_source for e in entries if e.mount_point in _ROOTS)
+        made += [n for text in _texts(files, places.CRYPTTABS) for n in nodes_made_of(text, gone)]
     options = _texts(files, places.command_lines(rooted=rooted))
-    made += [node for text in options for node in nodes_opened(text, swap)]
-    return replace(swap, mapped=tuple(dict.fromkeys((*swap.mapped, *made))))
+    made += [node for text in options for node in nodes_opened(text, gone)]
+    return replace(gone, mapped=tuple(dict.fromkeys((*gone.mapped, *made))))
 
 
 def _texts(files: GuestFiles, patterns: Sequence[str]) -> Iterator[str]:
@@ -216,24 +199,23 @@ def _texts(files: GuestFiles, patterns: Sequence[str]) -> Iterator[str]:
 
 def _edit(
     files: GuestFiles,
-    swap: RemovedPartition,
+    gone: RemovedPartition,
     patterns: Sequence[str],
     change: Callable[[str, RemovedPartition], str],
     what: str,
 ) -> Iterator[Change]:
     """Change each file that may name the partition."""
-    hints, needles = swap.hints(), swap.needles()
+    hints, needles = gone.hints(), gone.needles()
     for path in found(files, patterns):
         old = files.read(path)
         # A program has a NUL near its start; no settings have one.
         if b"\0" in old[:4096] or not _has_any(old, hints):
             continue
-        new = encode(change(decode(old), swap))
+        new = encode(change(decode(old), gone))
         if new != old:
             # GRUB's environment block has a fixed size, filled up with '#'.
-            files.write(
-                path, new.ljust(len(old), b"#") if path.endswith(_GRUB_ENVIRONMENT) else new
-            )
+            is_block = path.endswith(_GRUB_ENVIRONMENT)
+            files.write(path, new.ljust(len(old), b"#") if is_block else new)
             yield Change(path, what)
         # Looked at after the change: a spelling that the change does not know must not pass
         # unnoticed.
@@ -259,57 +241,58 @@ _BY_NUMBER = re.compile(
 _SWAP_TYPE = re.compile(r"^[ \t]*Type[ \t]*=[ \t]*swap[ \t\r]*$", re.MULTILINE)
 
 
-def doubtful(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
+def doubtful(files: GuestFiles, gone: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
     """Names of this partition of some disk, and, in a root file system, links that name it."""
-    others = (
-        (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES)
-        if rooted
-        else ()
-    )
-    if rooted:
-        yield from _in_fstab(files, swap)
-    for path in found(files, (*others, *places.command_lines(rooted=rooted))):
-        yield from _in_text(path, files, swap)
-    if rooted:
-        yield from _links(files, swap)
-        yield from _made_again(files, swap)
+    loaders = places.command_lines(rooted=rooted)
+    if not rooted:
+        yield from _in_texts(files, loaders, gone)
+        return
+    yield from _in_fstab(files, gone)
+    settings = (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES)
+    yield from _in_texts(files, (*settings, *loaders), gone)
+    yield from _links(files, gone)
+    yield from _made_again(files, gone)
 
 
-def _in_fstab(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+def _in_fstab(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
     """If another line surely names the partition, these are of another disk."""
     for path in found(files, places.FSTABS):
         entries = list(parse_fstab(decode(files.read(path))))
-        sure = any(swap.is_named_by(entry.source) for entry in entries)
+        sure = any(gone.is_named_by(entry.source) for entry in entries)
         for entry in entries:
-            if swap.may_be_named_by(entry.source) and entry.fits(swap):
+            if gone.may_be_named_by(entry.source) and entry.fits(gone):
                 yield unmended(path, _LEFT.format(name=entry.plain_source), waits=not sure)
 
 
-def _in_text(path: str, files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
-    content = files.read(path)
-    # Quick signs: most files have neither, and are not gone through by lines.
-    by_number = swap.is_swap and b"resume=" in content
-    if not (by_number or f"-part{swap.number}".encode() in content) or b"\0" in content[:4096]:
-        return
-    for line in decode(content).split("\n"):
-        if not line.lstrip().startswith("#"):
-            names = [name for name in _OF_SOME_DISK.findall(line) if swap.may_be_named_by(name)]
-            for name in (*names, *(_BY_NUMBER.findall(line) if by_number else ())):
-                yield unmended(path, _LEFT.format(name=name))
+def _in_texts(
+    files: GuestFiles, patterns: Sequence[str], gone: RemovedPartition
+) -> Iterator[Change]:
+    for path in found(files, patterns):
+        content = files.read(path)
+        # Quick signs: most files have neither, and are not gone through by lines.
+        by_number = gone.is_swap and b"resume=" in content
+        has_sign = by_number or f"-part{gone.number}".encode() in content
+        if not has_sign or b"\0" in content[:4096]:
+            continue
+        for line in decode(content).split("\n"):
+            if not line.lstrip().startswith("#"):
+                names = [name for name in _OF_SOME_DISK.findall(line) if gone.may_be_named_by(name)]
+                for name in (*names, *(_BY_NUMBER.findall(line) if by_number else ())):
+                    yield unmended(path, _LEFT.format(name=name))
 
 
-def _links(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+def _links(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
     if _is_link(files, _FSTAB):
         entries = parse_fstab(decode(files.read(_FSTAB)))
-        if any(entry.is_of(swap) for entry in entries):
+        if any(entry.is_of(gone) for entry in entries):
             yield unmended(_FSTAB, _LINK)
-    if _is_link(files, _CRYPTTAB) and any(nodes_made_of(decode(files.read(_CRYPTTAB)), swap)):
+    if _is_link(files, _CRYPTTAB) and any(nodes_made_of(decode(files.read(_CRYPTTAB)), gone)):
         yield unmended(_CRYPTTAB, _LINK)
 
 
-def _made_again(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+def _made_again(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
     """systemd-repart takes a swap partition for its own by its type, whatever it is called."""
-    for path in found(files, places.DEFINITIONS) if swap.is_swap else ():
+    for path in found(files, places.DEFINITIONS) if gone.is_swap else ():
         if _SWAP_TYPE.search(decode(files.read(path))):
             what = "systemd-repart fails if it cannot make a swap partition again: remove it"
             yield unmended(path, what)

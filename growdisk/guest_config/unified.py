@@ -57,7 +57,8 @@ class Unified:
 
     @property
     def initrd(self) -> bytes:
-        return self._of(".initrd") if ".initrd" in self.sections else b""
+        section = self.sections.get(".initrd")
+        return self._content[section.start : section.start + section.size] if section else b""
 
     def with_command_lines(self, texts: Sequence[str]) -> bytes | None:
         """The whole file with other command lines; None if it has no room for one."""
@@ -72,10 +73,6 @@ class Unified:
             # VirtualSize: how much of the section there is in memory.
             content[section.header + 8 : section.header + 12] = size.to_bytes(4, "little")
         return bytes(content)
-
-    def _of(self, name: str) -> bytes:
-        section = self.sections[name]
-        return self._content[section.start : section.start + section.size]
 
 
 def is_program(head: bytes) -> bool:

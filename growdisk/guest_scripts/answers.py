@@ -73,7 +73,7 @@ class SavedSectors:
 
 @dataclass(frozen=True)
 class GuestFacts:
-    """What a phase reports beside its result; inspect fills all but `saved`, which prepare fills.
+    """What a phase reports with its result; inspect fills all but `saved`, which prepare fills.
 
     Other phases fill what they know.
 

@@ -1,8 +1,9 @@
-"""The scripts for carrying by hand: with a README, and user-data for cloud-init. Pure."""
+"""The scripts as files to copy into a guest: with a README, and cloud-init's user-data. Pure."""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import lzma
 import tarfile
@@ -15,6 +16,12 @@ from growdisk.units import format_size
 
 USER_DATA = "user-data"
 README = "README.md"
+SMALL_CLOUD = 16 << 10
+"""Bytes of user-data that every cloud takes."""
+_GZIPPED = f"is given the output of `gzip -9c {USER_DATA}`, which cloud-init reads just as well"
+_TOO_LARGE = (
+    f"does not take this one, even by `gzip -9c {USER_DATA}`: run the scripts by hand there"
+)
 _EACH_BOOT = "/var/lib/cloud/scripts/per-boot"
 
 _WORK_OF = {
@@ -44,10 +51,13 @@ def package(plan: GuestPlan, gives_up: tuple[str, ...] = ()) -> dict[str, str]:
     `gives_up`: what the plan takes from the guest.
     """
     user_data = _user_data(plan, render(plan, comments=False))
-    return {**render(plan), README: _readme(plan, gives_up), USER_DATA: user_data}
+    # gzip -9c keeps the file's name, with a zero after it.
+    packed = len(gzip.compress(user_data.encode(), 9)) + len(USER_DATA) + 1
+    readme = _readme(plan, gives_up, fits=packed <= SMALL_CLOUD)
+    return {**render(plan), README: readme, USER_DATA: user_data}
 
 
-def _readme(plan: GuestPlan, gives_up: tuple[str, ...]) -> str:
+def _readme(plan: GuestPlan, gives_up: tuple[str, ...], *, fits: bool) -> str:
     size = plan.after.disk_size
     phases = "\n".join(
         f"| {number} | `{p.file_name}` | {_WORK_OF[p]} |"
@@ -103,7 +113,7 @@ Each may be run by itself and again. All is written down in `/var/log/growdisk.l
 `{USER_DATA}` does steps 2 and 3 at an instance's first boot, when the disk has its new size already, and tells
 cloud-init's growpart to keep out. Where the power is cut it goes on at the next boot, and after a restart where the
 disk was too small still; `cloud-init status --long` and `/var/log/cloud-init-output.log` say what failed. A cloud that
-takes 16 KiB only is given the output of `gzip -9c {USER_DATA}`, which cloud-init reads just as well.
+takes 16 KiB only {_GZIPPED if fits else _TOO_LARGE}.
 {_keyless(plan)}"""  # noqa: E501  the lines of a page for people
 
 
@@ -193,6 +203,6 @@ def _archive(scripts: Mapping[str, str]) -> bytes:
             data = script.encode("utf-8", "surrogateescape")
             member.size, member.mode = len(data), 0o755
             tar.addfile(member, io.BytesIO(data))
-    # Text is aligned to nothing (pb); a word's letters depend on each other little (lc).
+    # Text is aligned to nothing (pb).
     for_text = {"id": lzma.FILTER_LZMA2, "preset": 6 | lzma.PRESET_EXTREME, "pb": 0}
     return lzma.compress(plain.getvalue(), check=lzma.CHECK_CRC32, filters=[for_text])

@@ -3,7 +3,7 @@
 For the host side: `render(plan)` gives file name → text of every phase
 (script_plan.Phase.file_name) and of the driver (script_plan.DRIVER). Send a phase's text to `sh -s`
 as root in the guest, then `answers.parse_answer(...)` its stdout. Only what is in the plan becomes
-part of a script, and every value goes through `shell_value`, whatever the template does: nobody can
+part of a script, and every value goes through `shell_value`: no template can
 forget to quote.
 """
 
@@ -12,15 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_config import initrd, places
 from growdisk.guest_config.boot_settings import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
+from growdisk.guest_config.initrd_content import leading_names
 from growdisk.guest_config.removed_partition import RemovedPartition, for_udev
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
 from growdisk.guest_scripts.script_plan import (
     DRIVER,
     RUN_ORDER,
-    GuestLayer,
     GuestPlan,
     GuestSwap,
     Phase,
@@ -88,21 +88,6 @@ class _GoneSwap:
     block_tail: str
 
 
-class _Numbered:
-    """A layer and its number, from the outside in."""
-
-    def __init__(self, number: int, layer: GuestLayer) -> None:
-        self.number, self.kind, self.name, self.size, self.extents = (
-            number,
-            layer.kind,
-            layer.name,
-            layer.size,
-            layer.extents,
-        )
-        # Becomes part of a pattern: nothing but what a UUID has.
-        self.uuid = "".join(letter for letter in layer.uuid if letter.isalnum())
-
-
 def _values(plan: GuestPlan) -> dict[str, object]:
     gone = [_gone(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
     # Texts and numbers go into a script as words of its shell; lists are for the templates' loops.
@@ -117,7 +102,8 @@ def _values(plan: GuestPlan) -> dict[str, object]:
         "fs_old_size": plan.filesystem.old_size,
         "room": plan.room,
         "layer_count": len(plan.layers),
-        "layers": [_Numbered(number, layer) for number, layer in enumerate(plan.layers, start=1)],
+        # Their UUIDs become part of a pattern: nothing but what a UUID has.
+        "layers": [replace(each, uuid=re.sub(r"[\W_]", "", each.uuid)) for each in plan.layers],
         "swap_numbers": " ".join(str(swap.number) for swap in plan.swaps),
         "gone_swaps": " ".join(str(swap.number) for swap in gone),
         "gone": gone,
@@ -198,7 +184,7 @@ _TOLD = (b"/dev/", b"dev-", b"hd0,")  # the guest's own name is looked for; GRUB
 
 
 def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
-    """What goes has one entry a number, whatever lies in it."""
+    """One entry for each partition that goes."""
     swaps = [_identity(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
     names: dict[int, list[str]] = {}
     needles: dict[int, list[str]] = {}
@@ -235,7 +221,7 @@ def _gone(swap: GuestSwap) -> _GoneSwap:
     # script, which is the shorter for it.
     padding = max(re.findall(rb"\n+", block), key=len)
     head, _, tail = block.partition(padding)
-    name = next(name for name in initrd.leading_names(block) if "growdisk" in name)
+    name = next(name for name in leading_names(block) if "growdisk" in name)
     return _GoneSwap(swap.number, name, _printf(head), len(padding), _printf(tail))
 
 

@@ -58,7 +58,7 @@ RUN_ORDER = (
 )
 DRIVER = "growdisk-run.sh"
 STATE_FOLDER = "/var/lib/growdisk"
-"""In the guest, per run: STATE_FOLDER/RUN holds what was saved; scripts put into
+"""In the guest, for each run: in STATE_FOLDER/RUN lies what was saved; scripts put into
 STATE_FOLDER/RUN/scripts are found there by a phase that comes on stdin and has to arrange for a
 reboot.
 """

@@ -7,9 +7,7 @@ what it wrote is compared with `listing`, which the scripts make of the disk wit
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
-from growdisk.fast_dataclass import dataclass
 from growdisk.guest_scripts.script_plan import GuestPlan
 from growdisk.partitions.table import Partition, PartitionTable, Role
 
@@ -48,48 +46,29 @@ def sfdisk_edits(plan: GuestPlan) -> str:
     return "\n".join(edits)
 
 
-@dataclass(frozen=True)
-class PartedStep:
-    """One command of parted; the template knows how each verb is said."""
+def parted_steps(plan: GuestPlan) -> list[tuple[str | int, ...]]:
+    """The words of parted's commands, in sectors.
 
-    verb: Literal["rm", "resizepart", "mkpart", "set"]
-    number: int
-    start: str = ""
-    end: str = ""
-    role: str = ""
-    content: str = ""
-    flag: str = ""
-    value: str = ""
-
-
-def parted_steps(plan: GuestPlan) -> list[PartedStep]:
-    """What goes is removed (what moves too), the target grows, then what moves is made again."""
-    return list(_parted_steps(plan))
-
-
-def _parted_steps(plan: GuestPlan) -> Iterator[PartedStep]:
-    for part in _leaving(plan):
-        yield PartedStep("rm", part.number)
+    What goes is removed (what moves too), the target grows, then what moves is made again.
+    """
+    steps: list[tuple[str | int, ...]] = [("rm", part.number) for part in _leaving(plan)]
     for part in _grown_in_place(plan):
-        yield PartedStep("resizepart", part.number, end=str(_last(plan.after, part)))
+        steps.append(("resizepart", part.number, f"{_last(plan.after, part)}s"))
     for part in plan.moved:
         start, end = f"{_sectors(plan.after, part)[0]}s", f"{_last(plan.after, part)}s"
         # parted makes the type from a file system's name; of an extended partition it wants none.
-        content = (
-            {_SWAP: "linux-swap"}.get(part.type_code, "ext2")
-            if part.role is not Role.EXTENDED
-            else ""
-        )
-        yield PartedStep("mkpart", part.number, start, end, part.role.value, content)
+        content = () if part.role is Role.EXTENDED else (_parted_content(part),)
+        steps.append(("unit", "s", "mkpart", part.role.value, *content, start, end))
         if part.role is Role.EXTENDED:
-            yield PartedStep(
-                "set",
-                part.number,
-                flag="lba",
-                value="on" if part.type_code == _EXTENDED_LBA else "off",
-            )
+            lba = "on" if part.type_code == _EXTENDED_LBA else "off"
+            steps.append(("set", part.number, "lba", lba))
         if part.bootable:
-            yield PartedStep("set", part.number, flag="boot", value="on")
+            steps.append(("set", part.number, "boot", "on"))
+    return steps
+
+
+def _parted_content(part: Partition) -> str:
+    return "linux-swap" if part.type_code == _SWAP else "ext2"
 
 
 def is_for_fdisk(plan: GuestPlan) -> bool:

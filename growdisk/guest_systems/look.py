@@ -9,37 +9,19 @@ it. Pure reading, with no tool, in milliseconds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.filesystems.btrfs_tree import TOP_LEVEL, BtrfsTree, Subvolume
-from growdisk.filesystems.content import (
-    BtrfsContent,
-    Content,
-    ExtContent,
-    F2fsContent,
-    FixedContent,
-    LuksContent,
-    XfsContent,
-)
-from growdisk.filesystems.ext_tree import ExtTree
-from growdisk.filesystems.fat_tree import FatTree
-from growdisk.filesystems.file_tree import FileTree, Unknown
-from growdisk.filesystems.identify import identify
-from growdisk.filesystems.volume_group import mapped_name
-from growdisk.filesystems.xfs_tree import XfsTree
+from growdisk.filesystems.btrfs_tree import TOP_LEVEL
+from growdisk.filesystems.file_tree import FileTree, Subvolume, Unknown
 from growdisk.guest_config.etc_tables import Entry, parse_fstab, swap_files
 from growdisk.guest_config.files import decode
 from growdisk.guest_config.places import BOOTS
-from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_systems.cached_reads import CachedReads
-from growdisk.guest_systems.device_names import devices_of
+from growdisk.guest_systems.file_systems import SeenFileSystem, file_systems_on, tree_of
 from growdisk.guest_systems.paths import GuestPaths, MountRoot
-from growdisk.partitions.sectors import read_table
-from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable
-from growdisk.volumes.inspect import views_inside
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
 
@@ -56,16 +38,6 @@ _STARTS_OF_BOOT = ("initrd", "initramfs", "vmlinu", "booster")
 _SNAPSHOTS = frozenset(
     {".snapshots", "timeshift-btrfs", ".btrfs_snapshots", "@snapshots", "snapshots"}
 )
-
-
-@dataclass(frozen=True)
-class SeenFileSystem:
-    """A file system: `node` as the appliance names it (/dev/vg0/root), `names` as a guest does."""
-
-    node: str
-    device: BlockDevice
-    content: Content
-    names: RemovedPartition
 
 
 class GuestMount(NamedTuple):
@@ -124,77 +96,17 @@ def find_homes(
 
     `others` are further disks of the guest, onto which a volume group may reach.
     """
-    neighbours = PhysicalVolumeFinder([(disk, path), *others], sector_size)
+    pv_finder = PhysicalVolumeFinder([(disk, path), *others], sector_size)
     closed: dict[str, str] = {}
-    seen = list(_seen(disk, path, sector_size, keyring or Keyring(), neighbours, closed))
+    seen = list(file_systems_on(disk, path, sector_size, keyring or Keyring(), pv_finder, closed))
     trees: dict[str, FileTree] = {}
     for one in seen:
         try:
-            if (tree := _tree_of(one.content, one.device)) is not None:
+            if (tree := tree_of(one.content, one.device)) is not None:
                 trees[one.node] = tree
         except (Unknown, OSError) as error:
             closed[one.node] = str(error)
     return Look(tuple(_homes(seen, trees, closed)), closed)
-
-
-def _seen(
-    disk: BlockDevice,
-    path: Path,
-    sector_size: int,
-    keyring: Keyring,
-    neighbours: PhysicalVolumeFinder,
-    closed: dict[str, str],
-) -> Iterator[SeenFileSystem]:
-    table = read_table(disk, path, sector_size)
-    for name, device in devices_of(disk, path, sector_size).items():
-        # The disk as a whole has content of its own only if it has no table.
-        if name == FIRST_DISK and table is not None:
-            continue
-        part = table.by_number(int(name.removeprefix(FIRST_DISK))) if table else None
-        for node, view, content in views_inside(
-            f"/dev/{name}", CachedReads(device), keyring, neighbours
-        ):
-            if isinstance(content, LuksContent):
-                closed[node] = "it is encrypted, and no key that was given opens it"
-            elif isinstance(content, F2fsContent):
-                closed[node] = "growdisk does not read f2fs"
-            else:
-                yield SeenFileSystem(node, view, content, _names(node, table, part, content))
-
-
-def _names(
-    node: str, table: PartitionTable | None, part: Partition | None, content: Content
-) -> RemovedPartition:
-    uuid, label = content.uuid or None, content.label or None
-    number = part.number if part else 0
-    # It lies in a container or a volume: the partition's names are not its own. -1 is the number of
-    # no partition, so that no /dev/sda5 is taken for it.
-    if part is None or table is None or node != f"/dev/{FIRST_DISK}{number}":
-        group, _, volume = node.removeprefix("/dev/").partition("/")
-        mapped = f"/dev/mapper/{mapped_name(group, volume)}" if volume else node
-        return RemovedPartition(-1, uuid, label, mapped=(node, mapped), is_swap=False)
-    return RemovedPartition(
-        number, uuid, label, table.partuuid(part), part.name or None, is_swap=False
-    )
-
-
-def _tree_of(content: Content, device: BlockDevice) -> FileTree | None:
-    match content:
-        case ExtContent():
-            return ExtTree(device)
-        case BtrfsContent():
-            return BtrfsTree(device)
-        case XfsContent():
-            return XfsTree(device)
-        case FixedContent(kind="vfat"):
-            return FatTree(device)
-    return None
-
-
-def tree_on(device: BlockDevice) -> FileTree | None:
-    """A reader of what is on it; None if its kind has none. Unknown if it cannot be read."""
-    content = identify(device)
-    return None if content is None else _tree_of(content, device)
 
 
 def paths_of(mounts: Sequence[GuestMount], trees: Mapping[str, FileTree]) -> GuestPaths:
@@ -230,31 +142,27 @@ def _homes(
 
 
 def _top(tree: FileTree) -> MountRoot:
-    # Without subvol=, a kernel mounts the default subvolume, which need not be the top level.
-    number = tree.root_of(tree.default_subvolume) if isinstance(tree, BtrfsTree) else tree.root
-    return MountRoot(tree, number)
+    return MountRoot(tree, tree.mounted_root)
 
 
 def _roots(
     one: SeenFileSystem, tree: FileTree | None, closed: dict[str, str]
 ) -> Iterator[tuple[GuestMount, MountRoot]]:
     """What systems have at /, each with how it is mounted."""
-    if tree is None or isinstance(tree, FatTree):
+    # No system has its root on FAT.
+    if tree is None or tree.ignores_case:
         return
     try:
-        if not isinstance(tree, BtrfsTree):
-            if _is_system(GuestPaths(MountRoot(tree, tree.root))):
-                yield GuestMount("/", one.node), MountRoot(tree, tree.root)
-            return
-        # What is mounted without options is a system even if it looks like a snapshot: a rollback
-        # of snapper's makes a snapshot the default.
-        default = tree.default_subvolume
-        for subvolume in tree.subvolumes():
-            top = MountRoot(tree, tree.root_of(subvolume.number))
-            if _is_system(GuestPaths(top)) and (
-                subvolume.number == default or not _is_snapshot(top, subvolume)
-            ):
-                yield GuestMount("/", one.node, subvolume.path or "/"), top
+        top = _top(tree)
+        subvolumes = tree.subvolumes()
+        if not subvolumes and _is_system(GuestPaths(top)):
+            yield GuestMount("/", one.node), top
+        for subvolume in subvolumes:
+            root = MountRoot(tree, tree.root_of(subvolume.number))
+            # What is mounted without options is a system even if it looks like a snapshot: a
+            # rollback of snapper's makes a snapshot the default.
+            if _is_system(GuestPaths(root)) and (root == top or not _is_snapshot(root, subvolume)):
+                yield GuestMount("/", one.node, subvolume.path or "/"), root
     except (Unknown, OSError) as error:
         closed[one.node] = str(error)
 
@@ -310,17 +218,15 @@ def _with_mounts(
     own = [entry.plain_source for entry in entries if entry.mount_point == "/"]
     for entry in entries:
         place = entry.mount_point.rstrip("/")
-        if entry.is_swap() or not (place.startswith(_MOUNTED) or (place and _holds(place, files))):
+        has_swap_file = place and any(file.startswith(f"{place}/") for file in files)
+        if entry.is_swap() or not (place.startswith(_MOUNTED) or has_swap_file):
             continue
         # First what is surely named, by a UUID and the like; else what only may be.
         readable = [one for one in seen if one.node in trees]
-        one = next(
-            (one for one in readable if one.names.on_disk_of(own).is_named_by(entry.plain_source)),
-            None,
-        )
-        one = one or next(
-            (one for one in readable if _may_be_boot(one, entry, trees[one.node])), None
-        )
+        source = entry.plain_source
+        sure = (one for one in readable if one.names.on_disk_of(own).is_named_by(source))
+        maybe = (one for one in readable if _may_be_boot(one, entry, trees[one.node]))
+        one = next(chain(sure, maybe), None)
         if one is None:
             if place.startswith(_BOOT_PLACES) and entry.plain_source.startswith(_DEVICES):
                 strange.append(f"{place} ({entry.plain_source})")
@@ -333,10 +239,6 @@ def _with_mounts(
     return Home(tuple(mounts), paths, strange=tuple(strange))
 
 
-def _holds(place: str, files: Sequence[str]) -> bool:
-    return any(path.startswith(place + "/") for path in files)
-
-
 def _may_be_boot(one: SeenFileSystem, entry: Entry, tree: FileTree) -> bool:
     """by-id/…-part1 of some disk: of this one, if what boots is in its partition 1."""
     named = one.names.may_be_named_by(entry.plain_source)
@@ -345,7 +247,7 @@ def _may_be_boot(one: SeenFileSystem, entry: Entry, tree: FileTree) -> bool:
 
 def _is_boot_elsewhere(place: str, tree: FileTree) -> bool:
     """Whether an EFI system partition is mounted at /esp, /efi2, /boot/EFI: not searched there."""
-    return isinstance(tree, FatTree) and place not in BOOTS and _is_boot(tree)
+    return tree.ignores_case and place not in BOOTS and _is_boot(tree)
 
 
 def _is_boot(tree: FileTree) -> bool:
@@ -366,14 +268,14 @@ def _inner(tree: FileTree, entry: Entry) -> tuple[str, MountRoot] | None:
 
 def _subvolume_of(tree: FileTree, entry: Entry) -> str:
     """As GuestMount has it."""
-    if not isinstance(tree, BtrfsTree) or (
-        entry.subvolume is None and entry.subvolume_number is None
-    ):
+    if entry.subvolume is None and entry.subvolume_number is None:
+        return ""
+    if not (subvolumes := tree.subvolumes()):
         return ""
     # subvolid=0 is the top level, too.
     number = entry.subvolume_number or TOP_LEVEL
     # Both may be given: the kernel then wants them to agree, and subvol= has the name.
-    found = (volume.path for volume in tree.subvolumes() if volume.number == number)
+    found = (volume.path for volume in subvolumes if volume.number == number)
     path = entry.subvolume if entry.subvolume is not None else next(found, None)
     if path is None:
         raise Unknown(f"there is no subvolume {number}")
@@ -381,11 +283,9 @@ def _subvolume_of(tree: FileTree, entry: Entry) -> str:
 
 
 def _mounted(tree: FileTree, subvolume: str) -> MountRoot:
-    if not isinstance(tree, BtrfsTree) or not subvolume:
+    if not subvolume:
         return _top(tree)
-    found = next(
-        (volume for volume in tree.subvolumes() if volume.path == subvolume.strip("/")), None
-    )
+    found = next((v for v in tree.subvolumes() if v.path == subvolume.strip("/")), None)
     if found is None:
         raise Unknown(f"there is no subvolume {subvolume}")
     return MountRoot(tree, tree.root_of(found.number))

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from growdisk.filesystems.fat_tree import FatTree
 from growdisk.filesystems.file_tree import FileTree, Node
 
 _MOST_LINKS = 40
@@ -141,7 +140,7 @@ class GuestPaths:
             return None
         entries = self.entries(folder)
         number = entries.get(name)
-        if number is None and isinstance(folder.tree, FatTree):
+        if number is None and folder.tree.ignores_case:
             number = next(
                 (n for other, n in entries.items() if other.lower() == name.lower()), None
             )
@@ -185,7 +184,7 @@ class GuestPaths:
         key = folder, pattern, only_folders
         if (found := self._matched.get(key)) is None:
             place = self.find(folder or "/")
-            no_case = re.IGNORECASE if place and isinstance(place.tree, FatTree) else 0
+            no_case = re.IGNORECASE if place and place.tree.ignores_case else 0
             wanted = re.compile(fnmatch.translate(pattern), no_case)
             # As in a shell, a wildcard does not match a dot at the start.
             found = [name for name in self.names(folder) if name[0] != "." or pattern[0] == "."]

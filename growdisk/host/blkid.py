@@ -14,7 +14,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import GrowdiskError, ToolMissing, ToolTimedOut
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.fuse_mount import mounted
-from growdisk.host.sandbox import FOLDER, run_confined_beside
+from growdisk.host.sandbox import FOLDER, run_confined_in_folder
 
 TOOL = "blkid"
 _NOTHING, _AMBIVALENT = 2, 8  # blkid's exit statuses
@@ -70,7 +70,7 @@ def probe_devices(
     """
     try:
         with mounted(devices) as (place, folder):
-            done = run_confined_beside(
+            done = run_confined_in_folder(
                 ["sh", "-c", _ASK, TOOL, *devices],
                 place,
                 seconds=_SECONDS,

@@ -31,6 +31,6 @@ def fixed_at(seconds: int | None) -> Iterator[None]:
 
 
 def fixed_time_variables() -> Mapping[str, str]:
-    """What tells e2fsprogs the fixed time."""
+    """The variables by which e2fsprogs takes the fixed time."""
     fixed = _fixed.get()
     return {} if fixed is None else {"E2FSPROGS_FAKE_TIME": str(fixed), "E2FSCK_TIME": str(fixed)}

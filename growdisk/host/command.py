@@ -22,7 +22,7 @@ from typing import IO
 
 from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
 from growdisk.fast_dataclass import dataclass
-from growdisk.late_logger import LateLogger
+from growdisk.fast_imports import LateLogger
 
 COMMAND_LOG = LateLogger("growdisk.command")
 
@@ -184,7 +184,7 @@ def last_lines(text: str) -> str:
 
 
 class _Listener(threading.Thread):
-    """Takes stderr from communicate(), and hands its lines on as they come."""
+    """Takes stderr from communicate(), and passes its lines on as they come."""
 
     def __init__(self, process: subprocess.Popen[str], on_line: Callable[[str], None]) -> None:
         super().__init__(daemon=True)

@@ -78,20 +78,10 @@ def mounted(
     place = scratch / _FOLDER
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        words: list[str | Path] = [
-            "sh",
-            "-c",
-            _KEEPER,
-            "growdisk-keeper",
-            tool,
-            _OPTIONS,
-            place,
-            scratch,
-        ]
         end = theirs.fileno()
         # fusermount3 sends the descriptor of /dev/fuse over this socket: libfuse's own protocol.
         keeper = start(
-            words,
+            ["sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch],
             pass_fds=(end,),
             env={"_FUSE_COMMFD": str(end)},
             shown=[TOOL, "-o", _OPTIONS, place],

@@ -13,7 +13,7 @@ import msgspec  # noqa: E402
 
 T = TypeVar("T")
 Raw = msgspec.Raw
-"""A piece of JSON that stays as it is until somebody knows its type."""
+"""A piece of JSON that stays as it is until its type is known."""
 
 
 class NotThatValue(ValueError):

@@ -22,6 +22,11 @@ from growdisk.host.probe_cache import CachedProbe, file_facts
 
 _KVM = Path("/dev/kvm")
 _QEMU = "qemu-system-x86_64"
+# -no-reboot ends QEMU when the kernel's panic wants to restart (panic=-1).
+_MACHINE = (
+    "-nodefaults -no-user-config -display none -no-reboot -machine pc,graphics=off -accel kvm "
+    "-cpu max"
+)
 # A boot sector takes 0.2 s where KVM works, and under emulation; a kernel half a second, and 2 s.
 _TRIAL_SECONDS = 5.0
 _EXIT_PORT = 0xF4
@@ -95,30 +100,17 @@ def _readable_kernel() -> Path | None:
 
 
 def _run_boot_sector(boot: Path) -> CompletedCommand:
-    return _run_guest(
-        boot.parent,
-        64,
-        "-device",
-        f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4",
-        "-drive",
-        f"file={boot},format=raw,if=ide",
-    )
+    port = f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4"
+    drive = f"file={boot},format=raw,if=ide"
+    return _run_guest(boot.parent, 64, "-device", port, "-drive", drive)
 
 
 def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
     console = scratch / "console"
     console.touch()
     try:
-        guest = _run_guest(
-            scratch,
-            512,
-            "-kernel",
-            str(kernel),
-            "-append",
-            "console=ttyS0 panic=-1 quiet",
-            "-serial",
-            f"file:{console}",
-        )
+        boot = ("-kernel", str(kernel), "-append", "console=ttyS0 panic=-1 quiet")
+        guest = _run_guest(scratch, 512, *boot, "-serial", f"file:{console}")
     except ToolTimedOut:
         return Accelerator(
             KvmState.BROKEN, f"{kernel.name} had not started in it after {_TRIAL_SECONDS:.0f} s"
@@ -131,29 +123,8 @@ def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
 
 def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
     """Run a trial guest under KVM with `memory` MiB; ToolTimedOut if it does not end."""
-    return run(
-        [
-            _QEMU,
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            # Ends QEMU when the kernel's panic wants to restart (panic=-1).
-            "-no-reboot",
-            "-machine",
-            "pc,graphics=off",
-            "-accel",
-            "kvm",
-            "-cpu",
-            "max",
-            "-m",
-            str(memory),
-            *devices,
-        ],
-        timeout=_TRIAL_SECONDS,
-        accept=None,
-        cwd=scratch,
-    )
+    words = [_QEMU, *_MACHINE.split(), "-m", str(memory), *devices]
+    return run(words, timeout=_TRIAL_SECONDS, accept=None, cwd=scratch)
 
 
 def _judge(guest: CompletedCommand) -> Accelerator:

@@ -18,12 +18,12 @@ def cache_directory() -> Path:
 
 
 class CachedProbe:
-    """The record of trial `name`; `facts` are all that its outcome depends on, beside this boot."""
+    """The record of the probe `name`: its result depends on `facts`, and on this boot."""
 
     def __init__(self, name: str, *facts: object) -> None:
         self._name = name
-        # The name of the file has all that the outcome depends on: when one of them changes, the
-        # old record is not found any more. A reboot may bring another kernel or other rights.
+        # All of that is in the name of the file: when one of them changes, the old record is not
+        # found any more. A reboot may bring another kernel or other rights.
         facts_text = repr((Path("/proc/sys/kernel/random/boot_id").read_text(), *facts))
         self._file = (
             cache_directory()
@@ -40,11 +40,11 @@ class CachedProbe:
     def remember(self, record: Mapping[str, str]) -> None:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            # Only the last outcome of a trial is kept.
+            # Only the last result is kept.
             for outdated in self._file.parent.glob(f"{self._name}-*.json"):
                 outdated.unlink()
             replace_file(self._file, json.dumps(dict(record)).encode())
-        except OSError:  # a read-only home costs the trial each time, nothing else
+        except OSError:  # a read-only home costs a probe each time, nothing else
             return
 
 

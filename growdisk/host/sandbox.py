@@ -22,7 +22,7 @@ DISK = "/disk"  # the file, as the tool sees it
 FOLDER = "/disks"  # or the folder of them
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
 _MEMORY = 4 << 30
-_ROOM = 64 << 20  # beside its memory, a kernel keeps a socket there
+_ROOM = 64 << 20  # besides its memory, a kernel keeps a socket there
 _SECONDS = 3600  # of the clock
 _WORK = 300  # seconds of the processor
 # bwrap ends with 128 and the signal's number. Both limits of --cpu are the same: which of the two
@@ -53,7 +53,7 @@ def run_confined(
     return _run_within(walls, argv, accept, seconds, work, input, meanwhile)
 
 
-def run_confined_beside(
+def run_confined_in_folder(
     argv: Sequence[str],
     folder: Path,
     *,
@@ -112,18 +112,9 @@ def confined_kernel(
     one: the kernel has but one itself, and waking each other on another one takes four times as
     long. `syscall_filter` is an open file with a seccomp program.
     """
-    walls = [
-        *_system(),
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        # For the next --tmpfs, where the kernel keeps its memory as a file.
-        "--size",
-        str(memory + _ROOM),
-        "--tmpfs",
-        "/tmp",
-    ]
+    walls = [*_system(), "--proc", "/proc", "--dev", "/dev"]
+    # The kernel keeps its memory as a file there.
+    walls += ["--size", str(memory + _ROOM), "--tmpfs", "/tmp"]
     for place in ("/run", "/sys", "/etc", "/sysroot", "/uml/lib"):
         walls += ["--dir", place]
     walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
@@ -146,17 +137,9 @@ def _some_cpu() -> int:
 
 
 def _system() -> list[str]:
-    words = [
-        # --new-session: on our terminal a tool could type commands for us (TIOCSTI, CVE-2017-5226).
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--cap-drop",
-        "ALL",
-        "--ro-bind",
-        "/usr",
-        "/usr",
-    ]
+    # --new-session: on our terminal a tool could type commands for us (TIOCSTI, CVE-2017-5226).
+    words = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    words += ["--ro-bind", "/usr", "/usr"]
     for name in _MERGED:
         # With a merged /usr these are links into it; elsewhere they are folders of their own.
         if Path(f"/{name}").is_symlink():

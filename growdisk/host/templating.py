@@ -96,7 +96,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
 
 class Sandbox:
-    """Expressions and texts of playbooks, with `filters` and `tests` beside jinja2's own."""
+    """Expressions and texts of playbooks, with `filters` and `tests` besides jinja2's own."""
 
     def __init__(
         self,

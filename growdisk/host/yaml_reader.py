@@ -40,19 +40,23 @@ class YamlPosition:
 
 @dataclass(frozen=True)
 class Located:
-    """A value and where it stands."""
+    """A value and where it stands; a mapping has each value with the place of its key."""
 
-    value: Scalar | Entries | tuple[Located, ...]
+    value: Scalar | Mapping[str, tuple[Located, YamlPosition]] | tuple[Located, ...]
     place: YamlPosition
 
     def entries(self) -> Iterator[tuple[str, Located, YamlPosition]]:
         """Key, value and the key's place of a mapping; nothing of anything else."""
-        if isinstance(self.value, Entries):
-            yield from self.value.items
+        if isinstance(self.value, Mapping):
+            yield from ((key, *found) for key, found in self.value.items())
 
     def items(self) -> tuple[Located, ...]:
         """The items of a list; nothing of anything else."""
         return self.value if isinstance(self.value, tuple) else ()
+
+    def one_or_more(self) -> tuple[Located, ...]:
+        """The items of a list; anything else is the only item."""
+        return self.value if isinstance(self.value, tuple) else (self,)
 
     def bad(self, problem: str, **words: str) -> UsageError:
         """What is wrong with it, with its place."""
@@ -60,7 +64,7 @@ class Located:
 
     @property
     def is_mapping(self) -> bool:
-        return isinstance(self.value, Entries)
+        return isinstance(self.value, Mapping)
 
     @property
     def is_list(self) -> bool:
@@ -68,18 +72,15 @@ class Located:
 
     def plain(self) -> object:
         """The same without places."""
-        if isinstance(self.value, Entries):
-            return {key: value.plain() for key, value, _ in self.value.items}
+        if isinstance(self.value, Mapping):
+            return self.plain_entries()
         if isinstance(self.value, tuple):
             return [item.plain() for item in self.value]
         return self.value
 
-
-@dataclass(frozen=True)
-class Entries:
-    """A mapping's entries in order."""
-
-    items: tuple[tuple[str, Located, YamlPosition], ...]
+    def plain_entries(self) -> dict[str, object]:
+        """The same of a mapping; nothing of anything else."""
+        return {key: value.plain() for key, value, _ in self.entries()}
 
 
 def bad_file(
@@ -198,7 +199,9 @@ class _Reader:
         finally:
             self._open.remove(id(node))
 
-    def _value(self, node: Node) -> Scalar | Entries | tuple[Located, ...]:
+    def _value(
+        self, node: Node
+    ) -> Scalar | Mapping[str, tuple[Located, YamlPosition]] | tuple[Located, ...]:
         if isinstance(node, SequenceNode):
             return tuple(self.located(item) for item in node.value)
         if isinstance(node, MappingNode):
@@ -215,14 +218,12 @@ class _Reader:
             )
         return value
 
-    def _entries(self, node: MappingNode) -> Entries:
+    def _entries(self, node: MappingNode) -> Mapping[str, tuple[Located, YamlPosition]]:
         self._loader.flatten_mapping(node)
         # Merged entries come first, own ones replace them: a dict keeps the last.
-        found: dict[str, tuple[str, Located, YamlPosition]] = {}
-        for key, value in node.value:
-            text = self._key(key)
-            found[text] = (text, self.located(value), self._place(key))
-        return Entries(tuple(found.values()))
+        return {
+            self._key(key): (self.located(value), self._place(key)) for key, value in node.value
+        }
 
     def refuse_twice(self, root: Node) -> None:
         """bad-file if a key stands twice in a mapping at or below `root`.

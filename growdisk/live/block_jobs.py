@@ -110,7 +110,7 @@ def merge_overlays(
             auto_dismiss=False,
         )
     while (found := _find(machine, job)) and found.status != "concluded":
-        # The guest writes on, so the job never ends by itself: it has to be told to switch over.
+        # The guest writes on, so the job never ends by itself: it must be asked to switch over.
         if found.status == "ready":
             machine.monitor.execute("job-complete", id=job)
         time.sleep(_FIRST_PAUSE)

@@ -1,8 +1,8 @@
 """The QEMU guest agent: runs scripts in a guest without any network, by guest-exec.
 
 The channel is a serial line with no sense of who is connected: answers to somebody else's old
-questions may still be in it. So a connection begins with guest-sync-delimited, which tells its own
-answer from all before.
+questions may still be in it. So a connection begins with guest-sync-delimited, whose answer is
+known from all before it.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class AgentShell:
             ended = converted(answer, _Ended)
             if ended.exited:
                 done = _answer(ended)
-                # All of stderr is in the answer: what was heard before is left out of the rest.
+                # All of stderr is in the answer: what was read before is left out.
                 if output_tail:
                     output_tail.end(done.stderr)
                 return done
@@ -252,12 +252,11 @@ def _words(error: object) -> str:
     return str(error.get("desc", error))[:300] if isinstance(error, dict) else str(error)[:300]
 
 
-# What a script that runs by guest-exec says meanwhile: the agent itself hands its output over at
-# its end only.
+# What a script says while it runs by guest-exec: the agent itself gives its output at the end only.
 #
 # So its stderr goes to a file in the guest's /run, which is read through the agent's file commands
-# while it grows; at the end the script's shell hands over all of it as stderr, and takes the file
-# away. Where the agent may not read files, or there is no /run, the lines come at the end.
+# while it grows; at the end the script's shell copies all of it to stderr, and removes the file. If
+# the agent may not read files, or there is no /run, the lines come at the end.
 
 _SHELL = """\
 umask 077
@@ -291,7 +290,7 @@ class OutputTail:
 
     @property
     def words(self) -> list[str]:
-        """The arguments of /bin/sh that make a script on stdin be overheard."""
+        """The arguments of /bin/sh by which a script on stdin can be followed."""
         return ["-c", _SHELL, "sh", self._path]
 
     def listen(self) -> None:
@@ -311,18 +310,18 @@ class OutputTail:
         except AgentError:
             self._tries -= 1  # not there yet, or not allowed
             return
-        self._hear(base64.b64decode(converted(fields(read), _FileRead).buf_b64))
+        self._take(base64.b64decode(converted(fields(read), _FileRead).buf_b64))
 
     def end(self, stderr: bytes) -> None:
         """The rest, from all that was said."""
-        self._hear(stderr[self._place :])
+        self._take(stderr[self._place :])
         if self._line:
-            self._hear(b"\n")
+            self._take(b"\n")
         if self._handle is not None:
             with contextlib.suppress(AgentError):
                 self._call("guest-file-close", {"handle": self._handle}, CALL_SECONDS)
 
-    def _hear(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> None:
         self._place += len(data)
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:

@@ -96,7 +96,7 @@ class GuestBlockDevice(ReadOnlyDevice):
         return bytes(data)
 
     def _source(self, offset: int) -> tuple[int, int, str]:
-        """The stretch [start, end) around an offset that one of the guest's devices serves."""
+        """The stretch [start, end), with `offset` in it, that one of the guest's devices serves."""
         # Partitions in order, and the gaps between them, which only the disk's own device serves.
         start = 0
         for source in self._sources:
@@ -144,19 +144,19 @@ class GuestBlockDevice(ReadOnlyDevice):
 def guest_disk_at(shell: GuestShell, device: str) -> GuestBlockDevice:
     """The disk as the guest's kernel has it now. GuestLost if it has none of that name."""
     answer = shell.run(_LOOK.format(name=shlex.quote(kernel_name(device))), _SECONDS)
-    rows = [line.split() for line in answer.stdout.decode(errors="replace").splitlines()]
-    if answer.status != 0 or not rows or len(rows[0]) != 1 or not _are_numbers(rows[0]):
+    rows = answer.rows
+    if answer.status != 0 or not rows or len(rows[0]) != 1 or not are_numbers(rows[0]):
         raise GuestLost(shell.name, reason=f"{device}: {answer.last_words}")
     parts = [
         SeenPartition(int(row[0]), path, 512 * int(row[1]), 512 * int(row[2]))
         for row in rows[1:]
         # The guest's words: only what is a plain name becomes part of a later command.
-        if len(row) == 4 and _are_numbers(row[:3]) and (path := _path(row[3]))
+        if len(row) == 4 and are_numbers(row[:3]) and (path := _path(row[3]))
     ]
     return GuestBlockDevice(shell, device, 512 * int(rows[0][0]), parts)
 
 
-def _are_numbers(words: Sequence[str]) -> bool:
+def are_numbers(words: Sequence[str]) -> bool:
     return all(word.isascii() and word.isdecimal() for word in words)
 
 

@@ -7,7 +7,7 @@ value becomes a command.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from growdisk.errors import OperationFailed, Refused
 from growdisk.fast_dataclass import dataclass
@@ -20,6 +20,11 @@ class GuestAnswer:
     status: int
     stdout: bytes
     stderr: bytes
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The words of each line of its output."""
+        return [line.split() for line in self.stdout.decode(errors="replace").splitlines()]
 
     @property
     def last_words(self) -> str:
@@ -53,9 +58,9 @@ class GuestShell(Protocol):
 class GuestUnreachable(Refused):
     """Nothing has been touched yet."""
 
-    WHAT: ClassVar[str] = "cannot work inside the guest through {way}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
+    WHAT = "cannot work inside the guest through {way}"
+    WHY = "{reason}"
+    DO = "{hint}"
     way: str
     reason: str
     hint: str = "start qemu-guest-agent in the guest, or give --ssh root@GUEST"
@@ -63,11 +68,9 @@ class GuestUnreachable(Refused):
 
 @dataclass(eq=False)
 class GuestLost(OperationFailed):
-    WHAT: ClassVar[str] = "the guest stopped answering through {way}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "see how the guest is (its console); growdisk status IMAGE says how far the run has come"
-    )
+    WHAT = "the guest stopped answering through {way}"
+    WHY = "{reason}"
+    DO = "see how the guest is (its console); growdisk status IMAGE says how far the run has come"
     way: str
     reason: str
 

@@ -15,7 +15,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, XfsContent
 from growdisk.filesystems.identify import identify
-from growdisk.live.guest_block_device import GuestBlockDevice, kernel_name
+from growdisk.live.guest_block_device import GuestBlockDevice, are_numbers, kernel_name
 from growdisk.live.guest_shell import GuestShell
 from growdisk.volumes.lvm import is_readable
 
@@ -111,22 +111,12 @@ def partition_device(disk: GuestBlockDevice, start: int) -> str:
 
 
 def volumes_of(shell: GuestShell, *, fullness: bool = False) -> GuestVolumes:
-    rows = [
-        line.split()
-        for line in shell.run(_LIST, _SECONDS).stdout.decode(errors="replace").splitlines()
+    mapped = [
+        MappedDevice(f"/dev/{row[1]}", 512 * int(row[0]), row[2])
+        for row in shell.run(_LIST, _SECONDS).rows
+        if len(row) == 3 and are_numbers(row[:1]) and row[1].replace("-", "").isalnum()
     ]
-    return GuestVolumes(
-        shell,
-        [
-            MappedDevice(f"/dev/{row[1]}", 512 * int(row[0]), row[2])
-            for row in rows
-            if len(row) == 3
-            and row[0].isascii()
-            and row[0].isdecimal()
-            and row[1].replace("-", "").isalnum()
-        ],
-        fullness=fullness,
-    )
+    return GuestVolumes(shell, mapped, fullness=fullness)
 
 
 def look_in_guest(
@@ -166,7 +156,8 @@ def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Conte
 def _with_payload(
     device: BlockDevice, content: LuksContent, volumes: GuestVolumes, depth: int
 ) -> Content:
-    from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_luks_header
+    from growdisk.block.sector_cipher import UnknownCipher
+    from growdisk.volumes.luks import LuksUnreadable, read_luks_header
 
     try:
         header = read_luks_header(device)

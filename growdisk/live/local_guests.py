@@ -53,7 +53,7 @@ def guest_of(path: Path) -> QemuProcess | None:
     None if there is none that we may look at.
     """
     with contextlib.suppress(OSError):
-        # First who holds QEMU's write lock; if there is none, who has the file open.
+        # First who has QEMU's write lock; if nobody has, who has the file open.
         for pid in image_writers(path.resolve()) or use_of(path).pids:
             if (found := _qemu(pid)) is not None:
                 return found
@@ -95,7 +95,7 @@ def _folder(pid: int) -> Path:
     folder, words = (proc / "cwd").readlink(), _words(pid)
     if "-daemonize" not in words and "--daemonize" not in words:
         return folder
-    # It has changed to / itself. The files that it has open tell where it was started:
+    # It has changed to / itself. The files that it has open show where it was started:
     # `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
     names = [name for word in words for name in _FILE.findall(word) if not name.startswith("/")]
     opened = [(file, f"/{name}") for file in _open_files(proc) for name in names]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
@@ -44,11 +44,9 @@ def _unexpected_answer(command: str, reason: str) -> OperationFailed:
 class CommandRefused(OperationFailed):
     """QEMU said no to a command; it has then done nothing of it."""
 
-    WHAT: ClassVar[str] = "QEMU refused {command}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "see what the machine is doing (query-status, query-jobs) and run growdisk again"
-    )
+    WHAT = "QEMU refused {command}"
+    WHY = "{reason}"
+    DO = "see what the machine is doing (query-status, query-jobs) and run growdisk again"
     command: str
     reason: str
 
@@ -350,7 +348,7 @@ class Machine:
 
     def _bus(self, qdev: str, kind: str) -> Bus:
         if kind in ("scsi-hd", "scsi-block"):
-            # A SCSI disk arrives as its controller is: virtio-scsi tells the guest, others do not.
+            # The controller of a SCSI disk decides: virtio-scsi notifies the guest, others do not.
             controller = self.property_of(qdev, "parent_bus").rpartition("/")[0]
             name = self.property_of(controller, "type")
             if name in _BUSES:

@@ -51,7 +51,7 @@ class QmpMonitor:
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # it logs what it raises
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         loop = asyncio.new_event_loop()
-        # A QEMU that dies is told by the call that misses it, not by the loop.
+        # The call that misses a QEMU that died reports it, not the loop.
         loop.set_exception_handler(lambda *_: None)
         monitor = cls(QMPClient("growdisk"), loop)
         try:

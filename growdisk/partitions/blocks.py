@@ -71,16 +71,16 @@ class Block:
         return self.parts[0].end
 
 
-def blocks_behind(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> list[Block]:
+def blocks_after(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> list[Block]:
     """The blocks on the disk after `target`, a primary or the extended partition, in order."""
-    behind = sorted(
+    after = sorted(
         (p for p in table.partitions if p.start >= target.end and p.role is not Role.LOGICAL),
         key=_start,
     )
     groups = [
         # An extended partition takes all its logical ones along, wherever it goes.
         (p, *sorted(table.logicals, key=_start)) if p.role is Role.EXTENDED else (p,)
-        for p in behind
+        for p in after
     ]
     return [Block(parts, _action(parts, policy)) for parts in groups]
 
@@ -117,7 +117,7 @@ def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
         target = table.extended or target
     return (
         *inner,
-        *(p for block in blocks_behind(table, target, BlockerPolicy()) for p in block.parts),
+        *(p for block in blocks_after(table, target, BlockerPolicy()) for p in block.parts),
     )
 
 

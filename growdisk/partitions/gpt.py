@@ -30,9 +30,10 @@ from growdisk.units import ByteRange, MiB, align_up, split_range
 
 SIGNATURE = b"EFI PART"
 # Signature, revision, size, CRC, and then the fields of GptHeader in its order.
-_HEADER = struct.Struct("<8s4sII4xQQQQ16sQIII")
+HEADER = struct.Struct("<8s4sII4xQQQQ16sQIII")
+_SIZE, _SIZE_AT, CRC_AT = struct.Struct("<I"), 12, 16
 # Type, own GUID, first and last sector (inclusive), attributes, name (UTF-16).
-_ENTRY = struct.Struct("<16s16sQQQ72s")
+ENTRY = struct.Struct("<16s16sQQQ72s")
 _MAX_ENTRIES = 4096
 
 
@@ -65,12 +66,16 @@ class GptCopy:
 
 def parse_header(sector: bytes) -> GptHeader | None:
     """None unless the sector is a GPT header with a right CRC."""
-    signature, _revision, size, crc, *rest = _HEADER.unpack_from(sector)
-    if signature != SIGNATURE or not _HEADER.size <= size <= len(sector):
+    signature, _revision, size, crc, *rest = HEADER.unpack_from(sector)
+    if signature != SIGNATURE or not HEADER.size <= size <= len(sector):
         return None
-    # The CRC is taken over the header's own size, with its own field as zeros.
-    without_crc = sector[:16] + bytes(4) + sector[20:size]
-    return GptHeader(*rest) if zlib.crc32(without_crc) == crc else None
+    return GptHeader(*rest) if header_crc(sector) == crc else None
+
+
+def header_crc(sector: bytes | bytearray) -> int:
+    """The CRC is taken over the header's own size, with its own field as zeros (UEFI 5.3.2)."""
+    (size,) = _SIZE.unpack_from(sector, _SIZE_AT)
+    return zlib.crc32(sector[:CRC_AT] + bytes(4) + sector[CRC_AT + 4 : size])
 
 
 @dataclass(frozen=True)
@@ -104,17 +109,14 @@ def read_gpt(
             hint="try gdisk's recovery menu on a copy of the image",
         )
     table = _table(path, sector_size, device.size, copy)
-    table = replace(
-        table, claims=(*_named_by_mbr(table, entries), *_kept_free(device, sector_size, copies))
-    )
+    claims = (*_named_by_mbr(table, entries), *_kept_free(device, sector_size, copies))
+    table = replace(table, claims=claims)
     # Sector 0 (the MBR) and sector 1 (the primary header), then the entries of the copy that was
     # used.
     ranges = [ByteRange(0, 2 * sector_size), _entries_range(copy.header, sector_size)]
     if primary and backup:
-        ranges += [
-            _entries_range(backup.header, sector_size),
-            _sector(backup.header.my_lba, sector_size),
-        ]
+        at = backup.header.my_lba * sector_size
+        ranges += [_entries_range(backup.header, sector_size), ByteRange(at, at + sector_size)]
     if primary is None:
         table = replace(
             table,
@@ -150,7 +152,7 @@ def _check_supported(path: Path, header: GptHeader) -> None:
 
 def _table(path: Path, sector_size: int, device_size: int, copy: GptCopy) -> PartitionTable:
     disk_size = device_size - device_size % sector_size
-    raw = _ENTRY.iter_unpack(copy.entries)
+    raw = ENTRY.iter_unpack(copy.entries)
     parts = [
         _partition(number, fields, sector_size)
         for number, fields in enumerate(raw, 1)
@@ -208,7 +210,3 @@ def _partition(
 def _entries_range(header: GptHeader, sector_size: int) -> ByteRange:
     start = header.entries_lba * sector_size
     return ByteRange(start, start + align_up(header.entries_length, sector_size))
-
-
-def _sector(lba: int, sector_size: int) -> ByteRange:
-    return ByteRange(lba * sector_size, (lba + 1) * sector_size)

@@ -22,7 +22,7 @@ from growdisk.partitions.blocks import (
     Block,
     BlockerAction,
     BlockerPolicy,
-    blocks_behind,
+    blocks_after,
     blocks_inside,
     partitions_in_words,
 )
@@ -133,7 +133,7 @@ def capped(growth: Growth, old: Partition, gain: int) -> Growth:
 
 
 def _grow(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> Grown | NothingToDo:
-    return _grow_up_to(table, target, blocks_behind(table, target, policy), table.usable_end)
+    return _grow_up_to(table, target, blocks_after(table, target, policy), table.usable_end)
 
 
 def _grow_logical(
@@ -209,9 +209,9 @@ def _refuse_small_part(
     table: PartitionTable, growth: Grown | NothingToDo, target: Partition, policy: BlockerPolicy
 ) -> NotPossible | None:
     """Refuse when more space lies after a partition that has to stay than can be had without it."""
-    blocks = blocks_behind(table, target, policy)
+    blocks = blocks_after(table, target, policy)
     if target.role is Role.LOGICAL and table.extended is not None:
-        outer = blocks_behind(table, table.extended, policy)
+        outer = blocks_after(table, table.extended, policy)
         blocks = [*blocks_inside(table, target, policy), *outer]
     staying = [b for b in blocks if b.action is BlockerAction.STAYS]
     if not staying:

@@ -1,6 +1,6 @@
-"""A table together with where its bytes lie on the disk: what a reader hands to the writer.
+"""What readers and writers of tables share: a table with its sectors, checks of it, refusals.
 
-`PartitionTable` itself knows no sectors; this is the only value that does.
+`PartitionTable` itself knows no sectors; LocatedTable is the only value that does.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+from growdisk.block.device import BlockDevice
 from growdisk.errors import OperationFailed, Refused, TableDamaged
 from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import Partition, PartitionTable
@@ -56,15 +57,17 @@ def check_inside(path: Path, partitions: list[Partition], area: ByteRange, area_
             )
 
 
-# A change of a table, as the sectors that it takes.
-
-
 @dataclass(frozen=True)
 class SectorChange:
     """One whole sector of a table with its new content."""
 
     offset: int
     data: bytes
+
+    def differs_from(self, device: BlockDevice) -> bool:
+        """Whether the device has something else there, or nothing yet."""
+        end = self.offset + len(self.data)
+        return end > device.size or device.read(self.offset, len(self.data)) != self.data
 
 
 def table_unsupported(path: Path, reason: str, hint: str) -> Refused:

@@ -14,7 +14,7 @@ is collected after its device has been freed ends the process with SIGFPE.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -118,16 +118,17 @@ def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTab
     removed = _to_remove(old, new)
     for part in removed:
         disk.delete_partition(disk.get_partition(part.number))
+    gone = _numbers(removed)
     # From the end of the disk to its start: each makes room for the one before it. Logical ones
     # need their extended.
     outer = (part for part in new.partitions if part.role is not Role.LOGICAL)
     for part in sorted(outer, key=lambda p: p.start, reverse=True):
         _set_geometry(disk, part, new.sector_size)
     for part in sorted(new.logicals, key=lambda p: p.start, reverse=True):
-        if part.number not in _numbers(removed):
+        if part.number not in gone:
             _set_geometry(disk, part, new.sector_size)
     for part in new.logicals:
-        if part.number in _numbers(removed):
+        if part.number in gone:
             _add_logical(disk, part, new.sector_size)
     disk.commit_to_dev()
 
@@ -153,7 +154,7 @@ def _hinders_its_extended(old: PartitionTable, new: PartitionTable) -> bool:
     return old.extended.start != new.extended.start or first - old.extended.start <= old.sector_size
 
 
-def _numbers(partitions: list[Partition]) -> set[int]:
+def _numbers(partitions: Iterable[Partition]) -> set[int]:
     return {p.number for p in partitions}
 
 
@@ -192,7 +193,7 @@ def _outcome(
         ranges = written.ranges[:1] if _same_chain(old.table, new) else written.ranges
         sectors = [at for part in ranges for at in range(part.start, part.end, new.sector_size)]
         changes = (SectorChange(at, copy.read(at, new.sector_size)) for at in sectors)
-        return tuple(c for c in changes if _on_disk(device, c) != c.data)
+        return tuple(change for change in changes if change.differs_from(device))
 
 
 def _keep_entries(
@@ -200,9 +201,7 @@ def _keep_entries(
 ) -> None:
     """Set types and flags as planned; unchanged entries keep their bytes, CHS values too."""
     written = locate_table(copy, path, new.sector_size)
-    if written is None or _numbers(list(written.table.partitions)) != _numbers(
-        list(new.partitions)
-    ):
+    if written is None or _numbers(written.table.partitions) != _numbers(new.partitions):
         raise table_rewrite_failed(path, reason="libparted gave the partitions other numbers")
     numbers = _numbers([*old.table.partitions, *new.partitions])
     # Entries of type 0 with a size, or with a type and no size: libparted takes them for empty, and
@@ -228,8 +227,3 @@ def _same_chain(old: PartitionTable, new: PartitionTable) -> bool:
     if old.extended is None or new.extended is None:
         return True
     return old.extended.start == new.extended.start
-
-
-def _on_disk(device: BlockDevice, change: SectorChange) -> bytes | None:
-    end = change.offset + len(change.data)
-    return device.read(change.offset, len(change.data)) if end <= device.size else None

@@ -8,13 +8,21 @@ from __future__ import annotations
 import struct
 import uuid
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.partitions.gpt import SIGNATURE, GptCopy, GptHeader, read_copies
+from growdisk.partitions.gpt import (
+    CRC_AT,
+    ENTRY,
+    HEADER,
+    SIGNATURE,
+    GptCopy,
+    GptHeader,
+    header_crc,
+    read_copies,
+)
 from growdisk.partitions.located import SectorChange, table_rewrite_failed
-from growdisk.partitions.mbr import ENTRIES_OFFSET, PROTECTIVE_TYPE, MbrEntry, parse_entries
+from growdisk.partitions.mbr import ENTRIES_OFFSET, PROTECTIVE_TYPE, parse_entries
 from growdisk.partitions.table import GPT_ENTRY_SIZE, Partition, PartitionTable
 from growdisk.units import align_up
 
@@ -32,8 +40,8 @@ def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[Secto
     return rewrite_mbr(device, path, new)
 
 
-# Changes a GPT where it lies, and nothing in it that need not change.
-#
+# --- a GPT, changed where it lies, and nothing in it that need not change ------------------------
+
 # Entries that were moved away from sector 2 stay where the header says; a boot loader may stand in
 # their usual place. A header of another size, with its reserved bytes, stays what it is; so do
 # unused entries, and what follows them in their last sector. New are the places of partitions, the
@@ -43,7 +51,7 @@ def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[Secto
 # UEFI 5.2.3: this count stands for a disk with more sectors than 32 bits can say.
 _MAX_COUNT = 0xFFFFFFFF
 _NO_CHS = b"\xff\xff\xff"
-_CRC_AT, _PLACES_AT, _LAST_USABLE_AT, _ENTRIES_LBA_AT, _ENTRIES_CRC_AT = 16, 24, 48, 72, 88
+_PLACES_AT, _LAST_USABLE_AT, _ENTRIES_LBA_AT, _ENTRIES_CRC_AT = 24, 48, 72, 88
 _LBAS_IN_ENTRY = 32
 
 
@@ -79,7 +87,7 @@ def rewrite_gpt(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[S
     wanted[last * sector] = _header(backup, entries, (last, 1), spare - 1, spare)
     wanted[0] = _protective(device.read(0, sector), header, last)
     changes = (SectorChange(offset, data) for offset, data in sorted(wanted.items()))
-    return tuple(change for change in changes if _on_disk(device, change) != change.data)
+    return tuple(change for change in changes if change.differs_from(device))
 
 
 def _entries(path: Path, copy: GptCopy, new: PartitionTable) -> bytes:
@@ -91,7 +99,8 @@ def _entries(path: Path, copy: GptCopy, new: PartitionTable) -> bytes:
             if any(slots[at : at + 16]):
                 slots[at : at + GPT_ENTRY_SIZE] = bytes(GPT_ENTRY_SIZE)
         elif any(slots[at : at + 16]):
-            slots[at + _LBAS_IN_ENTRY : at + _LBAS_IN_ENTRY + 16] = _place(part, new.sector_size)
+            first, end = part.start // new.sector_size, part.end // new.sector_size
+            struct.pack_into("<QQ", slots, at + _LBAS_IN_ENTRY, first, end - 1)
         else:
             # Put back, so that it is reported below: this writer never makes an entry.
             planned[number] = part
@@ -100,20 +109,13 @@ def _entries(path: Path, copy: GptCopy, new: PartitionTable) -> bytes:
     return bytes(slots)
 
 
-def _place(part: Partition, sector: int) -> bytes:
-    return struct.pack("<QQ", part.start // sector, part.end // sector - 1)
-
-
 def _in_sectors(
     device: BlockDevice | None, at: int, entries: bytes, sector: int
 ) -> dict[int, bytes]:
     """The entries sector by sector; after the last of them stays what `device` has there."""
     size = align_up(len(entries), sector)
-    rest = (
-        device.read(at + len(entries), size - len(entries))
-        if device
-        else bytes(size - len(entries))
-    )
+    missing = size - len(entries)
+    rest = device.read(at + len(entries), missing) if device else bytes(missing)
     data = entries + rest
     return {at + start: data[start : start + sector] for start in range(0, size, sector)}
 
@@ -128,11 +130,12 @@ def _header(
     struct.pack_into("<Q", changed, _LAST_USABLE_AT, last_usable)
     struct.pack_into("<Q", changed, _ENTRIES_LBA_AT, entries_lba)
     struct.pack_into("<I", changed, _ENTRIES_CRC_AT, zlib.crc32(entries))
-    size = struct.unpack_from("<I", changed, 12)[0]
-    # The checksum counts as zero while it is computed (UEFI 5.3.2).
-    struct.pack_into("<I", changed, _CRC_AT, 0)
-    struct.pack_into("<I", changed, _CRC_AT, zlib.crc32(changed[:size]))
-    return bytes(changed)
+    return _with_crc(changed)
+
+
+def _with_crc(header: bytearray) -> bytes:
+    struct.pack_into("<I", header, CRC_AT, header_crc(header))
+    return bytes(header)
 
 
 def _protective(sector_0: bytes, header: GptHeader, last: int) -> bytes:
@@ -143,7 +146,7 @@ def _protective(sector_0: bytes, header: GptHeader, last: int) -> bytes:
         if (
             entry.type == PROTECTIVE_TYPE
             and entry.count != _MAX_COUNT
-            and (alone or _reaches_end(entry, header))
+            and (alone or entry.first + entry.count > header.alternate_lba)
         ):
             count = min(last + 1 - entry.first, _MAX_COUNT)
             if count != entry.count:
@@ -153,23 +156,12 @@ def _protective(sector_0: bytes, header: GptHeader, last: int) -> bytes:
     return bytes(changed)
 
 
-def _reaches_end(entry: MbrEntry, header: GptHeader) -> bool:
-    return entry.first + entry.count > header.alternate_lba
+# --- a new GPT, for a table that had been an MBR -------------------------------------------------
 
+# Protective MBR, both headers, both arrays of entries. Spec: UEFI, chapter 5.3; the last LBA of the
+# protective MBR is capped at 32 bits.
 
-def _on_disk(device: BlockDevice, change: SectorChange) -> bytes | None:
-    end = change.offset + len(change.data)
-    return device.read(change.offset, len(change.data)) if end <= device.size else None
-
-
-# The sectors of a new GPT, where there was none: protective MBR, both headers, both arrays of
-# entries.
-#
-# A GPT that is there is changed in its own sectors (above); this one is made for a table that
-# had been an MBR. Spec: UEFI, chapter 5.3; last LBA of the protective MBR capped at 32 bits.
-
-_HEADER_SIZE, _REVISION = 92, 0x00010000
-_MAX_LBA = 0xFFFFFFFF
+_HEADER_SIZE, _REVISION = HEADER.size, b"\0\0\1\0"  # 1.0
 _NAME_UNITS = 36
 
 
@@ -177,31 +169,23 @@ def gpt_sectors(table: PartitionTable, boot_code: bytes) -> tuple[SectorChange, 
     """All of a GPT for `table`; `boot_code`, up to the MBR's entries, stays in sector 0."""
     sector, last = table.sector_size, table.disk_size // table.sector_size - 1
     entries = _new_entries(table)
-    padded = entries.ljust(align_up(len(entries), sector), b"\0")
-    count = len(padded) // sector
-    protective = _new_protective(boot_code[:ENTRIES_OFFSET], last).ljust(sector, b"\0")
-    headers = {
-        1: _new_header(table, entries, my_lba=1, other=last, entries_lba=2),
-        last: _new_header(table, entries, my_lba=last, other=1, entries_lba=last - count),
+    spare = last - align_up(len(entries), sector) // sector
+    sectors = {
+        0: _new_protective(boot_code[:ENTRIES_OFFSET], last),
+        sector: _new_header(table, entries, my_lba=1, other=last, entries_lba=2),
+        last * sector: _new_header(table, entries, my_lba=last, other=1, entries_lba=spare),
     }
-    changes = [SectorChange(0, protective)]
-    changes += [
-        SectorChange(lba * sector, header.ljust(sector, b"\0")) for lba, header in headers.items()
-    ]
-    for start in (2, last - count):
-        changes += _split(padded, start * sector, sector)
-    return tuple(sorted(changes, key=lambda change: change.offset))
-
-
-def _split(data: bytes, at: int, sector: int) -> Iterator[SectorChange]:
-    for offset in range(0, len(data), sector):
-        yield SectorChange(at + offset, data[offset : offset + sector])
+    for lba in (2, spare):
+        sectors |= _in_sectors(None, lba * sector, entries, sector)
+    return tuple(
+        SectorChange(at, data.ljust(sector, b"\0")) for at, data in sorted(sectors.items())
+    )
 
 
 def _new_protective(boot_code: bytes, last: int) -> bytes:
     # Not bootable, CHS 0/0/2 (sector 1), type 0xEE, end in CHS as far as it can say.
     start = bytes((0, 0, 2, 0, PROTECTIVE_TYPE, 0xFF, 0xFF, 0xFF))
-    entry = start + struct.pack("<II", 1, min(last, _MAX_LBA))
+    entry = start + struct.pack("<II", 1, min(last, _MAX_COUNT))
     return boot_code + entry + bytes(48) + b"\x55\xaa"
 
 
@@ -214,17 +198,10 @@ def _new_entries(table: PartitionTable) -> bytes:
 
 
 def _entry(part: Partition, sector: int) -> bytes:
-    name = part.name.encode("utf-16-le")[: 2 * _NAME_UNITS].ljust(2 * _NAME_UNITS, b"\0")
+    name = part.name.encode("utf-16-le")[: 2 * _NAME_UNITS]
     kind, own = uuid.UUID(part.type_code).bytes_le, uuid.UUID(part.guid or "").bytes_le
-    return struct.pack(
-        "<16s16sQQQ72s",
-        kind,
-        own,
-        part.start // sector,
-        part.end // sector - 1,
-        part.attributes,
-        name,
-    )
+    first, end = part.start // sector, part.end // sector
+    return ENTRY.pack(kind, own, first, end - 1, part.attributes, name)
 
 
 def _new_header(
@@ -244,5 +221,4 @@ def _new_header(
         GPT_ENTRY_SIZE,
         zlib.crc32(entries),
     )
-    head = struct.pack("<8sIII4xQQQQ16sQIII", SIGNATURE, _REVISION, _HEADER_SIZE, 0, *fields)
-    return head[:16] + struct.pack("<I", zlib.crc32(head)) + head[20:]
+    return _with_crc(bytearray(HEADER.pack(SIGNATURE, _REVISION, _HEADER_SIZE, 0, *fields)))

@@ -5,14 +5,15 @@ This is the fast path of `show` and `plan`, and the second way by which a writte
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
+from growdisk.block.window import Window
 from growdisk.partitions.gpt import SIGNATURE, read_gpt
 from growdisk.partitions.located import LocatedTable, SectorChange, table_unsupported
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, parse_entries, read_mbr
-from growdisk.partitions.table import PartitionTable
+from growdisk.partitions.table import Partition, PartitionTable, Role
 
 SECTOR_SIZE = 512
 _LARGE_SECTORS = 4096
@@ -47,7 +48,7 @@ def locate_table(
     head = device.read(0, min(device.size, 4096 + 512))
     # First of all: boot sectors of file systems end in 55 aa as well, and their code looks like
     # entries.
-    if _is_filesystem(head):
+    if any(head[at : at + len(magic)] == magic for at, magic in _BOOT_SECTORS_OF_FILESYSTEMS):
         return None
     entries = parse_entries(head)
     # A GPT counts if the MBR announces it, even if its header at the start is damaged.
@@ -57,6 +58,13 @@ def locate_table(
     if entries is None:
         return None
     return read_mbr(device, path, sector_size, entries)
+
+
+def windows_of(disk: BlockDevice, table: PartitionTable) -> Iterator[tuple[Partition, Window]]:
+    """The partitions that can hold something, as devices."""
+    for part in table.partitions:
+        if part.role is not Role.EXTENDED and part.end <= disk.size:
+            yield part, Window(disk, part.start, part.size)
 
 
 def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
@@ -76,11 +84,6 @@ def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
         device.write(change.offset, change.data)
         previous = change.offset
     device.flush()
-
-
-def _is_filesystem(head: bytes) -> bool:
-    """Whether it is a boot sector of FAT, NTFS, BitLocker or ReFS."""
-    return any(head[at : at + len(magic)] == magic for at, magic in _BOOT_SECTORS_OF_FILESYSTEMS)
 
 
 def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.partitions.blocks import Block, BlockerAction, BlockerPolicy, blocks_behind
+from growdisk.partitions.blocks import Block, BlockerAction, BlockerPolicy, blocks_after
 from growdisk.partitions.growth import (
     Grown,
     Growth,
@@ -62,6 +62,10 @@ class _MovingBlock:
     target: bool = False
 
     @property
+    def number(self) -> int:
+        return self.block.parts[0].number
+
+    @property
     def size(self) -> int:
         return self.block.end - self.block.start
 
@@ -69,12 +73,9 @@ class _MovingBlock:
         # Logical partitions move along with their extended one; only the outermost grows.
         distance = start - self.block.start
         head, *inner = (p.moved_by(distance) for p in self.block.parts)
-        return [replace(head, end=_grown_end(head, self.growth)), *inner]
-
-
-def _grown_end(part: Partition, growth: int) -> int:
-    # No growth, no rounding: a partition that only moves keeps its size to the byte.
-    return align_down(part.end + growth, MiB) if growth else part.end
+        # No growth, no rounding: a partition that only moves keeps its size to the byte.
+        end = align_down(head.end + self.growth, MiB) if self.growth else head.end
+        return [replace(head, end=end), *inner]
 
 
 def plan_shares(
@@ -145,31 +146,26 @@ def _together(
     limit = last.end + end.gain(last)
     # Phase 2: what lies between the first and the last. What goes gives its space to all of them.
     names = {p.number for p in targets}
-    middle = [b for b in blocks_behind(table, first, policy) if b.end <= last.end]
+    middle = [b for b in blocks_after(table, first, policy) if b.end <= last.end]
     gone = [b for b in middle if b.action is BlockerAction.GOES and b.parts[0].number not in names]
     blocks = [Block((first,), BlockerAction.STAYS), *(b for b in middle if b not in gone)]
     pieces = [_MovingBlock(b, target=b.parts[0].number in names) for b in blocks]
     # Phase 3: with all pieces pushed to the left, what is left at the end can be shared out.
-    had = limit - _packed(pieces)[-1][1]
+    had = limit - _places(pieces, packed=True)[-1][1]
     given = _amounts(targets, shares, had)
     if isinstance(given, NotPossible):
         return given
-    pieces = [replace(p, growth=given.get(p.block.parts[0].number, 0)) for p in pieces]
+    pieces = [replace(p, growth=given.get(p.number, 0)) for p in pieces]
     # Phase 4: pieces never move to the left, so a gap before one that keeps its place may be lost.
     # The one that takes the rest pays for it.
-    modest = [
-        _less(p, _places(pieces)[-1][1] - limit) if _takes_rest(p, shares) else p for p in pieces
+    excess = align_up(max(0, _places(pieces)[-1][1] - limit), MiB)
+    pieces = [
+        replace(p, growth=max(0, p.growth - excess))
+        if isinstance(shares.get(p.number), Rest)
+        else p
+        for p in pieces
     ]
-    return _placed(table, modest, limit, gone, end)
-
-
-def _takes_rest(piece: _MovingBlock, shares: Mapping[int, Share]) -> bool:
-    return isinstance(shares.get(piece.block.parts[0].number), Rest)
-
-
-def _less(piece: _MovingBlock, excess: int) -> _MovingBlock:
-    """A gap that nobody moves into is not there for the rest."""
-    return replace(piece, growth=max(0, piece.growth - align_up(max(0, excess), MiB)))
+    return _placed(table, pieces, limit, gone, end)
 
 
 def _amounts(
@@ -197,24 +193,18 @@ def _amounts(
     return given
 
 
-def _packed(pieces: Sequence[_MovingBlock]) -> list[tuple[int, int]]:
-    """(start, end) of each, as far left as possible, at the same place within a MiB."""
-    return _laid(pieces, packed=True)
+def _places(pieces: Sequence[_MovingBlock], *, packed: bool = False) -> list[tuple[int, int]]:
+    """(start, end) of each, from the left: its old place if possible, else after the one before.
 
-
-def _places(pieces: Sequence[_MovingBlock]) -> list[tuple[int, int]]:
-    """(start, end) of each, from the left: its old place if possible, else after the one before."""
-    return _laid(pieces, packed=False)
-
-
-def _laid(pieces: Sequence[_MovingBlock], *, packed: bool) -> list[tuple[int, int]]:
+    `packed`: as far left as possible, whatever its old place.
+    """
     places: list[tuple[int, int]] = []
     for piece in pieces:
         start = piece.block.start
         if places:
             # At the same place within a MiB as before: moved bytes keep their alignment.
-            behind = places[-1][1] + (start - places[-1][1]) % MiB
-            start = behind if packed else max(start, behind)
+            after = places[-1][1] + (start - places[-1][1]) % MiB
+            start = after if packed else max(start, after)
         places.append((start, piece.moved_to(start)[0].end))
     return places
 
@@ -259,7 +249,7 @@ def _must_move(block: Block) -> NotPossible:
 
 
 def _no_room(pieces: Sequence[_MovingBlock], missing: int) -> NotPossible:
-    numbers = " and ".join(str(p.block.parts[0].number) for p in pieces if p.target)
+    numbers = " and ".join(str(p.number) for p in pieces if p.target)
     return NotPossible(
         f"partitions {numbers} would need {format_size(missing)} more, because none of them moves "
         "to the left",

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.partitions.table import EFI_SYSTEM, GPT_ENTRY_SIZE, Partition, PartitionTable, Role
+from growdisk.partitions.table import EFI_SYSTEM, GPT_ENTRY_SIZE, PartitionTable, Role
 from growdisk.units import align_up
 
 _BOOT_CODE = 440
@@ -66,19 +66,24 @@ def as_gpt(
     # Number 0 is not a partition's: it makes the disk's own GUID.
     gpt = PartitionTable("gpt", _identifier(table, 0).upper(), table.sector_size, disk_size, ())
     # A partition of an MBR may begin right after sector 0, where a GPT has its header and entries.
-    first, last = first_usable(gpt), disk_size - _backup(gpt)
+    first = first_usable(gpt)
+    last = disk_size - (first - gpt.sector_size)  # the backup needs as much, but for sector 0
     if tight := [part for part in kept if part.start < first or part.end > last]:
         return NotConvertible(f"partition {tight[0].number} lies where a GPT has its own sectors")
-    return gpt.with_partitions(_converted(table, part) for part in kept)
+    return gpt.with_partitions(
+        replace(
+            part,
+            role=Role.PRIMARY,
+            type_code=_TYPES[part.type_code],
+            guid=_identifier(table, part.number),
+        )
+        for part in kept
+    )
 
 
 def first_usable(gpt: PartitionTable) -> int:
     """The first byte after the entries at the start of the disk."""
     return 2 * gpt.sector_size + align_up(gpt.gpt_entries * GPT_ENTRY_SIZE, gpt.sector_size)
-
-
-def _backup(gpt: PartitionTable) -> int:
-    return first_usable(gpt) - gpt.sector_size
 
 
 def _why_it_would_not_start(table: PartitionTable, *, boot_code: bool) -> str:
@@ -97,11 +102,6 @@ def _why_it_would_not_start(table: PartitionTable, *, boot_code: bool) -> str:
             "that would be gone"
         )
     return ""
-
-
-def _converted(table: PartitionTable, part: Partition) -> Partition:
-    guid = _identifier(table, part.number)
-    return replace(part, role=Role.PRIMARY, type_code=_TYPES[part.type_code], guid=guid)
 
 
 def _identifier(table: PartitionTable, number: int) -> str:

@@ -1,29 +1,72 @@
-"""Chooses who works on the guest's file systems: host tools (direct) if they can, else a kernel.
+"""Chooses who works on the guest's file systems at rest, or refuses what nobody here can grow.
 
-The kernel is one that runs as a program (uml) if this machine allows it, else that of libguestfs's
-appliance.
+Host tools (direct) do it if they can, else a kernel: one that runs as a program (uml) if this
+machine allows it, else that of libguestfs's appliance. The guest's files are read beforehand, so
+that a run never finds half-way that a file cannot be rewritten in place.
 
-The guest's files are read beforehand, so that a run never finds half-way that a file cannot be
-rewritten in place.
+What a running guest grows itself is not checked here: it has the tools, the kernel and the devices
+that it needs.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import ExtContent, F2fsContent
-from growdisk.filesystems.ext_features import doubt
+from growdisk.filesystems.content import (
+    BtrfsContent,
+    Content,
+    ExtContent,
+    F2fsContent,
+    JournalContent,
+    XfsContent,
+)
+from growdisk.filesystems.ext_features import (
+    doubt,
+    grows_far,
+    has_feature,
+    is_unusual,
+    kernel_can_mount,
+    unknown_to_tools,
+)
+from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import option_unsupported
-from growdisk.planner.fitness import refuse_unfit
+from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.giving_up import changes_guest
 from growdisk.planner.goal import RunOptions
-from growdisk.planner.host_tools import HostTools
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind
 from growdisk.steps.worker import BackendKind
 from growdisk.units import format_size
+
+
+class HostTools(Protocol):
+    """Facts of this machine. A `why_` is a reason, with what to do about it; "" if there is none.
+
+    The planner does not look: it is given them, by the api (api/host.py) or by a test. They
+    are methods, because they cannot be looked up beforehand: whether a kernel starts here takes a
+    second to try, and which tools matter only the proposal says. It is as if all had been looked
+    up: no answer depends on what was asked or decided before, and to ask changes nothing.
+    """
+
+    def why_no_tool(self, tool: str) -> str: ...
+
+    def why_not_direct(self) -> str:
+        """Of this machine's own tools, confined."""
+        ...
+
+    def why_no_kernel(self) -> str:
+        """Of a kernel that runs as a program (uml)."""
+        ...
+
+    def has_appliance(self) -> bool: ...
+
+    def e2fsprogs(self) -> tuple[int, int]:
+        """The version, as (1, 47)."""
+        ...
+
 
 _SECTOR = 512
 _BIGALLOC = 0x200
@@ -148,3 +191,98 @@ def _why_not_in_guest(proposal: Proposal) -> str:
     if not changes_guest(proposal):
         return ""
     return proposal.guest.closed if proposal.guest else "the guest's files were not looked at"
+
+
+_NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
+_INSIDE = "grow it from inside the guest"
+
+
+def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> None:
+    """CannotGrow, which says what it is."""
+    for step in of_kind(GrowFilesystem, steps):
+        # A step that has nothing left to grow is only there to be skipped.
+        if step.new_size > step.old_size:
+            content = facts.content_with(step.uuid, step.number)
+            reason, hint = _unfit(facts, content, step.new_size, host)
+            if reason:
+                raise CannotGrow(facts.image.path, step.number, reason=reason, hint=hint)
+
+
+def _unfit(
+    facts: Facts, content: Content | None, new_size: int, host: HostTools
+) -> tuple[str, str]:
+    match content:
+        case ExtContent():
+            return (
+                _never_written(content)
+                or _absent_journal(facts, content)
+                or _unknown_features(content, host)
+                or _too_far_unmounted(content, new_size)
+                or ("", "")
+            )
+        case XfsContent() | BtrfsContent() | F2fsContent():
+            return content.unfit, _INSIDE
+    return "", ""
+
+
+def _never_written(content: ExtContent) -> tuple[str, str] | None:
+    if has_feature(content, "read-only"):
+        return (
+            "its ext says that nobody may write to it (read-only)",
+            "tune2fs -O ^read-only, if that is no more so",
+        )
+    if has_feature(content, "shared_blocks"):
+        return (
+            "files share blocks in it, so that nobody may write to it (shared_blocks)",
+            "e2fsck -E unshare_blocks",
+        )
+    return None
+
+
+def _absent_journal(facts: Facts, content: ExtContent) -> tuple[str, str] | None:
+    wanted = content.external_journal
+    if not wanted or any(
+        isinstance(c, JournalContent) and c.uuid == wanted for c in facts.all_contents()
+    ):
+        return None
+    return (
+        f"its journal is on another device (UUID {wanted}), which is not on this disk",
+        f"{_INSIDE}, or take its journal away there first: tune2fs -O ^has_journal",
+    )
+
+
+def _unknown_features(content: ExtContent, host: HostTools) -> tuple[str, str] | None:
+    if not is_unusual(content):
+        return None
+    version = host.e2fsprogs()
+    if not (unknown := unknown_to_tools(content, version)):
+        return None
+    number = ".".join(map(str, version))
+    words = (
+        f"it has {' and '.join(unknown)}, which neither this machine's e2fsprogs ({number}) "
+        "nor its kernels know"
+    )
+    return words, _NEWER
+
+
+def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | None:
+    """Why only a kernel could grow it so far, and none can mount it; None if it is possible."""
+    # resize2fs has to move what is in the way of the new group descriptors. So far beyond the old
+    # size it fails at that, or loses the resize_inode.
+    if (
+        not grows_far(content, new_size)
+        # A kernel that has it mounted puts the new descriptors elsewhere (meta_bg).
+        or kernel_can_mount(content)
+        or not has_feature(content, "resize_inode")
+    ):
+        return None
+    if not descriptor_blocks_missing(content, new_size):
+        return None
+    reason = (
+        "it becomes so much larger that only a kernel that mounts it has room for its new "
+        "group descriptors, and "
+    )
+    return (
+        f"{reason}no kernel that growdisk starts can mount it",
+        f"{_INSIDE}, or let it grow by less",
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
@@ -14,9 +13,9 @@ from growdisk.units import Bytes
 class CannotGrow(Refused):
     """`number` 0 is the whole disk."""
 
-    WHAT: ClassVar[str] = "cannot grow {subject}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
+    WHAT = "cannot grow {subject}"
+    WHY = "{reason}"
+    DO = "{hint}"
     path: Path
     number: int
     reason: str

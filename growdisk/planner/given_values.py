@@ -21,8 +21,7 @@ from growdisk.planner.goal import (
     SwapPolicy,
 )
 from growdisk.planner.option_table import BY_RULE, SECTOR_SIZES, SHARED, as_flag
-from growdisk.planner.rule_words import rule_of
-from growdisk.planner.size_specs import growth_requests, parse_percent, volume_requests
+from growdisk.planner.option_words import growth_requests, parse_percent, rule_of, volume_requests
 from growdisk.units import parse_goal_size
 
 if TYPE_CHECKING:

@@ -2,21 +2,68 @@
 
     image     clusters for what is written to new places, L2 tables for them, a longer L1 table and
               more counts
-    way back  copies of the L1 table and of what is written over, for each step; or overlays, which
+    snapshots copies of the L1 table and of what is written over, for each step; or overlays, which
               are then copied; for a run that is kept as much again, which says what was before
     moved     partitions that are copied to the end of the disk
 
-Pure: all of it is known before the first write.
+Pure: all of it is known before the first write. What growing writes to places that a sparse image
+has not allocated was measured with what the tools really write. All are lower bounds: what is
+refused for lack of space could not have been done.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.content import (
+    BtrfsContent,
+    Content,
+    ExtContent,
+    F2fsContent,
+    NtfsContent,
+    XfsContent,
+)
+from growdisk.filesystems.ext_growth import written_by_growth
 from growdisk.planner.goal import SnapshotMode
-from growdisk.planner.layers.host_writes import HostWrites
+
+_SEGMENT = 2 << 20  # of F2FS, each with a block of its own in the summary area
+_BLOCK = 4096  # of F2FS, and of most host file systems
+
+
+@dataclass(frozen=True)
+class HostWrites:
+    """Writes to `places` far from each other, a cluster or more each, and `bytes` in long runs."""
+
+    places: int = 0
+    bytes: int = 0
+
+
+NOTHING = HostWrites()
+
+
+def sum_of_writes(parts: Iterable[HostWrites]) -> HostWrites:
+    found = tuple(parts)
+    return HostWrites(sum(part.places for part in found), sum(part.bytes for part in found))
+
+
+def host_writes_of(content: Content | None, size: int) -> HostWrites:
+    """By a file system that grows to `size` bytes."""
+    growth = max(size - ((content.size if content else 0) or 0), 0)
+    match content:
+        case ExtContent():
+            return HostWrites(*written_by_growth(content, size))
+        case XfsContent():  # each allocation group begins with its headers and trees
+            return HostWrites(places=growth // (content.ag_blocks * content.block_size))
+        case NtfsContent():  # its bitmap
+            return HostWrites(bytes=growth // content.cluster_size // 8)
+        case F2fsContent():
+            return HostWrites(bytes=size // _SEGMENT * _BLOCK)
+        case BtrfsContent() | _:
+            return NOTHING
+
 
 _OVERLAY_CLUSTER = 64 << 10
-_BLOCK = 4096  # of most host file systems
 # header, refcount table and block, L1: most of their clusters are holes
 _EMPTY_OVERLAY = 4 * _BLOCK
 

@@ -19,7 +19,6 @@ from growdisk.live.live_disk import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
-from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.guest_plan import (
     growth_layers,
     growths_of,
@@ -27,7 +26,7 @@ from growdisk.planner.guest_plan import (
     kind_of,
 )
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan
+from growdisk.planner.plan import LEAST_REFCOUNT_BITS, GuestConnection, Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep

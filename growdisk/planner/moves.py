@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from growdisk.filesystems.volume_start import COUNTED, MOST_HIDDEN_SECTORS, NAMED
 from growdisk.partitions.growth import Grown
-from growdisk.partitions.table import EFI_SYSTEM, Partition, PartitionTable, Role
+from growdisk.partitions.table import BIOS_BOOT, EFI_SYSTEM, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import cannot_move
-from growdisk.planner.refusals import refuse_moved_boot_loader
 from growdisk.steps.moving import Move
 from growdisk.units import format_size
 
@@ -20,19 +19,41 @@ def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
     Swap is made again instead.
     """
     assert facts.table is not None
-    refuse_moved_boot_loader(facts, growth.moved)
+    _refuse_moved_boot_loader(facts, growth.moved)
     found = []
     for new in growth.moved:
         old = facts.table.by_number(new.number)
         # The extended partition has no bytes of its own to copy: its boot records are written with
         # the table.
         if old is not None and new.role is not Role.EXTENDED and new.number not in facts.swaps:
-            _refuse_unspeakable(facts, new)
+            _refuse_uncounted(facts, new)
             found.append(Move(new.number, old.start, new.start, old.size))
     return tuple(sorted(found, key=lambda move: move.start, reverse=True))
 
 
-def _refuse_unspeakable(facts: Facts, new: Partition) -> None:
+def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
+    for part in moved:
+        if part.type_code == BIOS_BOOT:
+            raise cannot_move(
+                facts.image.path,
+                part.number,
+                reason="it is the BIOS boot partition, and the boot sector knows where on the "
+                "disk it lies",
+                hint="leave it where it is: the guest would not start any more",
+            )
+        # The disk signature and the start of the partition are how Windows knows its volume on an
+        # MBR disk.
+        is_mbr = facts.table is not None and facts.table.kind == "mbr"
+        if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
+            raise cannot_move(
+                facts.image.path,
+                part.number,
+                reason="Windows starts from it, and knows it by its place on an MBR disk",
+                hint="leave it where it is: Windows would not start any more",
+            )
+
+
+def _refuse_uncounted(facts: Facts, new: Partition) -> None:
     assert facts.table is not None
     if (
         facts.kind_of(new.number) in COUNTED

@@ -8,13 +8,13 @@ from typing import Literal
 
 from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.fast_dataclass import dataclass, replace
+from growdisk.guest_scripts.script_plan import GuestPlan
 from growdisk.host.json_codec import Raw, decoded, encoded, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.extra_disks import ExtraDiskPlan, given_up, notes, steps_of
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
-from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.proposal import Proposal
@@ -23,6 +23,29 @@ from growdisk.steps.step_traits import first, of_kind
 from growdisk.steps.table_steps import RewritePartitions
 from growdisk.steps.worker import BackendKind
 from growdisk.units import format_size
+
+
+@dataclass(frozen=True)
+class GuestConnection:
+    """To QEMU: `qmp` (a socket), or `domain` at `uri`.
+
+    To the disk: `key` (QEMU's path of the device). Into the guest: `shell`, with `agent` (a socket;
+    "" through libvirt) or `ssh` and `ssh_config`. `device` is the disk as the guest names it,
+    `guest` what its scripts are made from.
+    """
+
+    qmp: str
+    domain: str
+    uri: str
+    key: str
+    shell: Literal["agent", "ssh"]
+    agent: str
+    ssh: str
+    ssh_config: str
+    device: str
+    allow_reboot: bool
+    guest: GuestPlan | None = None
+
 
 # Bytes of L2 tables, as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner.
 _MANY_TABLES = 8 << 20

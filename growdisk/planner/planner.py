@@ -33,20 +33,19 @@ from growdisk.planner.foreign import (
     refuse_foreign_targets,
     refuse_hidden_main,
 )
+from growdisk.planner.giving_up import repair_notes, swap_steps
 from growdisk.planner.goal import Goal
-from growdisk.planner.hibernation import refuse_hibernated
+from growdisk.planner.host_need import sum_of_writes
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.growers import notes_on_tpm
-from growdisk.planner.layers.host_writes import sum_of_writes
-from growdisk.planner.layers.registry import grow_inside
+from growdisk.planner.layers.growers import grow_inside, notes_on_tpm
 from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.refusals import (
+    refuse_hibernated,
     refuse_unwritable,
     refuse_volumes_without_lvm,
     refuse_wrong_consent,
 )
-from growdisk.planner.swap_steps import repair_notes, swap_steps
 from growdisk.planner.what_grows import (
     choose_shares,
     grown_of,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.host_writes import NOTHING, HostWrites
+from growdisk.planner.host_need import NOTHING, HostWrites
 from growdisk.steps.registry import DiskStep
 
 

@@ -6,10 +6,16 @@ It does so even if the table would allow it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from growdisk.errors import ImageDamaged, ImageUnsupported, Refused
-from growdisk.filesystems.content import ExtContent, LuksContent, PhysicalVolumeContent, SwapContent
-from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable
+from growdisk.filesystems.content import (
+    LuksContent,
+    NtfsContent,
+    PhysicalVolumeContent,
+    SwapContent,
+)
+from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import (
     CannotGrow,
@@ -18,7 +24,7 @@ from growdisk.planner.failures import (
     partition_not_found,
 )
 from growdisk.planner.goal import Goal
-from growdisk.units import Bytes, MiB, format_size
+from growdisk.units import Bytes, MiB
 
 # What the guest keeps free at the least when the swap file is made.
 _ROOM_BESIDE_SWAP_FILE = 64 * MiB
@@ -70,40 +76,6 @@ def refuse_wrong_consent(
         raise cannot_move(facts.image.path, both[0], reason=reason, hint="decide for one of them")
 
 
-def refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
-    for part in moved:
-        if part.type_code == BIOS_BOOT:
-            raise cannot_move(
-                facts.image.path,
-                part.number,
-                reason="it is the BIOS boot partition, and the boot sector knows where on the "
-                "disk it lies",
-                hint="leave it where it is: the guest would not start any more",
-            )
-        # The disk signature and the start of the partition are how Windows knows its volume on an
-        # MBR disk.
-        is_mbr = facts.table is not None and facts.table.kind == "mbr"
-        if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
-            raise cannot_move(
-                facts.image.path,
-                part.number,
-                reason="Windows starts from it, and knows it by its place on an MBR disk",
-                hint="leave it where it is: Windows would not start any more",
-            )
-
-
-def refuse_truncated_filesystem(facts: Facts, target: Partition, content: ExtContent) -> None:
-    if (content.size or 0) > target.size:
-        missing = format_size((content.size or 0) - target.size)
-        raise CannotGrow(
-            facts.image.path,
-            target.number,
-            reason=f"its file system is larger than it: {missing} are missing",
-            hint="was the partition or the image cut off? Grow to at least the old size, or "
-            "restore a backup",
-        )
-
-
 def refuse_file_for_random_key(facts: Facts, swaps: Iterable[Partition]) -> None:
     for part in swaps:
         content = facts.contents[part.number]
@@ -127,3 +99,43 @@ def refuse_large_swap_file(facts: Facts, size: int, free: int) -> None:
             "grow further, or use --swap move",
             {"path": facts.image.path, "size": Bytes(size), "free": Bytes(free)},
         )
+
+
+_SHUT_DOWN = "start Windows and shut it down whole: shutdown /s /t 0"
+
+
+def refuse_hibernated(facts: Facts) -> None:
+    """By what lies in partitions and volumes."""
+    for number in sorted(facts.contents):
+        # Also in containers that were opened, and in logical volumes.
+        for name, content in facts.leaves_of(number):
+            if isinstance(content, SwapContent) and content.hibernated:
+                reason = memory_in(f"the swap space of {name}", content.hibernated)
+                raise hibernated(facts.image.path, number, content.hibernated, reason)
+            if isinstance(content, NtfsContent) and content.hibernated:
+                reason = (
+                    f"Windows is hibernated in {name}, or was shut down with fast start-up, "
+                    "which is half of that"
+                )
+                raise hibernated(facts.image.path, number, "hiberfil.sys", reason, _SHUT_DOWN)
+
+
+def memory_in(place: str, signature: str) -> str:
+    return f"its memory lies in {place} (signature {signature})"
+
+
+def hibernated(
+    path: Path,
+    number: int,
+    signature: str,
+    reason: str,
+    hint: str = "boot the guest and shut it down properly",
+) -> Refused:
+    """`number` is the partition's, 0 if it is a file in the guest."""
+    return Refused.named(
+        "hibernated",
+        "the guest in {path} is hibernated",
+        "{reason}",
+        "{hint}, then run growdisk again",
+        {"path": path, "number": number, "signature": signature, "reason": reason, "hint": hint},
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
-from growdisk.filesystems.foreign import MAGICS, ContentOwner
+from growdisk.filesystems.foreign import MEMBER_KINDS
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.foreign import INSIDE, content_in_words
@@ -20,10 +20,7 @@ from growdisk.planner.foreign import INSIDE, content_in_words
 if TYPE_CHECKING:
     from growdisk.host.blkid import BlkidResult
 
-_OF_A_WHOLE = frozenset(
-    {magic.kind for magic in MAGICS if magic.owner is ContentOwner.WHOLE}
-    | {"zfs_member", "bcache", "jbd"}
-)
+_OF_A_WHOLE = MEMBER_KINDS | {"zfs_member", "bcache", "jbd"}
 _HINT = (
     "look at it with wipefs (it changes nothing without -a), and take away the signature that "
     "is not true"

@@ -14,12 +14,11 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import nothing_to_grow
 from growdisk.planner.foreign import refuse_foreign_disk, refuse_target
 from growdisk.planner.goal import Goal
-from growdisk.planner.hibernation import refuse_hibernated
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.registry import grow_inside
+from growdisk.planner.layers.growers import grow_inside
 from growdisk.planner.planner import grown_image, propose, wanted_size, without_gone
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
-from growdisk.planner.refusals import refuse_unwritable
+from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk
 from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep

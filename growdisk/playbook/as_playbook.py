@@ -54,37 +54,27 @@ def playbook_of(
     # moves it. The last proposal counts.
     facts, proposal = found[-1]
     if isinstance(proposal, GoalReached):
-        tasks = [
-            _task(
-                "expand",
-                "Grow into unused space (there was none when this was planned)",
-                {"image": _IMAGE},
-            )
-        ]
+        title = "Grow into unused space (there was none when this was planned)"
+        tasks = [_task("expand", title, {"image": _IMAGE})]
     else:
         tasks = list(_Writer(facts, goal, options, key_files, image_format).tasks(proposal.steps))
-    play: _Words = {
-        "name": f"Grow {path.name}",
-        "hosts": "localhost",
-        "connection": "local",
-        "gather_facts": False,
-        "vars": {
-            "image": str(path.resolve()),
-            ON_FAILURE: "none" if options.snapshots == "none" else "play",
-        },
-        "tasks": tasks,
-    }
-    return as_yaml([play])
+    on_failure = "none" if options.snapshots == "none" else "play"
+    return _play(path.name, tasks, {"image": str(path.resolve()), ON_FAILURE: on_failure})
 
 
 def running_playbook(title: str, options: _Words) -> str:
     """For a guest that runs: its steps hang together, and are one task."""
+    return _play(title, [_task("expand_online", f"Grow {title} while it runs", options)])
+
+
+def _play(title: str, tasks: Sequence[_Words], variables: _Words | None = None) -> str:
     play: _Words = {
         "name": f"Grow {title}",
         "hosts": "localhost",
         "connection": "local",
         "gather_facts": False,
-        "tasks": [_task("expand_online", f"Grow {title} while it runs", options)],
+        **_known(vars=variables),
+        "tasks": list(tasks),
     }
     return as_yaml([play])
 
@@ -102,14 +92,9 @@ class _Writer:
     ) -> None:
         self._facts, self._goal = facts, goal
         self._moves_swap = False
-        self._common: _Words = {
-            "image": _IMAGE,
-            **({"format": image_format} if image_format else {}),
-        }
+        self._common: _Words = {"image": _IMAGE, **_known(format=image_format)}
         self._sectors: _Words = {"sector_size": goal.sector_size} if goal.sector_size != 512 else {}
-        self._keys: _Words = (
-            {"key_file": [str(file.resolve()) for file in key_files]} if key_files else {}
-        )
+        self._keys = _known(key_file=[str(file.resolve()) for file in key_files])
         # `auto` is each task's own default.
         chosen = {"backend": options.backend, "snapshots": options.snapshots}
         self._way: _Words = {name: word for name, word in chosen.items() if word != "auto"}
@@ -164,7 +149,7 @@ class _Writer:
 
     def _grow(self, number: int, step: DiskStep) -> _Words:
         goal = self._goal
-        volumes: _Words = {"lv": list(map(_grow_words, goal.lv))} if goal.lv else {}
+        volumes = _known(lv=list(map(_grow_words, goal.lv)))
         if goal.lv_share is not None:
             volumes["lv_share"] = f"{goal.lv_share:g}%"
         return self._task(
@@ -193,7 +178,7 @@ class _Writer:
                 return self._task("make_swap_file", step, {**own, **inside})
             case RepairGuest():
                 gone = [partition_result(part) for part in (*step.swaps, *step.gone)]
-                others: _Words = {"others": list(step.others)} if step.others else {}
+                others = _known(others=list(step.others))
                 own = {"system": step.system, **others, "swap": step.policy.value, "swaps": gone}
                 return self._task("repair_guest", step, {**own, **inside})
         raise AssertionError(step)
@@ -221,10 +206,11 @@ def _task(name: str, title: str, options: _Words) -> _Words:
 
 
 def _partition(number: int) -> _Words:
-    return {"partition": str(number)} if number else {}
+    return _known(partition=str(number or ""))
 
 
-def _known(**words: str | None) -> _Words:
+def _known(**words: object) -> _Words:
+    """Without those that are empty."""
     return {name: word for name, word in words.items() if word}
 
 

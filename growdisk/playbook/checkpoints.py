@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from growdisk import api
-from growdisk.api.images.access import free_room
-from growdisk.api.images.copying import copy_image
+from growdisk.api.images.data_copy import copy_image
 from growdisk.api.images.info import image_info
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.result import Result
+from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass
+from growdisk.playbook.options import typed
 from growdisk.playbook.perform import TaskResult
+from growdisk.playbook.specs import TASKS
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.table_steps import RereadPartitions
@@ -26,6 +27,8 @@ from growdisk.units import parse_goal_size
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
+
+_SPARE_ROOM = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,20 @@ class TaskCheckpoint:
     size: int = 0
     made: Path | None = None
 
+    @classmethod
+    def of(cls, image: Path | None, made: Path | None) -> TaskCheckpoint:
+        if image is None or not image.exists():
+            return cls(image, made=made)
+        try:
+            size = image_info(image).virtual_size
+        except GrowdiskError:
+            size = 0
+        return cls(image, api.status(image).run or "", size, made)
+
     def pinned(self, task: str, options: Mapping[str, object]) -> Mapping[str, object]:
         """The options with a fixed size: growing by an amount must not happen twice.
 
-        Only `image` needs it, which has no run that would tell whether it was done.
+        Only `image` needs it, which has no run that would show whether it was done.
         """
         size = options.get("size")
         if task != "image" or not size or not self.size:
@@ -56,73 +69,42 @@ class TaskCheckpoint:
         # +10G of 40G is 50G, also if the disk has 50G by now.
         return {**options, "size": f"{spec.resolve(self.size)}b"}
 
+    def finish(
+        self, options: Mapping[str, object], stop: StopRequest, observer: Observer
+    ) -> TaskResult | None:
+        """Finish what the task had begun on its image, in the direction in which it was going.
 
-def state_before(image: Path | None, made: Path | None) -> TaskCheckpoint:
-    if image is None or not image.exists():
-        return TaskCheckpoint(image, made=made)
-    try:
-        from growdisk.api.images.info import image_info
+        None if nothing of it is left, so that the task is to be done: it never began, or was
+        restored.
+        """
+        if self.image is None or not self.image.exists():
+            return None
+        status = api.status(self.image)
+        # The task has not begun a run of its own: the last one is from before it.
+        if status.run is None or status.run == self.run:
+            return None
+        from growdisk.playbook.tasks.expand import outcome_of
+        from growdisk.playbook.tasks.steps import swaps_of_run
 
-        size = image_info(image).virtual_size
-    except GrowdiskError:
-        size = 0
-    return TaskCheckpoint(image, api.status(image).run or "", size, made)
-
-
-def finished_before(
-    image: Path | None,
-    run_before: str,
-    options: Mapping[str, object],
-    stop: StopRequest,
-    observer: Observer | None = None,
-) -> TaskResult | None:
-    """Finish what the task had begun on its image, in the direction in which it was going.
-
-    None if nothing of it is left, so that the task is to be done: it never began, or was taken
-    back.
-    """
-    if image is None or not image.exists():
-        return None
-    status = api.status(image)
-    # The task has not begun a run of its own: the last one is from before it.
-    if status.run is None or status.run == run_before:
-        return None
-    from growdisk.playbook.tasks.expand import outcome_of
-    from growdisk.playbook.tasks.steps import swaps_of_run
-
-    result = api.resume(image, observer, stop, _keys(options))
-    if result.error is not None:
-        return outcome_of(result)
-    state = api.status(image).state
-    # Taken back: the task is to be done as if it had never begun.
-    if state not in ("done", "kept"):
-        return None
-    outcome = outcome_of(result)
-    swaps = swaps_of_run(RunDirectory.beside(image))
-    return TaskResult(
-        _changed(result),
-        outcome.message,
-        {**outcome.result, "result": "changed", **swaps},
-        outcome.diff,
-    )
-
-
-def _changed(result: Result) -> bool:
-    """A look at the table is a run, too, and changes nothing."""
-    return any(step.state == "done" and step.name != RereadPartitions.name for step in result.steps)
-
-
-def _keys(options: Mapping[str, object]) -> tuple[bytes, ...]:
-    from growdisk.playbook.options import typed
-    from growdisk.playbook.specs import TASKS
-
-    # Any task with key_file would do: typed() makes paths of the texts, and wants its
-    # required image.
-    given = {"image": "-", "key_file": options.get("key_file")}
-    return typed(TASKS["grow_filesystem"], given).keys()
-
-
-_ROOM_TO_SPARE = 64 << 20
+        # Any task with key_file would do: typed() makes paths of the texts, and wants its
+        # required image.
+        given = {"image": "-", "key_file": options.get("key_file")}
+        keys = typed(TASKS["grow_filesystem"], given).keys()
+        result = api.resume(self.image, observer, stop, keys)
+        outcome = outcome_of(result)
+        if outcome.failed:
+            return outcome
+        # Restored: the task is to be done as if it had never begun.
+        if api.status(self.image).state not in ("done", "kept"):
+            return None
+        # A look at the table is a run, too, and changes nothing.
+        changed = any(
+            step.state == "done" and step.name != RereadPartitions.name for step in result.steps
+        )
+        swaps = swaps_of_run(RunDirectory.beside(self.image))
+        return TaskResult(
+            changed, outcome.message, {**outcome.result, "result": "changed", **swaps}, outcome.diff
+        )
 
 
 def _no_room_for_copy(image: Path, reason: str) -> Refused:
@@ -136,7 +118,12 @@ def _no_room_for_copy(image: Path, reason: str) -> Refused:
 
 
 class PlaySnapshot:
-    """For one image of one play; `name` is unique to both."""
+    """For one image of one play; `name` is unique to both.
+
+    A qcow2 image of version 3 gets an internal snapshot, which costs next to nothing; any other
+    file a sparse copy. Names follow from the run alone, so that another process finds them; every
+    method may be called again after a crash.
+    """
 
     def __init__(self, image: Path, run: str, play: int) -> None:
         self._image = image.resolve()
@@ -166,46 +153,45 @@ class PlaySnapshot:
         sync_directory(self._copy.parent)
 
     def restore(self) -> None:
-        """The image is as it was; nothing of the way back is left."""
+        """The image is as it was; nothing of the snapshot is left."""
         self._remove_unfinished()
         # There is a copy only if the file had no snapshots when the play began.
         if self._copy.exists():
-            with self._locked():
-                self._copy.replace(self._image)
-            sync_directory(self._image.parent)
-        # Dirty: taking the snapshot may have been cut short. Opening repairs the image, and only
-        # then it is known whether the snapshot is there.
-        elif self._has_snapshots() and (self._has_snapshot() or self._is_dirty()):
-            with self._opened() as image:
-                if self._name in _names(image):
-                    # Apply keeps the snapshot: after a crash here both are done again.
-                    image.apply_snapshot(self._name)
-                    image.delete_snapshot(self._name)
+            # ImageInUse while somebody writes to the file that is to be replaced.
+            image = self._image
+            with closing(RawFile.open(image, writable=True)) if image.exists() else nullcontext():
+                self._copy.replace(image)
+            sync_directory(image.parent)
+        else:
+            self._delete_snapshot(apply=True)
 
     def forget(self) -> None:
-        """The image stays as it is; nothing of the way back is left."""
+        """The image stays as it is; nothing of the snapshot is left."""
         self._remove_unfinished()
         self._copy.unlink(missing_ok=True)
-        if self._has_snapshots() and (self._has_snapshot() or self._is_dirty()):
-            with self._opened() as image:
-                if self._name in _names(image):
-                    image.delete_snapshot(self._name)
+        self._delete_snapshot(apply=False)
+
+    def _delete_snapshot(self, *, apply: bool) -> None:
+        # Dirty: taking the snapshot may have been cut short. Opening repairs the image, and only
+        # then it is known whether the snapshot is there.
+        if not self._has_snapshots() or not (self._has_snapshot() or self._is_dirty()):
+            return
+        with self._opened() as image:
+            if self._name in [snapshot.name for snapshot in image.snapshots()]:
+                if apply:
+                    # Apply keeps the snapshot: after a crash here both are done again.
+                    image.apply_snapshot(self._name)
+                image.delete_snapshot(self._name)
 
     def _remove_unfinished(self) -> None:
-        """Where a copy was cut short."""
+        """A copy that was cut short."""
         NewFile(self._unfinished).remove_left_over()
         self._unfinished.unlink(missing_ok=True)
 
-    def _locked(self) -> AbstractContextManager[object]:
-        """ImageInUse while somebody writes to the file that is to be replaced."""
-        if not self._image.exists():
-            return nullcontext()
-        return closing(RawFile.open(self._image, writable=True))
-
     def _opened(self) -> Qcow2Image:
         """The image, opened to write."""
-        # Without the guard that `growdisk image` has, which refuses an image in a run: a play's way
-        # back goes before the runs of its own tasks.
+        # Without the guard that `growdisk image` has, which refuses an image in a run: a play's
+        # snapshot is older than the runs of its own tasks.
         return Qcow2Image.open(self._image, writable=True, with_backing=False)
 
     def _has_snapshots(self) -> bool:
@@ -228,7 +214,7 @@ class PlaySnapshot:
                 self._image, reason="it is a block device, and would have to be copied"
             )
         # st_blocks counts 512 bytes; holes of the image stay holes in the copy.
-        needed = self._image.stat().st_blocks * 512 + _ROOM_TO_SPARE
+        needed = self._image.stat().st_blocks * 512 + _SPARE_ROOM
         free = free_room(self._image.parent)
         if free < needed:
             reason = (
@@ -236,7 +222,3 @@ class PlaySnapshot:
                 f"which {free} are free"
             )
             raise _no_room_for_copy(self._image, reason=reason)
-
-
-def _names(image: Qcow2Image) -> list[str]:
-    return [snapshot.name for snapshot in image.snapshots()]

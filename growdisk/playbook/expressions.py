@@ -1,7 +1,7 @@
 """Variables and the expressions that ask for them.
 
 A text that is one {{ expression }} and nothing else becomes the value that it is; any other becomes
-a text. Variables may be made of others; they are worked out when they are asked for, and only those
+a text. Variables may be made of others; they are evaluated when they are asked for, and only those
 that are.
 """
 
@@ -73,12 +73,12 @@ class TaskVariables:
         return TaskVariables(self._layers, {**self._final, **values})
 
     def render(self, value: object, place: YamlPosition | str) -> object:
-        """`value` with every expression in it worked out. template-failed."""
+        """`value` with every expression in it evaluated. template-failed."""
         if isinstance(value, str):
             return self._text(value, place)
         if is_mapping(value):
-            worked_out = ((str(key), self.render(item, place)) for key, item in value.items())
-            return {key: item for key, item in worked_out if item is not OMIT}
+            evaluated = ((str(key), self.render(item, place)) for key, item in value.items())
+            return {key: item for key, item in evaluated if item is not OMIT}
         if is_list(value):
             return [
                 item for item in (self.render(each, place) for each in value) if item is not OMIT
@@ -95,7 +95,7 @@ class TaskVariables:
         except Exception as error:  # an expression may go wrong in as many ways as Python has
             raise template_failed(place, text=expression, reason=_reason(error)) from error
 
-    def holds(self, conditions: Sequence[str], place: YamlPosition | str) -> bool:
+    def are_true(self, conditions: Sequence[str], place: YamlPosition | str) -> bool:
         return all(bool(self.value(condition, place)) for condition in conditions)
 
     def _text(self, text: str, place: YamlPosition | str) -> object:
@@ -123,8 +123,8 @@ class TaskVariables:
             return self._known[name]
         # The names on the way from the first variable to this one: a: "{{ b }}", b: "{{ a }}".
         if name in self._being_found:
-            around = " -> ".join([*self._being_found, name])
-            raise template_failed(place, text=name, reason=f"it is made of itself: {around}")
+            circle = " -> ".join([*self._being_found, name])
+            raise template_failed(place, text=name, reason=f"it is made of itself: {circle}")
         self._being_found.append(name)
         try:
             # `in self` was asked before (_needed): there is such a layer.
@@ -183,7 +183,7 @@ def _reason(error: Exception) -> str:
     return f"{word}{' '.join(str(error).split())}"[:300]
 
 
-# What playbooks may call in expressions beside jinja2's own: the filters and tests of Ansible that
+# What playbooks may call in expressions besides jinja2's own: the filters and tests of Ansible that
 # reach no file, under the same names and with the same answers; and `exists`, `file`, `directory`,
 # which only ask whether one is there.
 

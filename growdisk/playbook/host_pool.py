@@ -21,6 +21,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.reports import Event, HostEnded, HostReport
 from growdisk.workflow.stopping import SignalsStop, StopRequest
 
+_GO_ON = "growdisk run PLAYBOOK --resume goes on, --undo takes back what was done"
 _PATIENCE = 0.2  # seconds between two looks at who has something to say
 
 Work = Callable[[Callable[[Event], None], StopRequest], HostReport]
@@ -35,13 +36,13 @@ class Job:
 
 
 class HostPool:
-    """`tell` hears of all hosts; `tick` is called often, for a display that moves."""
+    """`emit` hears of all hosts; `tick` is called often, for a display that moves."""
 
     def __init__(self, emit: Callable[[Event], None], tick: Callable[[], None]) -> None:
         self._emit, self._tick = emit, tick
         self._stopping = False
         self._running: dict[Connection, tuple[Job, multiprocessing.process.BaseProcess]] = {}
-        self._ended: dict[str, HostReport] = {}
+        self._reports: dict[str, HostReport] = {}
 
     @property
     def stopping(self) -> bool:
@@ -49,7 +50,7 @@ class HostPool:
 
     def run(self, jobs: Sequence[Job], at_once: int) -> dict[str, HostReport]:
         """By host. Hosts that were not begun because of a signal are missing."""
-        self._ended = {}
+        self._reports = {}
         waiting = list(jobs)
         # Set in this process; a child that is forked sets its own (_in_child).
         old = {
@@ -64,7 +65,7 @@ class HostPool:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
-        return self._ended
+        return self._reports
 
     def _begin(self, job: Job) -> None:
         ours, theirs = multiprocessing.Pipe(duplex=False)
@@ -85,7 +86,7 @@ class HostPool:
                 self._gone(connection)
                 continue
             if isinstance(event, HostEnded):
-                self._ended[event.host] = event.report
+                self._reports[event.host] = event.report
             self._emit(event)
         self._tick()
 
@@ -95,9 +96,9 @@ class HostPool:
         connection.close()
         process.join()
         # Killed, or out of memory: its journals say how far it was.
-        if job.host not in self._ended:
+        if job.host not in self._reports:
             report = _lost(job.host, process.exitcode)
-            self._ended[job.host] = report
+            self._reports[job.host] = report
             self._emit(HostEnded(job.host, report))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -113,7 +114,7 @@ class HostPool:
 def _in_child(job: Job, connection: Connection) -> None:
     """The host's process. Its parent may be gone: then it works on without reporting."""
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         with suppress(OSError):
             connection.send(event)
 
@@ -121,8 +122,8 @@ def _in_child(job: Job, connection: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     with SignalsStop(StopRequest()) as stop:
-        report = _worked(job, tell, stop)
-    tell(HostEnded(job.host, report))
+        report = _worked(job, emit, stop)
+    emit(HostEnded(job.host, report))
 
 
 def _worked(job: Job, emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
@@ -131,32 +132,25 @@ def _worked(job: Job, emit: Callable[[Event], None], stop: StopRequest) -> HostR
     except GrowdiskError as error:
         # Raised outside of any task, for example by a file of variables.
         return HostReport(job.host, "failed", error.exit_code, (), {}, error_document(error))
-    except OSError as error:  # of its own records and ways back: a task reports its own
-        told = {
-            "what": f"the play on {job.host} cannot go on",
-            "why": str(error),
-            "do": "fix the cause (df -h shows full file systems); growdisk run PLAYBOOK --resume "
-            "goes on, --undo takes back what was done",
-            "code": 5,
-        }
-        return HostReport(job.host, "stuck", 5, (), {}, told)
+    except OSError as error:  # of its own records and snapshots: a task reports its own
+        what = f"the play on {job.host} cannot go on"
+        do = f"fix the cause (df -h shows full file systems); {_GO_ON}"
+        return _stuck(job.host, what, str(error), do)
     except Exception as bug:
         import traceback
 
         traceback.print_exc()
-        do = "report it; growdisk run PLAYBOOK --resume goes on, --undo takes back what was done"
-        bug_report = {"what": "growdisk has a bug", "why": repr(bug), "do": do, "code": 1}
-        return HostReport(job.host, "stuck", 1, (), {}, bug_report)
+        return _stuck(job.host, "growdisk has a bug", repr(bug), f"report it; {_GO_ON}", 1)
 
 
 def _lost(host: str, code: int | None) -> HostReport:
-    why = (
-        f"it was killed by signal {-code}"
-        if code is not None and code < 0
-        else f"it ended with {code}"
-    )
+    why = f"it was killed by signal {-code}" if code and code < 0 else f"it ended with {code}"
     do = (
         "growdisk run PLAYBOOK --resume goes on with it; growdisk run PLAYBOOK --undo takes it back"
     )
-    error = {"what": f"the process of {host} is gone", "why": why, "do": do, "code": 5}
-    return HostReport(host, "stuck", 5, (), {}, error)
+    return _stuck(host, f"the process of {host} is gone", why, do)
+
+
+def _stuck(host: str, what: str, why: str, do: str, code: int = 5) -> HostReport:
+    error = {"what": what, "why": why, "do": do, "code": code}
+    return HostReport(host, "stuck", code, (), {}, error)

@@ -19,7 +19,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.inventory import LOCAL, Inventory
-from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE
+from growdisk.playbook.keywords import ON_FAILURE, ON_FAILURE_CHOICES
 from growdisk.playbook.model import Play, Playbook, Request, Task, Vars
 from growdisk.playbook.vars_files import file_vars
 
@@ -247,7 +247,7 @@ class PlayContext:
         return TaskVariables(layers, {**known, **self.magic()})
 
     def files(self, facts: Mapping[str, object]) -> dict[str, object]:
-        """The variables of vars_files, which lie beside the playbook. bad-file."""
+        """The variables of vars_files, which count from the playbook's folder. bad-file."""
         found: dict[str, object] = {}
         for written, place in self.play.vars_files:
             name = str(self.scope_of(None, facts, found).render(written, place))
@@ -256,17 +256,17 @@ class PlayContext:
             found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
         return found
 
-    def how_far_back(self, scope: TaskVariables) -> str:
+    def on_failure(self, scope: TaskVariables) -> str:
         """task, play or none. UsageError elsewhere."""
         if ON_FAILURE not in scope:
-            return HOW_FAR_BACK[0]
+            return ON_FAILURE_CHOICES[0]
         word = str(scope.render("{{ " + ON_FAILURE + " }}", self.play.place))
-        if word not in HOW_FAR_BACK:
+        if word not in ON_FAILURE_CHOICES:
             raise bad_value(
                 f"{ON_FAILURE} cannot be '{word}'",
                 ON_FAILURE,
                 word,
-                hint=f"choose one of {', '.join(HOW_FAR_BACK)}",
-                choices=HOW_FAR_BACK,
+                hint=f"choose one of {', '.join(ON_FAILURE_CHOICES)}",
+                choices=ON_FAILURE_CHOICES,
             )
         return word

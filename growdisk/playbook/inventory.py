@@ -57,12 +57,7 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
             continue
         if not path.is_file():
             reason = "it is a folder" if path.is_dir() else "there is no such file"
-            raise bad_file(
-                "cannot read this inventory",
-                place=source,
-                reason=reason,
-                hint=_TAKEN,
-            )
+            raise bad_file("cannot read this inventory", place=source, reason=reason, hint=_TAKEN)
         (read_yaml_inventory if path.suffix in _YAML else read_ini)(path, tree)
         folders.append(path.parent)
     # Later folders win: those of later inventories, and last the playbook's own.
@@ -222,7 +217,7 @@ def _member(tree: Tree, group: str, word: str, value: Located) -> None:
         else:
             if node.value is not None and not node.is_mapping:
                 raise node.bad(f"host {name} has variables", hint="write NAME: VALUE below it")
-            values = {key: item.plain() for key, item, _ in node.entries()}
+            values = node.plain_entries()
             for host in spelled_out(name, place):
                 tree.add_host(group, host, values)
 
@@ -289,7 +284,7 @@ class Tree:
         return self._vars[group]
 
     def groups_outside_in(self, host: str) -> list[str]:
-        """Those that the host is in beside all, outer ones first.
+        """Those that the host is in besides all, outer ones first.
 
         Of equals by priority, then by name.
         """
@@ -301,12 +296,12 @@ class Tree:
         )
 
     def _depth(self, name: str) -> int:
-        around = [
+        parents = [
             parent
             for parent, children in self._children.items()
             if name in children and parent != "all"
         ]
-        return 1 + max((self._depth(parent) for parent in around), default=0)
+        return 1 + max((self._depth(parent) for parent in parents), default=0)
 
 
 # web[01:10] and db[a:c] as the hosts that they stand for.

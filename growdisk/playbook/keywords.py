@@ -6,7 +6,7 @@ What is not here is an error before anything runs.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from growdisk.errors import UsageError, nearest, suggestion
@@ -26,7 +26,7 @@ TASK_WORDS = (
 )  # fmt: skip
 LOOP_WORDS = ("loop_var", "index_var", "label")
 ON_FAILURE = "growdisk_on_failure"
-HOW_FAR_BACK = ("task", "play", "none")
+ON_FAILURE_CHOICES = ("task", "play", "none")
 
 # What Ansible has, and growdisk run does not: said so, instead of being taken for a slip of the
 # pen.
@@ -112,14 +112,95 @@ def _unknown(
     return bad_file(f"a {where} has no '{word}'", place=place, hint=hint)
 
 
-# jinja2's constants, in both spellings; and omit, which is a value of every task.
-_NOT_A_NAME = frozenset({"true", "false", "none", "True", "False", "None", "omit"})
+class Keywords:
+    """The keywords of one mapping, each checked when it is asked for; any may be missing."""
+
+    def __init__(self, node: Located) -> None:
+        self._found = {key: value for key, value, _ in node.entries()}
+
+    def node(self, word: str) -> Located | None:
+        return self._found.get(word)
+
+    def text(self, word: str) -> str:
+        """ "" if it is missing."""
+        node = self._filled(word)
+        return text_of(node, word) if node else ""
+
+    def variable_name(self, word: str) -> str:
+        """ "" if it is missing."""
+        node = self.node(word)
+        if node is None:
+            return ""
+        text = str(node.value)
+        if not is_name(text):
+            raise node.bad(f"{word} is the name of a variable", reason=f"'{text}' cannot be one")
+        return text
+
+    def flag(self, word: str) -> bool:
+        node = self.node(word)
+        if node is None:
+            return False
+        if (found := truth_of(node.value)) is None:
+            raise node.bad(f"{word} is true or false")
+        return found
+
+    def flag_or_template(self, word: str, *, default: object = None) -> object:
+        """A bool, or a text that is evaluated to one later."""
+        node = self.node(word)
+        if node is None:
+            return default
+        if isinstance(node.value, str) and is_template(node.value):
+            check_templates(node.value, node.place)
+            return node.value
+        return self.flag(word)
+
+    def conditions(self, word: str) -> tuple[str, ...] | None:
+        """Expressions that must all be true; None if it is missing."""
+        node = self.node(word)
+        return None if node is None else conditions_of(node, word)
+
+    def vars(self) -> dict[str, object]:
+        node = self._filled("vars")
+        if node is None:
+            return {}
+        if not node.is_mapping:
+            raise node.bad("vars is a mapping", hint="write NAME: VALUE below it")
+        for key, _, place in node.entries():
+            refuse_no_name(key, place)
+        check_all(node)
+        return node.plain_entries()
+
+    def tags(self) -> frozenset[str]:
+        node, words = self._filled("tags"), list[str]()
+        # A list, or one text with commas, as Ansible takes both.
+        for item in node.one_or_more() if node else ():
+            if not isinstance(item.value, str | int):
+                raise item.bad("tags are words")
+            words += [word.strip() for word in str(item.value).split(",")]
+        return frozenset(word for word in words if word)
+
+    def items(self, word: str) -> tuple[Located, ...]:
+        node = self._filled(word)
+        if node is None:
+            return ()
+        if not node.is_list:
+            raise node.bad(
+                f"{word} is a list", hint=f"begin each of its items with a dash, below {word}:"
+            )
+        return node.items()
+
+    def refuse_become(self) -> None:
+        node = self.node("become")
+        if node is not None and truth_of(node.value) is not False:
+            raise node.bad("growdisk run does not become another user", hint="run it with sudo")
+
+    def _filled(self, word: str) -> Located | None:
+        """None also if there is nothing after its colon."""
+        node = self.node(word)
+        return None if node is None or node.value is None else node
 
 
-def text_of(node: Located | None, word: str) -> str:
-    """A text; "" if it is not said."""
-    if node is None or node.value is None:
-        return ""
+def text_of(node: Located, word: str) -> str:
     # `name: 5` is a text to people; YAML has made a number of it.
     if not isinstance(node.value, str | int | float):
         raise node.bad(f"{word} is a text")
@@ -127,50 +208,8 @@ def text_of(node: Located | None, word: str) -> str:
     return str(node.value)
 
 
-def variable_name(node: Located | None, word: str) -> str:
-    """A variable's name; "" if it is not said."""
-    if node is None:
-        return ""
-    text = str(node.value)
-    if not is_name(text):
-        raise node.bad(f"{word} is the name of a variable", reason=f"'{text}' cannot be one")
-    return text
-
-
-def is_name(text: str) -> bool:
-    return (
-        text.isidentifier()
-        and text.isascii()
-        and not keyword.iskeyword(text)
-        and text not in _NOT_A_NAME
-    )
-
-
-def flag_of(node: Located | None, word: str) -> bool:
-    if node is None:
-        return False
-    if (found := truth_of(node.value)) is None:
-        raise node.bad(f"{word} is true or false")
-    return found
-
-
-def truth_or_template(node: Located | None, word: str, *, default: object = None) -> object:
-    """A bool, or a text that is worked out to one later."""
-    if node is None:
-        return default
-    if isinstance(node.value, str) and is_template(node.value):
-        check_templates(node.value, node.place)
-        return node.value
-    if truth_of(node.value) is None:
-        raise node.bad(f"{word} is true or false")
-    return truth_of(node.value)
-
-
-def conditions_of(node: Located | None, word: str) -> tuple[str, ...] | None:
-    """Expressions that must all hold; None if there are none."""
-    if node is None:
-        return None
-    return tuple(_condition(item, word) for item in (node.items() if node.is_list else (node,)))
+def conditions_of(node: Located, word: str) -> tuple[str, ...]:
+    return tuple(_condition(item, word) for item in node.one_or_more())
 
 
 def _condition(node: Located, word: str) -> str:
@@ -190,65 +229,22 @@ def _condition(node: Located, word: str) -> str:
     return text
 
 
-def vars_of(node: Located | None) -> dict[str, object]:
-    if node is None or node.value is None:
-        return {}
-    if not node.is_mapping:
-        raise node.bad("vars is a mapping", hint="write NAME: VALUE below it")
-    for key, _, place in node.entries():
-        if not is_name(key):
-            raise bad_file(
-                f"'{key}' cannot be the name of a variable",
-                place=place,
-                hint="use letters, digits and _",
-            )
-    check_all(node)
-    return {key: value.plain() for key, value, _ in node.entries()}
-
-
-def tags_of(node: Located | None) -> frozenset[str]:
-    if node is None or node.value is None:
-        return frozenset()
-    words: list[str] = []
-    # A list, or one text with commas, as Ansible takes both.
-    for item in node.items() if node.is_list else (node,):
-        if not isinstance(item.value, str | int):
-            raise item.bad("tags are words")
-        words += [word.strip() for word in str(item.value).split(",")]
-    return frozenset(word for word in words if word)
-
-
-def items_of(node: Located | None, word: str) -> tuple[Located, ...]:
-    if node is None or node.value is None:
-        return ()
-    if not node.is_list:
-        raise node.bad(
-            f"{word} is a list", hint=f"begin each of its items with a dash, below {word}:"
-        )
-    return node.items()
-
-
-def refuse_become(node: Located | None) -> None:
-    if node is not None and truth_of(node.value) is not False:
-        raise node.bad("growdisk run does not become another user", hint="run it with sudo")
-
-
 def check_all(node: Located) -> None:
     """Every expression in it can be read."""
-    for text, place in _texts(node):
-        check_templates(text, place)
+    if isinstance(node.value, str):
+        check_templates(node.value, node.place)
+    for item in node.items():
+        check_all(item)
+    for _, value, _ in node.entries():
+        check_all(value)
 
 
 def check_templates(text: str, place: YamlPosition) -> None:
     if is_template(text):
-        _checked(text, place, expression=False)
+        check_expression(text, place, expression=False)
 
 
-def check_expression(text: str, place: YamlPosition) -> None:
-    _checked(text, place, expression=True)
-
-
-def _checked(text: str, place: YamlPosition, *, expression: bool) -> None:
+def check_expression(text: str, place: YamlPosition, *, expression: bool = True) -> None:
     try:
         # It compiles the text, and so finds unknown filters too.
         sandbox().names_in(text, expression=expression)
@@ -257,10 +253,20 @@ def _checked(text: str, place: YamlPosition, *, expression: bool) -> None:
         raise bad_file(f"cannot read the expression {text}", place=place, reason=reason) from error
 
 
-def _texts(node: Located) -> Iterator[tuple[str, YamlPosition]]:
-    if isinstance(node.value, str):
-        yield node.value, node.place
-    for item in node.items():
-        yield from _texts(item)
-    for _, value, _ in node.entries():
-        yield from _texts(value)
+# jinja2's constants, in both spellings; and omit, which is a value of every task.
+_NOT_A_NAME = frozenset({"true", "false", "none", "True", "False", "None", "omit"})
+
+
+def is_name(text: str) -> bool:
+    return (
+        text.isidentifier()
+        and text.isascii()
+        and not keyword.iskeyword(text)
+        and text not in _NOT_A_NAME
+    )
+
+
+def refuse_no_name(text: str, place: YamlPosition) -> None:
+    if not is_name(text):
+        problem, hint = f"'{text}' cannot be the name of a variable", "use letters, digits and _"
+        raise bad_file(problem, place=place, hint=hint)

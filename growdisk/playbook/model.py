@@ -7,6 +7,7 @@ from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.host.yaml_reader import YamlPosition
+from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 Vars = Mapping[str, object]
 
@@ -46,6 +47,11 @@ class Task:
     check_mode: object = None
     diff: object = None
     no_log: bool = False
+
+    @property
+    def spec(self) -> TaskSpec | None:
+        """None for a task of Ansible's own."""
+        return TASKS.get(self.action.removeprefix(f"{NAMESPACE}."))
 
     def place_of(self, option: str) -> YamlPosition:
         return self.places.get(option, self.place)

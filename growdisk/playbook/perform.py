@@ -94,12 +94,12 @@ def layout_lines(layout: Layout) -> str:
 
 
 def _partition(part: PartitionLayout) -> str:
-    holds = ""
+    content = ""
     if part.content is not None:
         size = f" of {format_size(part.content.size)}" if part.content.size else ""
-        holds = f": {part.content.kind}{size}"
+        content = f": {part.content.kind}{size}"
     return (
-        f"{part.name} ({part.role}): {format_size(part.size)} at {format_size(part.start)}{holds}"
+        f"{part.name} ({part.role}): {format_size(part.size)} at {format_size(part.start)}{content}"
     )
 
 

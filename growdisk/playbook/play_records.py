@@ -11,7 +11,6 @@ A run that ended in order leaves nothing; one that was cut short leaves its fold
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,13 +19,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.durable import alone_in, replace_file, sync_directory
+from growdisk.durable import alone_in, open_locked, replace_file, sync_directory
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import asdict
 from growdisk.playbook.checkpoints import TaskCheckpoint
 from growdisk.playbook.perform import Diff
 from growdisk.playbook.reports import HostReport, TaskReport
-from growdisk.playbook.task_run import Done
+from growdisk.playbook.task_run import FinishedTask
 from growdisk.workflow.journal import Event, Journal, JournalRecord
 
 _DESCRIPTION = "run.json"
@@ -122,10 +121,22 @@ class Claims:
 
     def claim(self, image: Path) -> None:
         """image-claimed or play-unfinished, unless it is ours or free."""
+        holder = ""
         place = state_home() / "images" / hashlib.sha256(os.fsencode(image)).hexdigest()[:32]
         try:
-            fd = self._locked(place, image)
-            holder = os.pread(fd, 4096, 0).decode("utf-8", "replace")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fd = self._held[place] = open_locked(place, 0o600)
+            holder = _text_in(fd)
+        except BlockingIOError as error:
+            with suppress(FileNotFoundError), place.open("rb") as claim:
+                holder = _text_in(claim.fileno())
+            raise Refused.named(
+                "image-claimed",
+                "{image} is being worked on",
+                "another run of a playbook has it ({run})",
+                "wait until it has ended",
+                {"image": image, "run": holder or "it is just beginning"},
+            ) from error
         except OSError as error:
             raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
         # We have the lock, so the process named here is not at work. Its record tells whether it
@@ -151,44 +162,26 @@ class Claims:
         except OSError as error:
             raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
 
-    def _locked(self, place: Path, image: Path) -> int:
-        """The claim's file, open and locked. OSError; image-claimed."""
-        while True:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            # Held from now on, also if the lock is refused: release() closes it.
-            fd = self._held[place] = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                run = os.pread(fd, 4096, 0).decode("utf-8", "replace")
-                raise Refused.named(
-                    "image-claimed",
-                    "{image} is being worked on",
-                    "another run of a playbook has it ({run})",
-                    "wait until it has ended",
-                    {"image": image, "run": run or "it is just beginning"},
-                ) from error
-            with suppress(FileNotFoundError):
-                # else the one before us has just removed it: a lock on it keeps nobody out
-                if os.path.samestat(os.fstat(fd), place.stat()):
-                    return fd
-            os.close(self._held.pop(place))
-
     def release(self, *, finished: bool) -> None:
         for place, fd in self._held.items():
             with suppress(OSError):  # one that stays hinders nobody
-                # Refused claims are among them: their files name another run, and stay.
-                if finished and os.pread(fd, 4096, 0).decode() == self._run:
+                # A refused claim may be among them: its file names another run, and stays.
+                if finished and _text_in(fd) == self._run:
                     place.unlink(missing_ok=True)
             os.close(fd)
         self._held.clear()
 
 
-_ENDS = frozenset({Event.DONE, Event.UNDONE})
+def _text_in(fd: int) -> str:
+    return os.pread(fd, 4096, 0).decode("utf-8", "replace")
 
 
 class PlayJournal:
-    """The journal of a play on one host: what its tasks came to, and whether it goes back."""
+    """The journal of a play on one host: which task is next is decided by it alone.
+
+    begin · (snapshotting IMAGE · applying TASK.ITEM)* · verified TASK · … · done
+                                                         └ failed · rollback · undone
+    """
 
     # It has the events of a run's journal, in other meanings: `step` is a task's number, TASK.ITEM,
     # or the path of an image.
@@ -196,103 +189,97 @@ class PlayJournal:
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)
 
-    # --- what it says ---------------------------------------------------------------------------
+    # --- reading --------------------------------------------------------------------------------
 
     @property
     def has_begun(self) -> bool:
         return bool(self._journal.records)
 
     @property
-    def going_back(self) -> bool:
-        return any(record.event is Event.ROLLBACK for record in self._journal.records)
+    def is_restoring(self) -> bool:
+        return any(self._of(Event.ROLLBACK))
 
     @property
     def failure(self) -> Mapping[str, object]:
-        """The error for which it goes back."""
-        return next((_loaded(record) for record in self._of(Event.ROLLBACK)), {})
+        """The error for which the images are restored."""
+        return next(map(_loaded, self._of(Event.ROLLBACK)), {})
 
-    def ended_before(self) -> HostReport | None:
+    def end_report(self) -> HostReport | None:
         """The report of a play that has ended on this host."""
-        last = next((record for record in self._journal.records if record.event in _ENDS), None)
-        return _host_report(_loaded(last)) if last is not None else None
+        return next(map(_host_report, self._of(Event.DONE, Event.UNDONE)), None)
 
-    def task_done(self, number: int) -> Done | None:
+    def task_done(self, number: int) -> FinishedTask | None:
         """How a task ended that need not be done again."""
-        found = [record for record in self._of(Event.VERIFIED) if record.step == str(number)]
-        return _done(_loaded(found[-1])) if found else None
+        ended = [record for record in self._of(Event.VERIFIED) if record.step == str(number)]
+        return _finished_task(ended[-1]) if ended else None
 
-    def item_begun(self, key: str) -> TaskCheckpoint | None:
+    def item_before(self, key: str) -> TaskCheckpoint | None:
         """How it was before a task, or an item of its loop, that has begun."""
-        found = [record for record in self._of(Event.APPLYING) if record.step == key]
-        # item_begins writes no second one: it tells of the image before the first attempt.
-        return _before(_loaded(found[0])) if found else None
+        # record_item writes no second one: it has the image before the first attempt.
+        begun = (record for record in self._of(Event.APPLYING) if record.step == key)
+        return next(map(_checkpoint, begun), None)
 
-    def half_done(self) -> list[TaskCheckpoint]:
+    def unfinished_items(self) -> list[TaskCheckpoint]:
         """What had begun and not ended."""
         ended = {record.step for record in self._of(Event.VERIFIED)}
-        begun = [
-            record
+        return [
+            _checkpoint(record)
             for record in self._of(Event.APPLYING)
             # An item's key is TASK.ITEM; only whole tasks are recorded as ended.
             if str(record.step).split(".")[0] not in ended
         ]
-        return [_before(_loaded(record)) for record in begun]
 
     def run_before(self, image: Path) -> str | None:
         """The last run of an image from before the play ("" for none).
 
         None if no task has begun on it.
         """
-        begun = (_before(_loaded(record)) for record in self._of(Event.APPLYING))
+        begun = map(_checkpoint, self._of(Event.APPLYING))
         return next((before.run for before in begun if before.image == image), None)
 
-    def ways_back(self) -> list[Path]:
-        """Images that the play can be taken back on, in the order in which they were touched."""
+    def images(self) -> list[Path]:
+        """Those that have a snapshot from before the play, in the order in which it was taken."""
         return [Path(str(record.step)) for record in self._of(Event.SNAPSHOTTING)]
 
-    def made(self) -> list[Path]:
+    def created_files(self) -> list[Path]:
         """Files that were not there before the play."""
-        begun = (_before(_loaded(record)) for record in self._of(Event.APPLYING))
+        begun = map(_checkpoint, self._of(Event.APPLYING))
         return [before.made for before in begun if before.made is not None]
 
-    # --- what is said to it ---------------------------------------------------------------------
+    # --- writing --------------------------------------------------------------------------------
 
     def begin(self) -> None:
         if not self.has_begun:
             self._journal.append(JournalRecord(Event.BEGIN))
 
-    def makes_way_back(self, image: Path) -> None:
-        if image not in self.ways_back():
+    def record_snapshot(self, image: Path) -> None:
+        if image not in self.images():
             self._journal.append(JournalRecord(Event.SNAPSHOTTING, str(image)))
 
-    def item_begins(self, key: str, before: TaskCheckpoint) -> None:
-        if self.item_begun(key) is None:
-            self._journal.append(JournalRecord(Event.APPLYING, key, facts=_dumped(asdict(before))))
+    def record_item(self, key: str, before: TaskCheckpoint) -> None:
+        if self.item_before(key) is None:
+            self._append(Event.APPLYING, asdict(before), key)
 
-    def task_ended(self, number: int, done: Done) -> None:
-        self._journal.append(
-            JournalRecord(Event.VERIFIED, str(number), facts=_dumped(asdict(done)))
-        )
+    def record_task(self, number: int, done: FinishedTask) -> None:
+        self._append(Event.VERIFIED, asdict(done), str(number))
 
-    def goes_back(self, error: Mapping[str, object]) -> None:
-        if not self.going_back:
-            self._journal.append(
-                JournalRecord(
-                    Event.ROLLBACK, detail=str(error.get("what", "")), facts=_dumped(dict(error))
-                )
-            )
+    def record_restoring(self, error: Mapping[str, object]) -> None:
+        if not self.is_restoring:
+            self._append(Event.ROLLBACK, error, detail=str(error.get("what", "")))
 
-    def ended(self, report: HostReport) -> None:
+    def record_end(self, report: HostReport) -> None:
         event = Event.UNDONE if report.result == "restored" else Event.DONE
-        self._journal.append(JournalRecord(event, facts=_dumped(asdict(report))))
+        self._append(event, asdict(report))
 
-    def _of(self, event: Event) -> Iterator[JournalRecord]:
-        return (record for record in self._journal.records if record.event is event)
+    def _append(
+        self, event: Event, value: Mapping[str, object], step: str | None = None, detail: str = ""
+    ) -> None:
+        # A record of the engine's journal has plain values alone: ours is one text in it.
+        text = json.dumps(dict(value), default=str)
+        self._journal.append(JournalRecord(event, step, detail=detail, facts={"value": text}))
 
-
-def _dumped(value: Mapping[str, object]) -> dict[str, int | str]:
-    # A record of the engine's journal has plain values alone: ours is one text in it.
-    return {"value": json.dumps(value, default=str)}
+    def _of(self, *events: Event) -> Iterator[JournalRecord]:
+        return (record for record in self._journal.records if record.event in events)
 
 
 def _loaded(record: JournalRecord) -> dict[str, object]:
@@ -301,7 +288,8 @@ def _loaded(record: JournalRecord) -> dict[str, object]:
     return found
 
 
-def _before(found: dict[str, object]) -> TaskCheckpoint:
+def _checkpoint(record: JournalRecord) -> TaskCheckpoint:
+    found = _loaded(record)
     image, made = found["image"], found["made"]
     return TaskCheckpoint(
         # Paths were written as texts (default=str), None as null.
@@ -312,13 +300,15 @@ def _before(found: dict[str, object]) -> TaskCheckpoint:
     )
 
 
-def _done(found: dict[str, object]) -> Done:
+def _finished_task(record: JournalRecord) -> FinishedTask:
+    found = _loaded(record)
     registered, facts = found["registered"], found["facts"]
     assert isinstance(registered, dict) and isinstance(facts, dict)
-    return Done(tuple(_reports(found["reports"])), registered, facts)
+    return FinishedTask(tuple(_reports(found["reports"])), registered, facts)
 
 
-def _host_report(found: dict[str, object]) -> HostReport:
+def _host_report(record: JournalRecord) -> HostReport:
+    found = _loaded(record)
     return HostReport(**{**found, "tasks": tuple(_reports(found["tasks"]))})  # type: ignore[arg-type]
 
 

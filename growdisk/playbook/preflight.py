@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.errors import GrowdiskError, Refused, error_id, suggestion
-from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import (
     OMIT,
@@ -23,33 +22,16 @@ from growdisk.playbook.hosts import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import check_option
-from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.playbook.specs import NAMESPACE, TaskSpec
 
-_MADE_BY = {"convert": ("dest",), "provision": ("dest",), "image": ("image",)}
 _READ = ("image", "base")
 
 
-@dataclass(frozen=True)
-class TouchedImages:
-    """The images that a play touches on a host, as far as they are known before it runs."""
-
-    images: tuple[Path, ...]
-
-
-def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> TouchedImages:
-    """bad-file, template-failed or a UsageError, naming the place.
-
-    `made` are files that will be there by then, `given` names that earlier plays will have
-    registered.
-    """
-    return _Look(setting, made, given).run()
-
-
-def refuse_twice(play: str, looked: Mapping[str, TouchedImages]) -> None:
+def refuse_twice(play: str, touched: Mapping[str, Iterable[Path]]) -> None:
     """No two hosts of a play may touch one image."""
     owners: dict[Path, str] = {}
-    for host, seen in looked.items():
-        for image in seen.images:
+    for host, images in touched.items():
+        for image in images:
             # Hosts may run at once (-j), and each would hold the image's lock against the other.
             first = owners.setdefault(image, host)
             if first != host:
@@ -62,24 +44,31 @@ def refuse_twice(play: str, looked: Mapping[str, TouchedImages]) -> None:
                 )
 
 
-class _Look:
-    def __init__(self, setting: PlayContext, made: set[Path], given: Iterable[str]) -> None:
-        self._setting, self._made = setting, made
-        self._facts: dict[str, object] = {}
-        self._files = setting.files({})
-        tasks = [task for task in setting.play.tasks if setting.request.takes(task)]
-        self._tasks = tasks
-        # Names whose values only a run gives. What hangs on one of them cannot be judged yet.
-        self._later = {*given_by(tasks), *given}
-        # A name that one task asks for with `default` or `is defined` is spared in all of them:
-        # its author knows that it may be missing.
-        self._spared = {name for task in tasks for _, spared in _names(task) for name in spared}
+class Preflight:
+    """A look at one play on one host.
 
-    def run(self) -> TouchedImages:
-        whole = self._setting.how_far_back(self._setting.scope(self._facts)) == "play"
+    `made` are files that will be there by then, `given` names that earlier plays will have
+    registered.
+    """
+
+    def __init__(self, context: PlayContext, made: set[Path], given: Iterable[str]) -> None:
+        self._context, self._made = context, made
+        self._facts: dict[str, object] = {}
+        self._files = context.files({})
+        tasks = [task for task in context.play.tasks if context.request.takes(task)]
+        self._tasks = tasks
+        # Names whose values only a run gives. What depends on one of them cannot be judged yet.
+        self._later = {*given_by(tasks), *given}
+        # A name that one task asks for with `default` or `is defined` is optional in all of them:
+        # its author knows that it may be missing.
+        self._optional = {name for task in tasks for _, names in _names(task) for name in names}
+
+    def touched_images(self) -> list[Path]:
+        """As far as they are known. bad-file, template-failed or a UsageError, naming the place."""
+        whole = self._context.on_failure(self._context.scope(self._facts)) == "play"
         images: dict[Path, None] = {}
         for task in self._tasks:
-            scope = self._setting.scope_of(task, self._facts, self._files)
+            scope = self._context.scope_of(task, self._facts, self._files)
             loop = self._loop_names(task)
             self._refuse_unknown(task, scope, loop)
             try:
@@ -92,7 +81,7 @@ class _Look:
                 if task.no_log:
                     raise _without_values(error, task) from None
                 raise
-        return TouchedImages(tuple(images))
+        return list(images)
 
     def _loop_names(self, task: Task) -> set[str]:
         control = task.loop_control
@@ -100,48 +89,42 @@ class _Look:
 
     def _refuse_unknown(self, task: Task, scope: TaskVariables, loop: set[str]) -> None:
         for names, _ in _names(task):
-            for name in sorted(names - self._later - loop - self._spared):
+            for name in sorted(names - self._later - loop - self._optional):
                 if name not in scope:
-                    raise _unknown_name(name, task, scope, self._setting)
+                    raise _unknown_name(name, task, scope, self._context)
 
     def _is_skipped(self, task: Task, scope: TaskVariables, loop: set[str]) -> bool:
         known = [
             condition
             for condition in task.when
-            if not self._hangs_on_later(condition, loop, expression=True)
+            if not self._depends_on_results(condition, loop, expression=True)
         ]
         # All must hold: one that is known to be false is enough, whatever the later ones say.
-        return not scope.holds(known, task.place)
+        return not scope.are_true(known, task.place)
 
     def _options(self, task: Task, scope: TaskVariables, loop: set[str]) -> Iterator[Path]:
         """The images that it touches."""
-        name = task.action.removeprefix(f"{NAMESPACE}.")
         for option, value in task.options.items():
             # perform() checks it when its turn comes.
-            if any(self._hangs_on_later(text, loop) for text in templates_in(value)):
+            if any(self._depends_on_results(text, loop) for text in templates_in(value)):
                 continue
             found = scope.render(value, task.place_of(option))
             # Ansible's own tasks were checked when the playbook was read (loader.py).
-            if name in TASKS and found is not OMIT:
-                self._check(name, task, option, found)
-                yield from self._touched(name, task, option, found)
-
-    def _check(self, name: str, task: Task, option: str, value: object) -> None:
-        try:
-            check_option(TASKS[name], option, value)
-        except GrowdiskError as error:
-            place = task.place_of(option)
-            raise bad_file(
-                error.what, place=place, reason=error.why, hint=error.what_to_do
-            ) from error
+            if task.spec is None or found is OMIT:
+                continue
+            try:
+                check_option(task.spec, option, found)
+            except GrowdiskError as error:
+                raise bad_file(
+                    error.what, task.place_of(option), reason=error.why, hint=error.what_to_do
+                ) from error
+            yield from self._touched(task.spec, task, option, found)
 
     def _refuse_running(self, task: Task, scope: TaskVariables) -> None:
         """The image of a running guest has no snapshot of ours before the play."""
-        for option in (
-            {"domain", "qmp"} & task.options.keys()
-            if task.action.startswith(f"{NAMESPACE}.expand")
-            else ()
-        ):
+        if not task.action.startswith(f"{NAMESPACE}.expand"):
+            return
+        for option in {"domain", "qmp"} & task.options.keys():
             if scope.render(task.options[option], task.place_of(option)) is not OMIT:
                 raise bad_file(
                     "a play on a running guest cannot be taken back whole",
@@ -150,19 +133,15 @@ class _Look:
                     hint=f"{ON_FAILURE}: task takes back what a failed task did",
                 )
 
-    def _touched(self, name: str, task: Task, option: str, value: object) -> Iterator[Path]:
-        path = (
-            Path(str(value)).expanduser().resolve()
-            if option in (*_READ, "dest") and value
-            else None
-        )
-        if path is None:
+    def _touched(self, spec: TaskSpec, task: Task, option: str, value: object) -> Iterator[Path]:
+        if option not in (*_READ, "dest") or not value:
             return
-        if option in _MADE_BY.get(name, ()):
+        path = Path(str(value)).expanduser().resolve()
+        if option == spec.creates:
             # Later tasks, of later plays too, may name what this one makes.
             self._made.add(path)
         elif option in _READ and not path.exists() and path not in self._made:
-            host = self._setting.host
+            host = self._context.host
             whose = f"it is that of {host.name}: " if host.groups else ""
             raise bad_file(
                 f"there is no image {value}",
@@ -170,25 +149,22 @@ class _Look:
                 hint=f"{whose}check the path; nothing has been touched",
             )
         # It touches what it may write: not a base, and not what convert reads. A `dest` counts.
-        if (
-            TASKS[name].writes
-            and option != "base"
-            and not (name == "convert" and option == "image")
-        ):
+        reads = option == "base" or (spec.name == "convert" and option == "image")
+        if spec.writes and not reads:
             yield path
 
-    def _hangs_on_later(self, text: str, loop: set[str], *, expression: bool = False) -> bool:
+    def _depends_on_results(self, text: str, loop: set[str], *, expression: bool = False) -> bool:
         """Also by way of a variable that is made of such a result."""
-        return bool(self._asked_for(text, expression=expression) & (self._later | loop))
+        return bool(self._names_behind(text, expression=expression) & (self._later | loop))
 
-    def _asked_for(self, text: str, *, expression: bool = False) -> set[str]:
+    def _names_behind(self, text: str, *, expression: bool = False) -> set[str]:
         found: set[str] = set()
         names, _ = sandbox().names_in(text, expression=expression)
         variables = {
-            **self._setting.host.vars,
-            **self._setting.play.vars,
+            **self._context.host.vars,
+            **self._context.play.vars,
             **self._files,
-            **self._setting.request.extra,
+            **self._context.request.extra,
         }
         # Variables are made of variables: followed until no new name is found.
         waiting = list(names)
@@ -221,9 +197,9 @@ def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
         *_conditions_in(task),
     )
     for condition in conditions:
-        names, spared = sandbox().names_in(condition, expression=True)
+        names, optional = sandbox().names_in(condition, expression=True)
         # Conditions on its result are judged when the task is done: `register` is there by then.
-        yield names - own, spared
+        yield names - own, optional
 
 
 def _conditions_in(task: Task) -> Iterator[str]:
@@ -245,13 +221,13 @@ def given_by(tasks: Sequence[Task]) -> Iterator[str]:
             yield "growdisk_disk"
 
 
-def _unknown_name(name: str, task: Task, scope: TaskVariables, setting: PlayContext) -> Refused:
-    known = [*setting.play.vars, *setting.host.vars, *setting.request.extra, "inventory_hostname"]
+def _unknown_name(name: str, task: Task, scope: TaskVariables, context: PlayContext) -> Refused:
+    known = [*context.play.vars, *context.host.vars, *context.request.extra, "inventory_hostname"]
     hint = suggestion(name, known, f"give it with -e {name}=VALUE, or in the inventory")
     place: YamlPosition = task.place
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
             place = task.place_of(option)
     return template_failed(
-        place, text=name, reason=f"'{name}' is undefined for {setting.host.name}", hint=hint
+        place, text=name, reason=f"'{name}' is undefined for {context.host.name}", hint=hint
     )

@@ -77,7 +77,7 @@ def _severity(code: int) -> int:
     return _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY)
 
 
-# What the process of a host tells the one that waits for it.
+# What the process of a host reports to the one that waits for it.
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.host_pool import HostPool, Job
 from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
@@ -17,11 +18,12 @@ from growdisk.playbook.inventory import Inventory, read_inventories
 from growdisk.playbook.loader import load_playbook
 from growdisk.playbook.model import Playbook, Request
 from growdisk.playbook.play_records import Claims, PlayJournal, RunFolder, unfinished_run
-from growdisk.playbook.preflight import given_by, look_ahead, refuse_twice
+from growdisk.playbook.preflight import Preflight, given_by, refuse_twice
 from growdisk.playbook.reports import Event, HostReport, merge_reports, worst
 from growdisk.workflow.stopping import StopRequest
 
 _STOPPED = 4
+_Reports = dict[str, list[HostReport]]
 
 
 def _playbook_changed(playbook: Path, reason: str) -> Refused:
@@ -46,7 +48,7 @@ def _play_has_ended(playbook: Path) -> Refused:
 
 
 @dataclass(frozen=True)
-class Ended:
+class PlaybookResult:
     """`hosts` in the order in which they were named.
 
     `stopped`: a signal kept some of them from being begun.
@@ -57,14 +59,13 @@ class Ended:
 
     @property
     def code(self) -> int:
-        return worst(
-            [*(report.code for report in self.hosts), *([_STOPPED] if self.stopped else [])]
-        )
+        codes = [report.code for report in self.hosts]
+        return worst([*codes, _STOPPED] if self.stopped else codes)
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told: of the hosts of all plays before anything runs, of each event, and of time.
+    """What hears of the hosts of all plays before anything runs, then of each event.
 
     `tick` is called often, for a display that moves.
     """
@@ -74,13 +75,13 @@ class Listener:
     tick: Callable[[], None]
 
 
-def run_playbook(request: Request, listener: Listener) -> Ended:
+def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
     """All plays. Everything that can be refused is, before anything runs."""
     prepared = _prepare(request)
     run = new_run_name()
     if request.check:
         # Check mode writes nothing: no record, and no claims that would keep others waiting.
-        return _Running(prepared, run, None, listener).forward()
+        return _PlaybookRun(prepared, run, None, listener).run()
     claims, folder = Claims(run), RunFolder(run)
     finished = False
     try:
@@ -89,7 +90,7 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
         for image in prepared.images:
             claims.claim(image)
         folder.begin(_description(request, prepared))
-        ended = _Running(prepared, run, folder, listener).forward()
+        ended = _PlaybookRun(prepared, run, folder, listener).run()
         finished = _finish(folder, ended)
         return ended
     finally:
@@ -98,7 +99,9 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
         claims.release(finished=finished or not folder.is_unfinished)
 
 
-def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = False) -> Ended:
+def resume_playbook(
+    path: Path, listener: Listener, jobs: int, *, undo: bool = False
+) -> PlaybookResult:
     """Go on with the newest run of the playbook that was cut short, or take it back."""
     folder = unfinished_run(path, "undo" if undo else "resume")
     description = folder.description()
@@ -120,17 +123,17 @@ def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = F
         # Those that were claimed then. Which they are now could depend on what the play has done.
         for image in description["images"] if isinstance(description["images"], list) else ():
             claims.claim(Path(str(image)))
-        running = _Running(prepared, folder.run, folder, listener)
+        running = _PlaybookRun(prepared, folder.run, folder, listener)
         if undo and running.has_ended:
             raise _play_has_ended(path)
-        ended = running.back() if undo else running.forward()
+        ended = running.undo() if undo else running.run()
         finished = _finish(folder, ended)
         return ended
     finally:
         claims.release(finished=finished)
 
 
-def _finish(folder: RunFolder, ended: Ended) -> bool:
+def _finish(folder: RunFolder, ended: PlaybookResult) -> bool:
     """The record goes, unless somebody is needed: then --undo must still find it."""
     if any(report.result == "stuck" for report in ended.hosts):
         return False
@@ -144,12 +147,12 @@ class _Prepared:
     playbook: Playbook
     inventory: Inventory
     hosts: tuple[tuple[Host, ...], ...]
-    images: tuple[Path, ...]
+    images: tuple[Path, ...] = ()
 
     def names(self) -> list[str]:
         return list(dict.fromkeys(host.name for hosts in self.hosts for host in hosts))
 
-    def setting(self, play: int, host: Host) -> PlayContext:
+    def context(self, play: int, host: Host) -> PlayContext:
         return PlayContext(
             self.request, self.playbook, self.playbook.plays[play], play, host, self.inventory
         )
@@ -160,54 +163,39 @@ def _prepare(request: Request, *, look: bool = True) -> _Prepared:
     inventory = read_inventories(request.inventories, request.playbook.parent)
     hosts = tuple(tuple(hosts_of(play, request, inventory)) for play in playbook.plays)
     refuse_empty_limit(request, [host for each in hosts for host in each])
-    prepared = _Prepared(request, playbook, inventory, hosts, ())
-    images = _look(prepared) if look else ()
-    return _Prepared(request, playbook, inventory, hosts, images)
+    prepared = _Prepared(request, playbook, inventory, hosts)
+    return replace(prepared, images=_look(prepared)) if look else prepared
 
 
 def _look(prepared: _Prepared) -> tuple[Path, ...]:
     images: dict[Path, None] = {}
     made: set[Path] = set()
+    given: list[str] = []
     for number, play in enumerate(prepared.playbook.plays):
-        given = [
-            name for earlier in prepared.playbook.plays[:number] for name in given_by(earlier.tasks)
-        ]
-        looked = {
-            h.name: look_ahead(prepared.setting(number, h), made, given)
-            for h in prepared.hosts[number]
+        touched = {
+            host.name: Preflight(prepared.context(number, host), made, given).touched_images()
+            for host in prepared.hosts[number]
         }
-        refuse_twice(play.name, looked)
-        images.update(
-            dict.fromkeys(image for of_host in looked.values() for image in of_host.images)
-        )
+        refuse_twice(play.name, touched)
+        images.update(dict.fromkeys(chain.from_iterable(touched.values())))
+        given += given_by(play.tasks)
     return tuple(images)
 
 
-class _Running:
+class _PlaybookRun:
     def __init__(
         self, prepared: _Prepared, run: str, folder: RunFolder | None, listener: Listener
     ) -> None:
         self._prepared, self._run, self._folder, self._listener = prepared, run, folder, listener
         self._pool = HostPool(listener.emit, listener.tick)
 
-    def forward(self) -> Ended:
-        self._listener.begins(self._prepared.names())
-        reports: dict[str, list[HostReport]] = {}
-        failed: set[str] = set()
-        for number in range(len(self._prepared.playbook.plays)):
-            jobs = [
-                self._job(number, index, host, reports.get(host.name, []))
-                for index, host in enumerate(self._prepared.hosts[number])
-                # As with Ansible, a host that failed is left out of all later plays.
-                if host.name not in failed
-            ]
-            for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
-                reports.setdefault(name, []).append(report)
-                if report.code:
-                    failed.add(name)
-            if self._pool.stopping:
-                break
-        return self._ended(reports)
+    def run(self) -> PlaybookResult:
+        return self._all_plays(range(len(self._prepared.playbook.plays)), self._jobs)
+
+    def undo(self) -> PlaybookResult:
+        """The newest play first."""
+        numbers = reversed(range(len(self._prepared.playbook.plays)))
+        return self._all_plays(numbers, self._undo_jobs)
 
     @property
     def has_ended(self) -> bool:
@@ -218,31 +206,39 @@ class _Running:
             for index in range(len(hosts))
             if (journal := self._journal(number, index)).has_begun
         ]
-        return bool(journals) and all(journal.ended_before() for journal in journals)
+        return bool(journals) and all(journal.end_report() for journal in journals)
 
-    def back(self) -> Ended:
-        """The newest play first."""
-        self._listener.begins(self._prepared.names())
-        reports: dict[str, list[HostReport]] = {}
-        for number in reversed(range(len(self._prepared.playbook.plays))):
-            jobs = [
-                self._job(number, index, host, [], undo=True)
-                for index, host in enumerate(self._prepared.hosts[number])
-                if self._journal(number, index).has_begun
-                # A play that has ended on a host has removed its ways back there.
-                and self._journal(number, index).ended_before() is None
-            ]
-            for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
+    def _all_plays(
+        self, numbers: Iterable[int], jobs: Callable[[int, _Reports], list[Job]]
+    ) -> PlaybookResult:
+        names = self._prepared.names()
+        self._listener.begins(names)
+        reports: _Reports = {}
+        for number in numbers:
+            # Once a signal has come, the pool begins nothing more.
+            ended = self._pool.run(jobs(number, reports), self._prepared.request.jobs)
+            for name, report in ended.items():
                 reports.setdefault(name, []).append(report)
-        return self._ended(reports)
+        hosts = tuple(merge_reports(name, reports[name]) for name in names if name in reports)
+        return PlaybookResult(hosts, stopped=self._pool.stopping and len(hosts) < len(names))
 
-    def _ended(self, reports: Mapping[str, list[HostReport]]) -> Ended:
-        hosts = tuple(
-            merge_reports(name, reports[name]) for name in self._prepared.names() if name in reports
-        )
-        return Ended(
-            hosts, stopped=self._pool.stopping and len(hosts) < len(self._prepared.names())
-        )
+    def _jobs(self, number: int, reports: _Reports) -> list[Job]:
+        # As with Ansible, a host that failed is left out of all later plays.
+        failed = {host for host, of_host in reports.items() if any(r.code for r in of_host)}
+        return [
+            self._job(number, index, host, reports.get(host.name, []))
+            for index, host in enumerate(self._prepared.hosts[number])
+            if host.name not in failed
+        ]
+
+    def _undo_jobs(self, number: int, reports: _Reports) -> list[Job]:
+        return [
+            self._job(number, index, host, [], undo=True)
+            for index, host in enumerate(self._prepared.hosts[number])
+            if self._journal(number, index).has_begun
+            # A play that has ended on a host has removed its snapshots there.
+            and self._journal(number, index).end_report() is None
+        ]
 
     def _journal(self, play: int, index: int) -> PlayJournal:
         assert self._folder is not None
@@ -257,9 +253,9 @@ class _Running:
         # Called in the host's own process; what it returns comes back as an event.
         def work(emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
             journal = self._journal(play, index) if self._folder is not None else None
-            if journal is not None and (ended := journal.ended_before()) is not None:
+            if journal is not None and (ended := journal.end_report()) is not None:
                 return ended
-            run = HostRun(self._prepared.setting(play, host), facts, journal, self._run, emit, stop)
+            run = HostRun(self._prepared.context(play, host), facts, journal, self._run, emit, stop)
             return run.undo() if undo else run.run()
 
         return Job(host.name, work)

@@ -47,12 +47,16 @@ NAMESPACE = "growdisk.disk"
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """`writes`: it may change an image; others only look."""
+    """`writes`: it may change an image; others only look.
+
+    `creates`: the option that names the file which it makes, if any.
+    """
 
     name: str
     description: str
     options: tuple[OptionSpec, ...]
     writes: bool = True
+    creates: str = ""
 
     @property
     def qualified(self) -> str:
@@ -97,14 +101,7 @@ _TASKS = (
     TaskSpec(
         "resize_image",
         "The first step alone: make the virtual disk larger.",
-        (
-            *_STEP,
-            RESIZE_TO,
-            PREALLOCATION,
-            SNAPSHOTS,
-            OVERLAYS_MAY_BREAK,
-            NOT_IN_USE,
-        ),
+        (*_STEP, RESIZE_TO, PREALLOCATION, SNAPSHOTS, OVERLAYS_MAY_BREAK, NOT_IN_USE),
     ),
     TaskSpec(
         "rewrite_partitions",
@@ -209,6 +206,7 @@ _TASKS = (
             ),
             *CONVERTING.values(),
         ),
+        creates="dest",
     ),
     TaskSpec(
         "image",
@@ -232,6 +230,7 @@ _TASKS = (
             PREALLOCATION,
             OVERLAYS_MAY_BREAK,
         ),
+        creates="image",
     ),
     TaskSpec(
         "provision",
@@ -246,6 +245,7 @@ _TASKS = (
             ),
             *PROVISIONING.values(),
         ),
+        creates="dest",
     ),
     TaskSpec(
         "show",

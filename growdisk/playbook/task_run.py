@@ -14,14 +14,13 @@ from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.perform import TaskResult, failure
 from growdisk.playbook.reports import State, TaskReport
-from growdisk.playbook.specs import NAMESPACE
 
 OwnTask = Callable[[Task, Mapping[str, object], str], TaskResult]
 """Does a task of growdisk's own: the task, its options filled in, and the item's number."""
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedTask:
     """`registered` is what the task's register gets, `facts` what it gives to all later tasks."""
 
     reports: tuple[TaskReport, ...]
@@ -54,10 +53,10 @@ class TaskRun:
         # What the task says goes before what its play says.
         self._ignoring = ignoring if task.ignore_errors is None else task.ignore_errors
 
-    def run(self) -> Done:
+    def run(self) -> FinishedTask:
         if self._task.loop is None:
             report, registered = self._item(self._scope, None, "0")
-            return Done((report,), registered, _facts_in(registered))
+            return FinishedTask((report,), registered, _facts_in(registered))
         try:
             # All items first: an expression that fails fails the task before any item is done.
             items = list(self._items())
@@ -72,16 +71,16 @@ class TaskRun:
         facts = {
             name: value for _, registered in ended for name, value in _facts_in(registered).items()
         }
-        return Done(
+        return FinishedTask(
             tuple(report for report, _ in ended),
             _all_of([registered for _, registered in ended]),
             facts,
         )
 
-    def refused(self, error: GrowdiskError) -> Done:
+    def refused(self, error: GrowdiskError) -> FinishedTask:
         """It is not even begun."""
-        report, registered = self._told(self._scope, failure(error), None, 0.0)
-        return Done((report,), registered, {})
+        report, registered = self._concluded(self._scope, failure(error), None, 0.0)
+        return FinishedTask((report,), registered, {})
 
     def _items(self) -> Iterator[tuple[TaskVariables, str]]:
         task, control = self._task, self._task.loop_control
@@ -103,20 +102,18 @@ class TaskRun:
     ) -> tuple[TaskReport, dict[str, object]]:
         started = time.monotonic()
         try:
-            if not scope.holds(self._task.when, self._task.place):
+            if not scope.are_true(self._task.when, self._task.place):
                 message = f"skipped: {' and '.join(self._task.when)} does not hold"
                 skipped = {"changed": False, "failed": False, "skipped": True, "msg": message}
-                return self._report(
-                    "skipped", TaskResult(False, message), label, 0.0, None
-                ), skipped
+                return self._report("skipped", TaskResult(False, message), label, 0.0), skipped
             outcome = self._carried_out(scope, number)
         except GrowdiskError as error:
             outcome = failure(error)
-        return self._told(scope, outcome, label, time.monotonic() - started)
+        return self._concluded(scope, outcome, label, time.monotonic() - started)
 
     def _carried_out(self, scope: TaskVariables, number: str) -> TaskResult:
         task = self._task
-        if not task.action.startswith(f"{NAMESPACE}."):
+        if task.spec is None:
             return _ACTIONS[task.action.rsplit(".", 1)[-1]](task, scope)
         given = {
             name: scope.render(value, task.place_of(name)) for name, value in task.options.items()
@@ -125,7 +122,7 @@ class TaskRun:
             task, {name: value for name, value in given.items() if value is not OMIT}, number
         )
 
-    def _told(
+    def _concluded(
         self, scope: TaskVariables, outcome: TaskResult, label: str | None, seconds: float
     ) -> tuple[TaskReport, dict[str, object]]:
         """The end as the playbook sees it: failed_when, changed_when, ignore_errors."""
@@ -146,7 +143,7 @@ class TaskRun:
             if self._task.failed_when is not None:
                 error = self._judged(seen, error)
             if self._task.changed_when is not None:
-                changed = seen.holds(self._task.changed_when, self._task.place)
+                changed = seen.are_true(self._task.changed_when, self._task.place)
         # A condition that cannot be evaluated fails the task, whatever came before.
         except GrowdiskError as wrong:
             error = wrong
@@ -156,27 +153,22 @@ class TaskRun:
             state = (
                 "ignored" if truth_of(scope.render(self._ignoring, self._task.place)) else "failed"
             )
-        judged = TaskResult(
-            changed, str(error) if error else outcome.message, outcome.result, outcome.diff, error
-        )
-        return self._report(state, judged, label, seconds, error), result
+        message = str(error) if error else outcome.message
+        judged = replace(outcome, message=message, error=error)
+        return self._report(state, judged, label, seconds), result
 
     def _judged(self, scope: TaskVariables, error: GrowdiskError | None) -> GrowdiskError | None:
         conditions = self._task.failed_when or ()
         # failed_when alone decides: it also turns a failure into a success.
-        if not scope.holds(conditions, self._task.place):
+        if not scope.are_true(conditions, self._task.place):
             return None
         # A task that failed by itself keeps its own error.
         return error or fail_task(f"failed_when: {' and '.join(conditions)}")
 
     def _report(
-        self,
-        state: State,
-        outcome: TaskResult,
-        label: str | None,
-        seconds: float,
-        error: GrowdiskError | None,
+        self, state: State, outcome: TaskResult, label: str | None, seconds: float
     ) -> TaskReport:
+        error = outcome.error
         report = TaskReport(
             self._play,
             str(self._name()),
@@ -214,13 +206,7 @@ def _without_values(report: TaskReport) -> TaskReport:
 
 
 def _without_facts(error: Mapping[str, object], task: str) -> dict[str, object]:
-    return {
-        **error,
-        "what": f"task '{task}' failed",
-        "why": NOT_SHOWN,
-        "do": SHOW_IT,
-        "data": {},
-    }
+    return {**error, "what": f"task '{task}' failed", "why": NOT_SHOWN, "do": SHOW_IT, "data": {}}
 
 
 def _all_of(results: Sequence[Mapping[str, object]]) -> dict[str, object]:
@@ -261,7 +247,7 @@ def _assert(task: Task, scope: TaskVariables) -> TaskResult:
     that = task.options.get("that", [])
     for condition in that if isinstance(that, list) else [that]:
         text = str(condition).lower() if isinstance(condition, bool) else str(condition)
-        if not scope.holds([text], task.place_of("that")):
+        if not scope.are_true([text], task.place_of("that")):
             template = task.options.get("fail_msg", task.options.get("msg", "Assertion failed"))
             message = str(scope.render(template, task.place))
             return failure(

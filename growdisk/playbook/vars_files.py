@@ -1,4 +1,4 @@
-"""Variables from outside of a playbook: -e, and group_vars/ and host_vars/ beside inventories.
+"""Variables from outside of a playbook: -e, group_vars/ and host_vars/ next to inventories.
 
 The order of the files is Ansible's:
 inventory's all < its groups < files of all < files of groups < inventory's host < files of host.
@@ -56,7 +56,7 @@ def file_vars(path: Path) -> dict[str, object]:
         return {}
     if not document.is_mapping:
         raise document.bad("variables are a mapping", hint="write NAME: VALUE")
-    return {key: value.plain() for key, value, _ in document.entries()}
+    return document.plain_entries()
 
 
 def _files_of(folder: Path, name: str) -> Iterator[Path]:
@@ -116,7 +116,7 @@ def _mapping(text: str) -> dict[str, object]:
     assert document is not None
     if not document.is_mapping:
         raise bad_value(f"cannot read -e {text}", "-e", text, 'write -e \'{"size": "+10G"}\'')
-    return {key: value.plain() for key, value, _ in document.entries()}
+    return document.plain_entries()
 
 
 def _pairs(text: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.header import REFTABLE_OFFSET, Header
-from growdisk.qcow2.header_rules import MAX_REFTABLE_BYTES, damaged
+from growdisk.qcow2.header_fields import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.units import joined
@@ -62,7 +62,7 @@ class Allocator:
         self._in_use: list[int] = []
         self._end = -1  # first cluster after all used ones; found when first needed
         self.append_only = False  # new clusters only beyond the end
-        # what has been released, while somebody wants to know
+        # what has been released, if that is recorded
         self.released: list[Run] | None = None
 
     def allocate_some(self, wanted: int) -> Run:

@@ -1,7 +1,8 @@
-"""The backing chain: loops refused, every layer locked for reading.
+"""The other files of an image, opened: its backing chain, its external data file.
 
-What its names mean: named_files.py. A backing file without a recorded format is probed as QEMU does
-it; any other format than ours is refused, never taken for raw.
+What their names mean: named_files.py. Loops are refused, and every layer is locked for reading. A
+backing file without a recorded format is probed as QEMU does it; any other format than ours is
+refused, never taken for raw.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageNotReadable, ImageUnsupported
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.extensions import Extension
-from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import Header
-from growdisk.qcow2.header_rules import MAX_BACKING_NAME
-from growdisk.qcow2.named_files import backing_path, exists, real, require_trusted
+from growdisk.qcow2.features import Autoclear, Incompatible
+from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.header_fields import MAX_BACKING_NAME, damaged
+from growdisk.qcow2.named_files import backing_path, data_path, exists, real, require_trusted
 from growdisk.qcow2.probe import probe_backing
 
 MAX_DEPTH = 200
@@ -99,6 +99,33 @@ def with_backing(
             path, reason=f"the name of a backing file ({length} bytes) does not fit into its header"
         )
     return changed
+
+
+def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | None:
+    """The external data file of an image under the same locks, or None if it has none."""
+    if not header.has(Incompatible.DATA_FILE):
+        return None
+    path = data_file_path(image, header)
+    if not exists(path):
+        raise ImageNotReadable(
+            path, reason=f"it is the external data file of {image} and does not exist"
+        )
+    # Guest bytes would be written over the tables.
+    if path.samefile(image):
+        raise damaged(image, "its external data file is itself")
+    return RawFile.open(path, writable=writable)
+
+
+def data_file_path(image: Path, header: Header) -> Path:
+    """Where the external data file of an image that has one should lie.
+
+    ReferenceOutside if it may not be looked for there.
+    """
+    if not header.data_file:
+        raise damaged(image, "its data lie in an external data file that it does not name")
+    path = data_path(image, header.data_file)
+    require_trusted(image, path, header.data_file, "data file")
+    return path
 
 
 def _probed(path: Path) -> str:

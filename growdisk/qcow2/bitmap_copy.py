@@ -8,13 +8,7 @@ from collections.abc import Iterator
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.bitmap_directory import (
-    ALL_ONES,
-    Bitmap,
-    Directory,
-    directory_runs,
-    read_bitmap_table,
-)
+from growdisk.qcow2.bitmaps import ALL_ONES, Bitmap, Directory, directory_runs, read_bitmap_table
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
@@ -27,7 +21,8 @@ class MovedBitmaps:
 
     def __init__(self, file: BlockDevice, header: Header, directory: Directory) -> None:
         self._file, self._header, self._directory = file, header, directory
-        self.clusters = sum(count for _, count in directory_runs(file, header, directory))
+        runs = directory_runs(file, header, directory.bitmaps)
+        self.clusters = sum(count for _, count in runs)
 
     def placed(self, first: int) -> tuple[Directory, Iterator[tuple[int, bytes]]]:
         """The directory at its new place, and what has to be written, as (offset, bytes)."""
@@ -90,7 +85,7 @@ class BitmapSource:
 
 
 def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
-    """Give a new image, that nobody else knows yet, the bitmaps of another of its size."""
+    """Give a new image, that is in use nowhere yet, the bitmaps of another of its size."""
     bits, geometry = metadata.geometry.cluster_bits, metadata.geometry
     bitmaps = tuple(_added(metadata, source, bitmap) for bitmap in source.bitmaps)
     data = Directory(0, bitmaps).to_bytes()

@@ -13,7 +13,7 @@ from array import array
 
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.bitmap_directory import (
+from growdisk.qcow2.bitmaps import (
     ALL_ONES,
     IN_USE,
     MAX_TABLE_ENTRIES,
@@ -31,7 +31,7 @@ from growdisk.qcow2.tables import dump_table
 from growdisk.units import split_range
 
 
-class BitmapKeeper:
+class BitmapTracker:
     """The bitmaps of one image that is open for writing."""
 
     def __init__(self, metadata: Metadata, directory: Directory) -> None:
@@ -44,12 +44,12 @@ class BitmapKeeper:
         self._marks: dict[tuple[int, int], bytearray | None] = {}
 
     @classmethod
-    def of(cls, metadata: Metadata) -> BitmapKeeper | None:
-        """The keeper for an image's bitmaps; None if it has none, or none that is sound."""
+    def of(cls, metadata: Metadata) -> BitmapTracker | None:
+        """The tracker of an image's bitmaps; None if it has none, or none that is sound."""
         directory = read_directory(metadata.file, metadata.header)
         if directory is None:
             return None
-        runs = directory_runs(metadata.file, metadata.header, directory)
+        runs = directory_runs(metadata.file, metadata.header, directory.bitmaps)
         theirs = all(metadata.allocator.metadata_in(first, count) is None for first, count in runs)
         # No cluster is named twice, so each can be written and freed by itself.
         alone = len({run[0] for run in runs}) == len(runs)
@@ -111,7 +111,7 @@ class BitmapKeeper:
     def resized(self, size: int) -> None:
         """The disk has another size, after begin(everything=True): tables cover it. Durable.
 
-        New space is not marked, as in QEMU: nobody has written there.
+        New space is not marked, as in QEMU: nothing was written there.
         """
         before, metadata = self._directory, self.metadata
         bitmaps, lost = list(before.bitmaps), []

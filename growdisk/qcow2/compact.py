@@ -1,7 +1,7 @@
 """Writes an image again without its unused clusters.
 
 Snapshots, backing file and compressed clusters stay as they are. Unused: clusters that nothing
-names, those without data on the host (unbacked_clusters.py), and tables that name only such ones.
+names, those without data on the host (cluster_marks.py), and tables that name only such ones.
 
     header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ bitmaps
     │ used clusters, in old order
@@ -22,19 +22,19 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.bitmap_copy import MovedBitmaps
-from growdisk.qcow2.bitmap_directory import read_directory
+from growdisk.qcow2.bitmaps import read_directory
+from growdisk.qcow2.cluster_marks import UnbackedClusters
 from growdisk.qcow2.create import refcount_area
 from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRange
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header_values import LUKS
-from growdisk.qcow2.l1_walk import RunSplitter, Walker, l2_offsets
+from growdisk.qcow2.header import Extension
+from growdisk.qcow2.header_fields import LUKS
+from growdisk.qcow2.l1_walk import Walker, l2_offsets
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
 from growdisk.qcow2.tables import dump_table, progression
-from growdisk.qcow2.unbacked_clusters import UnbackedClusters
 from growdisk.units import joined, split_range
 
 _CHUNK = 4 << 20
@@ -100,19 +100,18 @@ class Compactor:
         taken = {offset >> self._bits for offset in self._l2_offsets()}.union(
             *(referenced.compressed for referenced in references)
         )
-        self._hollow = UnbackedClusters.of(metadata.file, metadata.header, taken)
-        self._empty = self._emptied(self._hollow) if self._hollow else frozenset[int]()
-        left = self._hollow.left_of if self._hollow else list[Run]
+        self._unbacked = UnbackedClusters.of(metadata.file, metadata.header, taken)
+        self._empty = self._emptied(self._unbacked) if self._unbacked else frozenset[int]()
+        left = self._unbacked.left_of if self._unbacked else list[Run]
         self._references = [list(left(referenced.runs())) for referenced in references]
 
     def _emptied(self, unbacked: UnbackedClusters) -> frozenset[int]:
         """Offsets of the L2 tables that name nothing any more; they are left out too."""
         nothing = array("Q", bytes(8 * self._geometry.l2_entries))
-        splitter = RunSplitter(self._geometry)
         emptied = set()
         for offset in self._l2_offsets():
             table = self._metadata.load_l2(offset)
-            unbacked.take_out(table, splitter.runs(table))
+            unbacked.take_out(table, self._walker.splitter.runs(table))
             if table == nothing:
                 # The entries of L1 tables that name it become 0 (write_to).
                 emptied.add(offset)
@@ -210,35 +209,29 @@ class Compactor:
 
     def _guest_runs(self, zero: int) -> Iterator[Run]:
         """The guest clusters of all tables, without those whose entries carry a flag in `zero`."""
-        splitter = RunSplitter(self._geometry)
         for offset in self._l2_offsets():
-            table = self._entries(self._metadata.load_l2(offset))
-            for start, end in splitter.runs(table):
+            table = self._walker.entries(self._metadata.load_l2(offset))
+            for start, end in self._walker.splitter.runs(table):
                 if not table[start] & (COMPRESSED | zero):
                     yield (table[start] & OFFSET_MASK) >> self._bits, end - start
 
     def _l2_offsets(self) -> list[int]:
         return sorted({offset for table in self._tables for offset in l2_offsets(table)})
 
-    def _entries(self, table: array[int]) -> array[int]:
-        """A table without the bitmaps that stand between extended entries."""
-        return table[::2] if self._geometry.extended_l2 else table
-
     def _write_l2_tables(self, layout: _Layout, target: ResizableDevice) -> None:
-        splitter = RunSplitter(self._geometry)
         for offset in self._l2_offsets():
             if offset in self._empty:
                 continue
             table = self._metadata.load_l2(offset)
-            if self._hollow is not None:
-                self._hollow.take_out(table, splitter.runs(table))
+            if self._unbacked is not None:
+                self._unbacked.take_out(table, self._walker.splitter.runs(table))
             if self._metadata.data_file is None:
-                self._move_entries(table, layout, splitter)
+                self._move_entries(table, layout)
             target.write(layout.remap(offset >> self._bits) << self._bits, dump_table(table))
 
-    def _move_entries(self, table: array[int], layout: _Layout, splitter: RunSplitter) -> None:
-        entries = self._entries(table)
-        for number, (start, end) in enumerate(splitter.runs(entries)):
+    def _move_entries(self, table: array[int], layout: _Layout) -> None:
+        entries = self._walker.entries(table)
+        for number, (start, end) in enumerate(self._walker.splitter.runs(entries)):
             if (
                 number == _FRAGMENTED
                 and (clusters := self._walker.plain_clusters(entries[start:])) is not None

@@ -1,6 +1,6 @@
-"""Compressed clusters: deflate without header, and zstd (zstd.py).
+"""Compressed clusters: deflate without header, or zstd.
 
-The length in an L2 entry is rounded up to sectors, so trailing bytes belong to somebody else and
+The length in an L2 entry is rounded up to sectors, so trailing bytes belong to something else and
 are ignored. Both libraries let go of the interpreter while they work, so threads compress in
 parallel.
 """
@@ -14,7 +14,7 @@ from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from growdisk.qcow2.zstd import Zstd
+    from growdisk.block.compression import Zstd
 
 Unpacker = Callable[[memoryview, memoryview], None]
 Compressor = Callable[[bytes | memoryview], bytes | None]
@@ -60,7 +60,7 @@ def compressor(compression_type: int) -> Compressor:
 
 
 def _zstd() -> Zstd:
-    from growdisk.qcow2.zstd import Zstd  # ctypes takes 2 ms: not for those who meet no zstd
+    from growdisk.block.compression import Zstd  # ctypes takes 2 ms: not for those who meet no zstd
 
     return Zstd()
 
@@ -72,7 +72,7 @@ def deflate(cluster: bytes | memoryview) -> bytes | None:
 
 
 def _inflater() -> Unpacker:
-    from growdisk.qcow2.libdeflate import Libdeflate
+    from growdisk.block.compression import Libdeflate
 
     try:
         library = Libdeflate()

@@ -5,7 +5,7 @@
 
 The free rest of the last host cluster is used as long as the last entry written into it still
 stands in its L2 table: then the cluster cannot have been freed meanwhile. Data may span two
-clusters only if these are neighbours.
+clusters only if one follows the other.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class CompressedWriter:
             refcounts.add([(open_cluster, 1)], +1)
             return end
         cluster = self._metadata.allocator.allocate(1)
-        # Neighbours: the data begin in the open cluster and end in the new one.
+        # One follows the other: the data begin in the open cluster and end in the new one.
         if room and cluster == open_cluster + 1:
             refcounts.add([(open_cluster, 1)], +1)
             return end
@@ -143,7 +143,7 @@ class CompressedWriter:
         # A snapshot that was applied since may have a shorter L1 table.
         if last is None or last.guest_offset // coverage >= len(self._metadata.l1):
             return 0
-        # Overwritten or discarded since, the cluster may be free, or somebody else's.
+        # Overwritten or discarded since, the cluster may be free, or in other use.
         run = next(self._mapping.runs(last.guest_offset, last.guest_offset + 1))
         count = self._metadata.refcounts.get(last.end >> self._geometry.cluster_bits)
         if run.entry != last.entry or not 0 < count < self._geometry.refcount_max:

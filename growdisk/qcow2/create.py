@@ -16,12 +16,16 @@ from growdisk.durable import sync_directory
 from growdisk.errors import ImageUnsupported, destination_exists
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.create_options import CreateOptions
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible, feature_name_table
-from growdisk.qcow2.geometry import Geometry
-from growdisk.qcow2.header import Header
-from growdisk.qcow2.header_rules import MAX_BACKING_NAME
-from growdisk.qcow2.header_values import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH
+from growdisk.qcow2.header import Extension, Header
+from growdisk.qcow2.header_fields import (
+    CURRENT_LENGTH,
+    LUKS,
+    MAX_BACKING_NAME,
+    V2_LENGTH,
+    V3_LENGTH,
+    Geometry,
+)
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.preallocate import Preallocator
@@ -110,7 +114,7 @@ def _new_luks(path: Path, key: bytes, seconds: float) -> bytes:
             hint="make a text of it: base64 -w0 KEYFILE > NEWFILE; nothing was written",
         )
     # the library behind it is loaded for encrypted images only
-    from growdisk.qcow2.luks1 import new_luks
+    from growdisk.qcow2.encryption import new_luks
 
     return new_luks(key, seconds)
 

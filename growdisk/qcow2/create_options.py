@@ -11,8 +11,7 @@ from typing import Literal, get_args
 
 from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.qcow2.geometry import Geometry
-from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
+from growdisk.qcow2.header_fields import MAX_L1_BYTES, MAX_SIZE, Geometry
 from growdisk.units import SUFFIXES
 
 Compat = Literal["0.10", "1.1"]

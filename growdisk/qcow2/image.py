@@ -17,11 +17,10 @@ from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, RefcountsTooNarrow
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.backing import ATOMIC, open_backing, with_backing
-from growdisk.qcow2.data import open_data_file
+from growdisk.qcow2.backing import ATOMIC, open_backing, open_data_file, with_backing
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header, read_header
-from growdisk.qcow2.image_services import Parts
+from growdisk.qcow2.image_services import ImageServices
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.open_checks import (
     Passphrase,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from growdisk.qcow2.bitmap_copy import BitmapSource
     from growdisk.qcow2.create_options import Preallocation
-    from growdisk.qcow2.data import DataFile
+    from growdisk.qcow2.metadata import DataFile
     from growdisk.qcow2.open_checks import Passphrase
     from growdisk.qcow2.snapshots import SnapshotInfo
 
@@ -123,7 +122,7 @@ class Qcow2Image(VirtualDisk):
             header = repaired(file, header, path)
         image = cls(file, path, header, backing, data, data_file, writable=writable)
         if writable:
-            refuse_cut_off(image._parts)
+            refuse_cut_off(image._services)
             # Last: an image that is refused keeps its bit.
             image._metadata.set_dirty_bit(dirty=False)
         return image
@@ -138,21 +137,21 @@ class Qcow2Image(VirtualDisk):
         `upgrade`: make a version 2 image version 3 before, so that its snapshots do not stand
         against it.
         """
-        self._parts.resizer.check(size, preallocation, upgrade=upgrade)
-        self._parts.preflight.resizing(size)
+        self._services.resizer.check(size, preallocation, upgrade=upgrade)
+        self._services.preflight.resizing(size)
         if upgrade:
             self.upgrade()
         old, l1_size = self.size, self.header.l1_size
         self._guard.begin_whole_change(size)
         try:
-            self._parts.resizer.resize(size, preallocation)
+            self._services.resizer.resize(size, preallocation)
         except (OSError, KeyboardInterrupt):
-            with suppress(OSError, ImageDamaged):  # the first failure is the one to be told
+            with suppress(OSError, ImageDamaged):  # the first failure is the one to report
                 # Only a growth is taken back. A shrink has published its size: what it left beyond
                 # the end does no harm there.
                 if size > old:
                     self.forget_unwritten()
-                    self._parts.resizer.take_back(l1_size)
+                    self._services.resizer.drop_failed_growth(l1_size)
                     self.give_back_tables()
                     self._take_header(self.header)
             raise
@@ -160,7 +159,7 @@ class Qcow2Image(VirtualDisk):
 
     def snapshots(self) -> tuple[SnapshotInfo, ...]:
         """The internal snapshots, oldest first."""
-        return self._parts.snapshots.infos()
+        return self._services.snapshots.infos()
 
     def create_snapshot(self, name: str, *, like: SnapshotInfo | None = None) -> SnapshotInfo:
         """Keep the present state, durably; it appears by one header write.
@@ -169,15 +168,15 @@ class Qcow2Image(VirtualDisk):
         """
         self._guard.refuse_snapshots()
         return self._counted_wide(
-            lambda: self._parts.snapshots.create(name, self._guard.begin_change, like)
+            lambda: self._services.snapshots.create(name, self._guard.begin_change, like)
         )
 
     def snapshot_view(self, name: str, *, by_id: bool = False) -> Qcow2Image:
-        """What a snapshot holds, at its own size and for reading only.
+        """A snapshot's disk, at its own size and for reading only.
 
         Good while this image is open and unchanged.
         """
-        entry, l1 = self._parts.snapshots.load(name, by_id=by_id)
+        entry, l1 = self._services.snapshots.load(name, by_id=by_id)
         header = replace(
             self.header,
             size=entry.disk_size(self.header.size),
@@ -185,7 +184,7 @@ class Qcow2Image(VirtualDisk):
             l1_offset=entry.l1_offset,
         )
         data = None if self._metadata.is_locked else self._metadata.data
-        view = Qcow2Image(self._file, self.path, header, self._parts.backing, data)
+        view = Qcow2Image(self._file, self.path, header, self._services.backing, data)
         # A snapshot's table may be shorter than its disk: nothing is allocated there.
         missing = header.geometry.l1_entries(header.size) - len(l1)
         view._metadata.replace_l1(l1 + array("Q", bytes(8 * max(missing, 0))))
@@ -194,40 +193,40 @@ class Qcow2Image(VirtualDisk):
     def apply_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Go back to a snapshot, its virtual size included, durably. The snapshot stays."""
         self._guard.refuse_snapshots()
-        old, new = self.size, self._parts.snapshots.find(name, by_id=by_id).disk_size(self.size)
+        old, new = self.size, self._services.snapshots.find(name, by_id=by_id).disk_size(self.size)
         begin = partial(self._guard.begin_whole_change, new)
         with self._metadata.giving_back():
-            self._counted_wide(lambda: self._parts.snapshots.apply(name, begin, by_id=by_id))
+            self._counted_wide(lambda: self._services.snapshots.apply(name, begin, by_id=by_id))
         self._guard.end_whole_change(old, all_bytes=True)
 
     def delete_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed, durably."""
         self._guard.refuse_snapshots()
         with self._metadata.giving_back():
-            self._parts.snapshots.delete(name, self._guard.begin_change, by_id=by_id)
+            self._services.snapshots.delete(name, self._guard.begin_change, by_id=by_id)
 
     # --- without any room on the host -------------------------------------------------------------
 
     def forget_newest_snapshots(self, names: Collection[str]) -> None:
         """Forget the snapshots at the end of the list that have these names, durably."""
         with self._metadata.giving_back():
-            self._parts.reverter.forget(
-                self._parts.reverter.last_of(names), self._guard.begin_change
+            self._services.reverter.forget(
+                self._services.reverter.last_of(names), self._guard.begin_change
             )
 
-    def go_back_to(self, name: str, newer: Collection[str]) -> bool:
+    def revert_to(self, name: str, newer: Collection[str]) -> bool:
         """As apply_snapshot(), and delete that snapshot and all newer ones.
 
         False if these are not all in `newer`.
         """
-        position = self._parts.snapshots.entries.index(self._parts.snapshots.find(name))
-        if self._parts.reverter.last_of(
+        position = self._services.snapshots.entries.index(self._services.snapshots.find(name))
+        if self._services.reverter.last_of(
             {name, *newer}
-        ) > position or not self._parts.reverter.can_go_back(position):
+        ) > position or not self._services.reverter.can_revert(position):
             return False
-        old, new = self.size, self._parts.snapshots.entries[position].disk_size(self.size)
+        old, new = self.size, self._services.snapshots.entries[position].disk_size(self.size)
         with self._metadata.giving_back():
-            self._parts.reverter.go_back(position, partial(self._guard.begin_whole_change, new))
+            self._services.reverter.revert(position, partial(self._guard.begin_whole_change, new))
         self._guard.end_whole_change(old, all_bytes=True)
         return True
 
@@ -237,7 +236,7 @@ class Qcow2Image(VirtualDisk):
 
     def forget_unwritten(self) -> None:
         """Drop unwritten changes and continue from the file, as after a crash: with a repair."""
-        from growdisk.qcow2.after_failure import reread
+        from growdisk.qcow2.repair import reread
 
         header, is_sound = reread(self._file, self.path)
         self._take_header(header)
@@ -249,9 +248,9 @@ class Qcow2Image(VirtualDisk):
 
         There must be nothing unwritten.
         """
-        from growdisk.qcow2.after_failure import drop_empty_blocks, shorten_table
+        from growdisk.qcow2.rebuild import shorten_table
 
-        drop_empty_blocks(self._metadata)
+        self._metadata.drop_empty_blocks()
         if self.header.reftable_clusters > self._reftable_clusters:
             self._take_header(self.header)
             shorten_table(self._metadata, self._reftable_clusters)
@@ -268,7 +267,7 @@ class Qcow2Image(VirtualDisk):
             except RefcountsTooNarrow:
                 if self.header.version < 3 or self.header.refcount_bits == 64:
                     raise
-            from growdisk.qcow2.widen import widen_refcounts
+            from growdisk.qcow2.rebuild import widen_refcounts
 
             self._take_header(widen_refcounts(self._file, self.path, self._begin_and_flush))
 
@@ -280,8 +279,8 @@ class Qcow2Image(VirtualDisk):
         """Go on with tables that were replaced in the file; there must be nothing unwritten."""
         data = None if self._metadata.is_locked else self._metadata.data
         self._metadata = Metadata(self._file, self.path, header, data, self._data_file)
-        self._parts = Parts(self._metadata, self._parts.backing)
-        self._guard = self._guard.of(self._metadata)
+        self._services = ImageServices(self._metadata, self._services.backing)
+        self._guard.take_over(self._metadata)
 
     def upgrade(self) -> None:
         """Make a version 2 image version 3, durably: its snapshots then know their sizes."""
@@ -292,8 +291,8 @@ class Qcow2Image(VirtualDisk):
         refuse_upgrade(self._metadata)
         self._metadata.flush()
         # What version 2 reserves may mean something to version 3.
-        self._parts.refuse_damaged_tables()
-        self._parts.snapshots.complete(self._guard.begin_change)
+        self._services.refuse_damaged_tables()
+        self._services.snapshots.complete(self._guard.begin_change)
         self._guard.begin_change()
         write_version_3(self._metadata)
         self._take_header(self.header)
@@ -302,7 +301,7 @@ class Qcow2Image(VirtualDisk):
 
     def check_make_empty(self) -> None:
         """Raise what make_empty() would raise, if the image is damaged. Changes nothing."""
-        self._parts.preflight.dropping_behind(0)
+        self._services.preflight.dropping_beyond(0)
 
     def make_empty(self) -> None:
         """Drop all guest data of this layer, durably: the backing file shows.
@@ -312,7 +311,7 @@ class Qcow2Image(VirtualDisk):
         self.check_make_empty()
         self._guard.begin_change()
         with self._metadata.giving_back():
-            self._parts.resizer.drop_tables_behind(0)
+            self._services.resizer.drop_tables_beyond(0)
 
     def compact_into(self, file: ResizableDevice) -> None:
         """Write this image, snapshots and all, into an empty file, without its unused clusters.
@@ -320,19 +319,19 @@ class Qcow2Image(VirtualDisk):
         Nothing is synced.
         """
         self._metadata.flush()
-        keeper = self._parts.snapshots
-        snapshots = [(entry, keeper.l1_of(entry)) for entry in keeper.entries]
+        manager = self._services.snapshots
+        snapshots = [(entry, manager.l1_of(entry)) for entry in manager.entries]
         from growdisk.qcow2.compact import Compactor
 
-        Compactor(self._metadata, self._parts.walker, snapshots).write_to(file)
+        Compactor(self._metadata, self._services.walker, snapshots).write_to(file)
 
     def exchange_backing(self, backing: BlockDevice | None) -> BlockDevice | None:
         """Read through to another device from now on; the header is not changed.
 
         Returns the old one, not closed.
         """
-        old, self._parts.backing = self._parts.backing, backing
-        self._parts.reader.backing = backing
+        old, self._services.backing = self._services.backing, backing
+        self._services.reader.backing = backing
         return old
 
     def record_backing(self, name: str | None, backing_format: str | None) -> None:
@@ -356,7 +355,7 @@ class Qcow2Image(VirtualDisk):
     def bitmap_source(self) -> BitmapSource | None:
         """The persistent dirty bitmaps, to add to another image of this size; None if not valid."""
         from growdisk.qcow2.bitmap_copy import BitmapSource
-        from growdisk.qcow2.bitmap_directory import read_directory
+        from growdisk.qcow2.bitmaps import read_directory
 
         directory = read_directory(self._file, self.header)
         return None if directory is None else BitmapSource(self._file, self.header, directory)

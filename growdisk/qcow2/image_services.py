@@ -17,16 +17,15 @@ if TYPE_CHECKING:
     from growdisk.qcow2.l1_walk import Walker
     from growdisk.qcow2.mapping import Mapping
     from growdisk.qcow2.metadata import Metadata
-    from growdisk.qcow2.preflight import Preflight
+    from growdisk.qcow2.preflight import Preflight, Reservation
     from growdisk.qcow2.reader import Reader
-    from growdisk.qcow2.reservation import Reservation
     from growdisk.qcow2.resize import Resizer
     from growdisk.qcow2.revert import Reverter
     from growdisk.qcow2.snapshot_ops import SnapshotManager
     from growdisk.qcow2.writer import Writer
 
 
-class Parts:
+class ImageServices:
     """What works on the metadata of one image, put together."""
 
     def __init__(self, metadata: Metadata, backing: BlockDevice | None) -> None:
@@ -71,9 +70,9 @@ class Parts:
 
         return Preflight(self.metadata, self.mapping, self.reader, self.walker)
 
-    def claim(self) -> Reservation:
+    def reservation(self) -> Reservation:
         # Not kept: a reservation is for one write.
-        from growdisk.qcow2.reservation import Reservation
+        from growdisk.qcow2.preflight import Reservation
 
         return Reservation(self.metadata, self.mapping, self.writer)
 

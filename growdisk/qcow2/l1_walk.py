@@ -15,8 +15,7 @@ from itertools import zip_longest
 
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, OFFSET_MASK
-from growdisk.qcow2.geometry import Geometry
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import Geometry, damaged
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
@@ -37,7 +36,7 @@ class Walker:
 
     def __init__(self, metadata: Metadata, mapping: Mapping) -> None:
         self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
-        self._splitter = RunSplitter(self._geometry)
+        self.splitter = RunSplitter(self._geometry)
 
     def references(self, l1: array[int]) -> References:
         """What the table reaches, L2 tables included.
@@ -49,8 +48,8 @@ class Walker:
             found.add(offset >> bits, 1)
             if self._metadata.data_file is not None:
                 continue  # guest clusters in a data file have no counts
-            table = self._entries(self._metadata.load_l2(offset))
-            for number, (start, end) in enumerate(self._splitter.runs(table)):
+            table = self.entries(self._metadata.load_l2(offset))
+            for number, (start, end) in enumerate(self.splitter.runs(table)):
                 if number == _FRAGMENTED:
                     self._add_entries(found, table[start:])
                     break
@@ -75,7 +74,7 @@ class Walker:
             if table is not None:
                 index = start >> bits & self._geometry.l2_entries - 1
                 count = (stop - 1 >> bits) - (start >> bits) + 1
-                self._add_entries(found, self._entries(table)[index : index + count])
+                self._add_entries(found, self.entries(table)[index : index + count])
             start = stop
         return found
 
@@ -89,7 +88,7 @@ class Walker:
             raise ImageUnsupported(path, reason=f"its file has more than {MAX_CLUSTERS} clusters")
         return offsets
 
-    def _entries(self, table: array[int]) -> array[int]:
+    def entries(self, table: array[int]) -> array[int]:
         """A table without the bitmaps that stand between extended entries."""
         return table[::2] if self._geometry.extended_l2 else table
 
@@ -122,7 +121,13 @@ class Walker:
 
     @cached_property
     def _masks(self) -> tuple[int, int]:
-        """(bits that no plain entry has, bits of offsets), in all lanes of a whole table."""
+        """(bits that no plain entry has, bits of offsets), in all lanes of a whole table.
+
+        lane                   2                    1                    0
+        entries of 64 KiB      8000_0000_000c_0000  0000_0000_0000_0000  8000_0000_000a_0000
+        bad     7f00_0000_0000_fffe in each lane: 0 of all three
+        offsets 00ff_ffff_ffff_fe00 in each lane: c_0000, 0, a_0000; >> 16: c, 0, a
+        """
         ones = to_lanes(array("Q", [1]) * self._geometry.l2_entries)
         return (COMPRESSED | self._mapping.bad_bits) * ones, OFFSET_MASK * ones
 
@@ -163,7 +168,7 @@ class Walker:
                     f"{bad[1]}",
                 )
 
-    def check_apart(self, references: References, tables: list[int]) -> None:
+    def check_disjoint(self, references: References, tables: list[int]) -> None:
         """Raise ImageDamaged if a cluster of `references` is in `tables`, which are in order."""
         for first, count in references.runs():
             place = bisect_left(tables, first)
@@ -218,9 +223,9 @@ class Walker:
 
     def _restore_in_table(self, offset: int) -> None:
         pairs, step = self._metadata.load_l2(offset), self._geometry.l2_entry_size
-        table, old = self._entries(pairs), dump_table(pairs)
+        table, old = self.entries(pairs), dump_table(pairs)
         new = bytearray(old)
-        for number, (start, end) in enumerate(self._splitter.runs(table)):
+        for number, (start, end) in enumerate(self.splitter.runs(table)):
             if number == _FRAGMENTED:
                 self._restore_single(table, start, len(table), new)
                 break

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 
 from growdisk.fast_dataclass import NamedTuple
+from growdisk.qcow2.cluster_marks import FragmentedDataTables, FragmentedRun
 from growdisk.qcow2.entries import (
     COMPRESSED,
     COPIED,
@@ -21,8 +22,7 @@ from growdisk.qcow2.entries import (
     L2Kind,
 )
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.fragmented_data import FragmentedDataTables, FragmentedRun
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import equal_until, progression
 
@@ -71,7 +71,7 @@ class Mapping:
     def pieces(self, start: int, end: int, *, holes: bool) -> Iterator[GuestRun | FragmentedRun]:
         """As runs(), with fragmented tables as a whole.
 
-        `holes`: these then tell what the host has of each cluster.
+        `holes`: with what the host has of each cluster.
         """
         bits, fragmented = self._geometry.cluster_bits, None
         for first, stop, table in self._tables(start, end):

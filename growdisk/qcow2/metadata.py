@@ -15,22 +15,64 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from growdisk.block.device import ResizableDevice
+from growdisk.block.device import Part, ResizableDevice, parts_of
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.allocator import Allocator
-from growdisk.qcow2.data import DataFile, PlainData
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Header
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header import FEATURES_OFFSET, Extension, Header
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 L2_CACHE_BYTES = 16 << 20
 _SECTOR_ENTRIES = 64  # of 8 bytes: what is written of the L1 table at once
 _MAX_KEY_STORE = 64 << 20  # bytes of a LUKS header
 _PENDING_MAX = 4096  # runs that wait to be freed
+
+
+class DataFile(Protocol):
+    """Guest data by host offset.
+
+    `guest_offset` of the first byte is for ciphers that depend on it.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, length: int, guest_offset: int) -> bytes: ...
+
+    def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None: ...
+
+    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+        """The range as parts; beyond the end of the file there are zeros."""
+
+
+class PlainData:
+    """Implements DataFile: the bytes of a file as they are."""
+
+    def __init__(self, file: ResizableDevice) -> None:
+        self._file = file
+
+    @property
+    def size(self) -> int:
+        return self._file.size
+
+    def read(self, offset: int, length: int, guest_offset: int) -> bytes:
+        return self._file.read(offset, length)
+
+    def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
+        self._file.write(offset, data)
+
+    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+
+        return parts_of(self._file, offset, offset + length)
 
 
 class Metadata:
@@ -58,7 +100,7 @@ class Metadata:
         # so all is flushed.
         self._l2 = TableCache(self.load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
         self._dirty_l1: set[int] = set()
-        # a sync failed: nobody knows what the disk holds, so nothing more is written
+        # a sync failed: what is on the disk is unknown, so nothing more is written
         self._broken = False
         self._pending: list[Run] = []  # to be counted down after the next flush
 
@@ -79,7 +121,7 @@ class Metadata:
         try:
             self.file.write(offset, field_bytes)
         except OSError:
-            # It may be on the disk or not: whatever is written from now on could contradict it.
+            # It may be on the disk or not: what is written from now on could contradict it.
             self._broken = True
             raise
         self.sync()
@@ -172,7 +214,7 @@ class Metadata:
                     range(offset >> bits, (offset >> bits) + self.geometry.clusters(length))
                 )
         if header.snapshot_count:
-            # Its first cluster alone is certain: only the entries tell how long the table is.
+            # Its first cluster alone is certain: only the entries show how long the table is.
             clusters.add(header.snapshots_offset >> bits)
         return clusters
 
@@ -241,19 +283,16 @@ class Metadata:
         self.allocator.release(runs)
         self._forget_tables(runs)
 
-    def drop_empty_blocks(self) -> bool:
-        """Give up refcount blocks that count nothing; whether there were any.
-
-        There must be nothing unwritten.
-        """
-        dropped = self.refcounts.drop_empty_blocks()
-        # A block that counted itself took that count with it. One that another block counts is
-        # released there, which may leave that one empty in turn.
-        self.release([run for run in dropped if self.refcounts.get(run[0])])
-        if self.allocator.released is not None:
-            self.allocator.released += dropped
-        self.flush()
-        return bool(dropped)
+    def drop_empty_blocks(self) -> None:
+        """Give up refcount blocks that count nothing, durably. There must be nothing unwritten."""
+        with self.giving_back():
+            while dropped := self.refcounts.drop_empty_blocks():
+                # A block that counted itself took that count with it. One that another block counts
+                # is released there, which may leave that one empty in turn.
+                self.release([run for run in dropped if self.refcounts.get(run[0])])
+                if self.allocator.released is not None:
+                    self.allocator.released += dropped
+                self.flush()
 
     @contextmanager
     def giving_back(self) -> Iterator[None]:
@@ -262,7 +301,7 @@ class Metadata:
         try:
             yield
         except OSError:
-            with suppress(OSError):  # the first failure is the one to be told
+            with suppress(OSError):  # the first failure is the one to report
                 self._give_back()
             raise
         else:
@@ -285,7 +324,7 @@ class Metadata:
         self.l1 = table
 
     def forget_l2(self) -> None:
-        """L2 tables have been changed on disk behind the cache; there must be nothing unwritten."""
+        """L2 tables have been changed on disk, past the cache; there must be nothing unwritten."""
         self._l2.clear()
 
     def _require_sound(self) -> None:

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from growdisk.errors import ImageNotReadable, ImageUnsupported
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.outside import ReferenceOutside
 
 _VARIABLE = "GROWDISK_TRUST_REFERENCES"
@@ -73,12 +73,12 @@ def data_path(image: Path, name: str) -> Path:
     who made the image meant, as a rule, the image's. A name that means one file here and another
     one there is refused.
     """
-    # `as_named` is what QEMU opens, `beside` what its maker meant.
+    # `as_named` is what QEMU opens, `near` (in the image's folder) what its maker meant.
     as_named = Path(_file_name(image, name, "data file"))
-    beside = image.parent / as_named
-    if not exists(as_named) or real(as_named) == real(beside):
-        return beside
-    if exists(beside):
+    near = image.parent / as_named
+    if not exists(as_named) or real(as_named) == real(near):
+        return near
+    if exists(near):
         raise ImageUnsupported(
             image,
             reason=f"its data file '{name}' is one file beside it, and another one in the current "
@@ -111,8 +111,8 @@ def as_local(name: str) -> str:
 
 def stored_name(image: Path, name: str) -> str:
     """A backing file's name as the header of `image` must have it for QEMU to find the file."""
-    beside = image.parent / name
-    return as_local(name) if _has_protocol(name) and exists(beside) else name
+    near = image.parent / name
+    return as_local(name) if _has_protocol(name) and exists(near) else name
 
 
 def require_trusted(
@@ -120,7 +120,7 @@ def require_trusted(
 ) -> None:
     """Raise ReferenceOutside for a file that `image` may not name. It has not been opened then.
 
-    `above`: the layers on top of the image. What lies beside one of those it could name itself.
+    `above`: the layers on top of the image. What lies in the folder of one of those may be named.
     """
     trusted = _trusted.get()
     if trusted is None or real(path) in trusted or os.environ.get(_VARIABLE) == "1":
@@ -136,7 +136,7 @@ def _is_beside(image: Path, path: Path) -> bool:
     # The image may be a link: the folder of the link counts, and that of the file.
     folders = {real(image.parent), real(image).parent}
     return any(
-        # An image in / may name what lies beside it, not every file of the host.
+        # An image in / may name what is in / itself, not every file of the host.
         place.parent == folder or (folder.name and place.is_relative_to(folder))
         for folder in folders
     )

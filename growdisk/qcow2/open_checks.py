@@ -6,11 +6,11 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
-from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.image_services import Parts
+from growdisk.qcow2.header_fields import damaged
+from growdisk.qcow2.image_services import ImageServices
+from growdisk.qcow2.metadata import DataFile
 
 #: One, or several of which each encrypted layer of a chain takes the first that opens it.
 Passphrase = bytes | tuple[bytes, ...]
@@ -38,12 +38,12 @@ def refuse_data_file(
         raise damaged(path, "its external data file is shorter than its disk")
 
 
-def refuse_cut_off(parts: Parts) -> None:
+def refuse_cut_off(services: ImageServices) -> None:
     """Refuse an image, before any write, that uses clusters counted beyond the file's end."""
-    metadata = parts.metadata
+    metadata = services.metadata
     # Counts beyond the end may be mere leaks. If a table names such a cluster, data are lost.
     if metadata.refcounts.counts_from(metadata.geometry.clusters(metadata.file.size)):
-        parts.refuse_damaged_tables()
+        services.refuse_damaged_tables()
 
 
 def unlock_if_encrypted(

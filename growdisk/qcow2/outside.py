@@ -9,20 +9,18 @@ from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from typing import ClassVar
+    pass
 
 
 @dataclass(eq=False)
 class ReferenceOutside(ImageError):
     """Raised before that file is opened. `target` is where it lies."""
 
-    WHAT: ClassVar[str] = "{path} names a file outside its own folder"
-    WHY: ClassVar[str] = (
+    WHAT = "{path} names a file outside its own folder"
+    WHY = (
         "its {role} is '{name}', and an image from a stranger could so reach any file of this host"
     )
-    DO: ClassVar[str] = (
-        "if you trust the image, say --trust-references; growdisk has not opened that file"
-    )
+    DO = "if you trust the image, say --trust-references; growdisk has not opened that file"
     name: str
     role: str
     target: Path

@@ -7,8 +7,7 @@ the zero flag as well.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
+from growdisk.block.raw import RawFile
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.entries import COPIED, ZERO
 from growdisk.qcow2.mapping import Mapping
@@ -16,13 +15,6 @@ from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import progression
 
 _CHUNK = 4 << 20
-
-
-@runtime_checkable
-class Reserving(Protocol):
-    """A file that can take room on the host without being written."""
-
-    def reserve(self, offset: int, length: int) -> None: ...
 
 
 class Preallocator:
@@ -78,11 +70,11 @@ class Preallocator:
     def _empty(self, offset: int, length: int, mode: Preallocation) -> None:
         """Make new clusters zeros, with as many host blocks as the mode asks for."""
         # `full` asks for written blocks. A device that cannot reserve gets the same for `falloc`.
-        if mode == "full" or (mode == "falloc" and not isinstance(self._file, Reserving)):
+        if mode == "full" or (mode == "falloc" and not isinstance(self._file, RawFile)):
             zeros = memoryview(bytes(min(length, _CHUNK)))
             for position in range(offset, offset + length, _CHUNK):
                 self._file.write(position, zeros[: min(_CHUNK, offset + length - position)])
             return
         self._file.write_zeros(offset, length)
-        if mode == "falloc" and isinstance(self._file, Reserving):
+        if mode == "falloc" and isinstance(self._file, RawFile):
             self._file.reserve(offset, length)

@@ -1,18 +1,29 @@
-"""Checks before the first write of a change, so that a refusal leaves the file as it was.
+"""Before the first write of a change: is the image sound there, and is there room on the host?
 
 The engine checks every entry again when it meets it. But in the middle of a change that is too late
-if the image's tables are wrong: others have been written by then.
+if the image's tables are wrong: others have been written by then. What has been overwritten in
+place could not be undone either. So all of the host's room is taken before: the clusters that the
+write will get are taken, filled with blocks of the host, and made free again; the allocator hands
+them out next.
 """
 
 from __future__ import annotations
 
-from growdisk.qcow2.entries import L2Kind
-from growdisk.qcow2.header_rules import damaged
+from collections.abc import Iterable, Iterator
+
+from growdisk.block.host_blocks import reserve_ranges
+from growdisk.block.raw import RawFile
+from growdisk.qcow2.entries import COPIED, OFFSET_MASK, L2Kind
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.l1_walk import Walker
-from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.reader import Reader
-from growdisk.units import align_down, align_up
+from growdisk.qcow2.refcounts import Run
+from growdisk.qcow2.writer import Writer
+from growdisk.units import align_down, align_up, joined
+
+ByteRange = tuple[int, int]
 
 
 class Preflight:
@@ -46,7 +57,7 @@ class Preflight:
         """Before the disk gets another size."""
         header = self._metadata.header
         if size < header.size:
-            self.dropping_behind(size)
+            self.dropping_beyond(size)
         elif size > header.size:
             self._metadata.allocator.check_metadata()
             self._droppable(header.size)
@@ -64,7 +75,7 @@ class Preflight:
             if bad is not None:
                 raise self._walker.bad_count(*bad)
 
-    def dropping_behind(self, size: int) -> None:
+    def dropping_beyond(self, size: int) -> None:
         """Before everything beyond a disk of `size` bytes is dropped."""
         self._metadata.allocator.check_metadata()
         self._droppable(size)
@@ -99,3 +110,130 @@ class Preflight:
             run.kind is L2Kind.COMPRESSED for run in self._mapping.runs(start, end)
         ):
             self._reader.read(start, end)
+
+
+class Reservation:
+    """For guest ranges of one image that will be written; there must be nothing unwritten."""
+
+    def __init__(self, metadata: Metadata, mapping: Mapping, writer: Writer) -> None:
+        self._metadata, self._mapping, self._writer = metadata, mapping, writer
+        self._geometry = metadata.geometry
+        self._overwritten: list[ByteRange] = []  # of the file that has the guest's bytes
+        self._new_clusters = 0
+        self._tables: set[int] = set()  # L1 indices
+        self._counted: list[Run] = []  # clusters whose counts will change
+
+    def take(self, written: Iterable[ByteRange], zeroed: Iterable[ByteRange]) -> list[Run]:
+        """Take it all, or, with OSError, nothing that stays once what is unwritten is forgotten.
+
+        Returns the clusters; what has not been used of them goes back with Allocator.give_back().
+        """
+        file, data_file = self._metadata.file, self._metadata.data_file
+        for start, end in written:
+            self._look_at(start, end)
+        for start, end in zeroed:
+            self._look_at_zeros(start, end)
+        if not isinstance(file, RawFile):
+            return []
+        taken: list[ByteRange] = []
+        if isinstance(data_file, RawFile):
+            taken = reserve_ranges(data_file, self._overwritten)
+        try:
+            return self._take_clusters(file)
+        except OSError:
+            for hole in taken:
+                assert isinstance(data_file, RawFile)
+                data_file.discard(*hole)
+            raise
+
+    def _take_clusters(self, file: RawFile) -> list[Run]:
+        allocator, end = self._metadata.allocator, file.size
+        runs: list[Run] = []
+        try:
+            self._allocate(runs)
+            # Allocating may have lengthened the file, by a hole from `end` on.
+            reserve_ranges(file, joined(sorted([*self._in_place(runs), (end, file.size)])))
+        except BaseException:
+            allocator.release(runs)  # nothing points to them yet
+            raise
+        allocator.hand_out_next(runs)
+        return runs
+
+    def _allocate(self, runs: list[Run]) -> None:
+        allocator = self._metadata.allocator
+        missing = self._new_clusters + sum(map(self._is_replaced, self._tables))
+        while missing:
+            runs.append(allocator.allocate_some(missing))
+            missing -= runs[-1][1]
+
+    def _in_place(self, runs: list[Run]) -> Iterator[ByteRange]:
+        """What is written of the image file itself, new clusters and old ones, joined or not."""
+        if self._metadata.data_file is None:
+            yield from self._overwritten
+        bits, size = self._geometry.cluster_bits, self._geometry.cluster_size
+        yield 0, size
+        for first, count in runs:
+            yield first << bits, first + count << bits
+        for index in sorted(self._tables):
+            # Its L1 entry, and the L2 table if that changes in place: copies are new clusters.
+            offset = self._metadata.l1[index] & OFFSET_MASK
+            entry = self._metadata.header.l1_offset + 8 * index
+            yield entry, entry + 8
+            if offset and not self._is_replaced(index):
+                yield offset, offset + size
+        refcounts, per_block = self._metadata.refcounts, self._geometry.refblock_entries
+        # The blocks that count what is allocated, and what is freed for it.
+        blocks = {
+            index
+            for first, count in (*runs, *self._counted)
+            for index in range(first // per_block, (first + count - 1) // per_block + 1)
+        }
+        for index in sorted(blocks):
+            yield refcounts.table[index], refcounts.table[index] + size
+
+    def _look_at(self, start: int, end: int) -> None:
+        bits = self._geometry.cluster_bits
+        if self._metadata.data_file is not None:
+            size = self._geometry.cluster_size
+            last = min(align_up(end, size), self._metadata.data_file.size)
+            self._overwritten.append((align_down(start, size), last))
+        counted = 0  # guest clusters before this one have been counted as new
+        for run in self._mapping.runs(start, end):
+            if self._writer.is_ours(run):
+                if self._metadata.data_file is None:
+                    self._overwritten.append((run.host, run.host + run.end - run.start))
+                continue
+            self._entries_change(run)
+            if self._metadata.data_file is None:
+                first, stop = run.start >> bits, (run.end - 1 >> bits) + 1
+                # Two runs may lie in one guest cluster, which gets one new host cluster.
+                self._new_clusters += stop - max(first, counted)
+                counted = stop
+
+    def _look_at_zeros(self, start: int, end: int) -> None:
+        """A zeroed cluster needs no new one, but its table may be a snapshot's too."""
+        first, last = self._writer.zeroed_by_entries(start, end)
+        as_data = [(start, first), (last, end)]
+        for run in self._writer.droppable_runs(first, last, to_zero=True):
+            if self._writer.zero_entry(run) is None:
+                as_data.append((run.start, run.end))
+            else:
+                self._entries_change(run)
+        for part in as_data:
+            for wanted in self._writer.without_zeros(*part):
+                self._look_at(*wanted)
+
+    def _entries_change(self, run: GuestRun) -> None:
+        bits, coverage = self._geometry.cluster_bits, self._geometry.l2_coverage
+        self._tables.update(range(run.start // coverage, (run.end - 1) // coverage + 1))
+        if replaced := self._mapping.host_clusters(run.entry):
+            # A plain run frees one host cluster for each guest cluster. A compressed run is one
+            # guest cluster, on one or two host clusters.
+            more = (run.end - 1 >> bits) - (run.start >> bits)
+            self._counted.append((replaced.start, len(replaced) + more))
+
+    def _is_replaced(self, l1_index: int) -> bool:
+        """Whether writing into an L2 table makes a new one."""
+        entry = self._metadata.l1[l1_index]
+        cluster = (entry & OFFSET_MASK) >> self._geometry.cluster_bits
+        return not (entry & COPIED and self._metadata.refcounts.get(cluster) == 1)

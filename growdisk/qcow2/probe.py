@@ -3,7 +3,7 @@
 Taking a broken qcow2 file for a raw disk would let a guest's bytes be written over its tables; so
 only what carries no other format's magic is raw. The magics are those by which QEMU's drivers know
 their files (their bdrv_probe), and the footers of fixed VHD and DMG files, which QEMU takes for raw
-where nobody says what they are.
+if no format is given.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def probe_format(path: Path) -> ImageFormat:
     file = RawFile.open(path, lock=False)
     try:
         return probe(file, path)
-    except OSError as error:  # a disk that fails, or a file of the kernel's that tells a wrong size
+    except OSError as error:  # a disk that fails, or a file of the kernel's with a wrong size
         raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
     finally:
         file.close()

@@ -9,17 +9,16 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
 
-from growdisk.block.device import BlockDevice, Extent, ExtentKind, Part
-from growdisk.block.parts import parts_of, read_into
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, Part, parts_of, read_into
+from growdisk.qcow2.cluster_marks import HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.compress import Unpacker, unpacker
 from growdisk.qcow2.entries import CompressedRange, L2Kind
-from growdisk.qcow2.fragmented_data import HOLE, NOWHERE, FragmentedRun
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 
 _SPREAD = 2  # times what is needed is read, rather than to read piece by piece
-_CLUSTERS_KEPT = 8  # decompressed; neighbours are usually read in pieces
+_CLUSTERS_KEPT = 8  # decompressed; a cluster is usually read in pieces
 _ZEROS = bytes(1 << 16)
 
 
@@ -52,7 +51,7 @@ class Reader:
         packed: list[GuestRun] = []
         for run in self._mapping.runs(start, end):
             if run.kind is L2Kind.COMPRESSED and run.end - run.start == self._geometry.cluster_size:
-                # Neighbours go as one part: if their data lie together, they are read at once.
+                # Consecutive ones are one part: if their data lie together, they are read at once.
                 packed.append(run)
                 continue
             if packed:
@@ -74,7 +73,7 @@ class Reader:
             yield Part(run.start, run.end)
 
     def _packed_part(self, runs: list[GuestRun]) -> Part:
-        self._unpacker()  # ToolMissing is told here, not by a thread
+        self._unpacker()  # ToolMissing is raised here, not in a thread
         unpack = partial(self._unpack_each, [run.entry for run in runs])
         return Part(runs[0].start, runs[-1].end, unpack, is_slow=True)
 
@@ -82,7 +81,7 @@ class Reader:
         buffer[:] = self._read_run(run)
 
     def extents(self, start: int, end: int) -> Iterator[Extent]:
-        """Adjacent extents, neighbours of one kind and depth joined."""
+        """Adjacent extents, joined if of one kind and depth."""
         last: Extent | None = None
         for extent in self._raw_extents(start, end):
             if last is not None and (last.kind, last.depth) == (extent.kind, extent.depth):

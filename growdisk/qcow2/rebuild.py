@@ -1,26 +1,36 @@
-"""A new refcount structure after everything else, put in place by one write to the header.
+"""Another refcount structure, put in place by one write to the header.
 
-Used if the old one cannot hold the counts: blocks missing, misplaced or shared, or entries too
+    rebuilt or wider   all references are counted again; the structure lies after everything else
+    shorter            the table a failed growth has lengthened; the blocks stay where they are
+
+The first if the old one cannot hold the counts: blocks missing, misplaced or shared, or entries too
 narrow. The new table and its blocks count themselves; the old ones are not counted any more and so
-become free by the same write.
+become free by the same write. A crash leaves either structure whole.
 """
 
 from __future__ import annotations
 
 import struct
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
-from growdisk.errors import ImageDamaged
+from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.check.checker import Analysis
+from growdisk.qcow2.check.checker import Analysis, analyse
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.stored_refcounts import pack_counts
-from growdisk.qcow2.header import REFTABLE_OFFSET
+from growdisk.qcow2.header import REFTABLE_OFFSET, Header, read_header
+from growdisk.qcow2.header_fields import damaged
+from growdisk.qcow2.metadata import Metadata
+from growdisk.qcow2.refcounts import Refcounts
 
 _MAX_TABLE_BYTES = 8 << 20
 # where the refcount width ends in a version 3 header: in the same sector as the table's place
 _WIDTH_END = 100
+_USUAL_ORDER, _MAX_ORDER = 4, 6  # 16 bits, 64 bits
 
 
 def needs_rebuild(analysis: Analysis) -> bool:
@@ -125,3 +135,98 @@ def _used_blocks(counted: ClusterCounts, end: int, per_block: int) -> list[int]:
             if index not in found and any(counted.get(start, stop - start)):
                 found.add(index)
     return sorted(found)
+
+
+def widen_refcounts(file: ResizableDevice, path: Path, begin: Callable[[], None]) -> Header:
+    """Give the image in `file` wider refcounts, durably; there must be nothing unwritten.
+
+    Returns the new header. `begin`: called before the first write, after the last refusal; what it
+    changes is in the file when it returns. Raises ImageUnsupported or ImageDamaged, with nothing
+    written, if that is impossible.
+    """
+    _sound(file, path)
+    begin()
+    # Once more: `begin` may have dropped bitmaps, and their clusters must not be counted again.
+    analysis = _sound(file, path)
+    rebuild_refcounts(file, analysis, max(analysis.header.refcount_order + 1, _USUAL_ORDER))
+    return read_header(file, path)
+
+
+def _sound(file: ResizableDevice, path: Path) -> Analysis:
+    analysis = analyse(file, path)
+    header = analysis.header
+    if header.version < 3 or header.refcount_order >= _MAX_ORDER:
+        raise ImageUnsupported(
+            path, reason=f"its refcounts of {header.refcount_bits} bits cannot be widened"
+        )
+    if analysis.report().has_errors:
+        raise damaged(path, analysis.findings.lines[0])
+    return analysis
+
+
+def shorten_table(metadata: Metadata, clusters: int) -> None:
+    """Make a refcount table that has become too long as short as `clusters` again, durably.
+
+    Only the blocks stay that count something else than the table and blocks. Nothing is done where
+    that cannot be. The metadata must be fresh: nothing has been allocated.
+    """
+    refcounts, old = metadata.refcounts, metadata.header
+    bits, entries = old.cluster_bits, clusters * old.cluster_size // 8
+    kept = _blocks_worth_keeping(metadata)
+    start = _first_free(refcounts, kept, clusters, old.reftable_offset >> bits)
+    # No room before the present table, or a block that stays has no entry in the short one.
+    if start is None or max(kept) >= entries:
+        return
+    left = [index for index, offset in enumerate(refcounts.table) if offset and index not in kept]
+    freed = [(refcounts.table[index] >> bits, 1) for index in left]
+    freed += [
+        (cluster, 1)
+        for cluster in range(
+            old.reftable_offset >> bits, (old.reftable_offset >> bits) + old.reftable_clusters
+        )
+    ]
+    # The kept blocks count the new table. What it does not name goes with the switch.
+    refcounts.add([(start, clusters)], +1)
+    refcounts.leave_out(left)
+    refcounts.shorten(entries)
+    refcounts.write_table_copy(start << bits, entries)
+    metadata.sync()
+    header = replace(old, reftable_offset=start << bits, reftable_clusters=clusters)
+    metadata.switch(header, REFTABLE_OFFSET, header.reftable_bytes())
+    refcounts.table_moved(start << bits)
+    # What only the blocks left out have counted has no count any more.
+    metadata.release([run for run in freed if refcounts.get(run[0])])
+    metadata.flush()
+    metadata.sync()
+    metadata.allocator.give_back_all()
+
+
+def _blocks_worth_keeping(metadata: Metadata) -> set[int]:
+    """Indices of the blocks that must stay: they count more than the table and other blocks."""
+    refcounts, header, bits = metadata.refcounts, metadata.header, metadata.header.cluster_bits
+    per_block, first = refcounts.geometry.refblock_entries, header.reftable_offset >> bits
+    blocks = {index: offset >> bits for index, offset in enumerate(refcounts.table) if offset}
+    structure = Counter(
+        cluster // per_block
+        for cluster in (*blocks.values(), *range(first, first + header.reftable_clusters))
+    )
+    kept = set()
+    for index in blocks:
+        block = refcounts.block(index)
+        assert block is not None
+        if len(block) - block.count(0) > structure[index]:
+            kept.add(index)
+    # A block is a cluster that a block counts: that one has to stay too, and so on.
+    while needed := {blocks[index] // per_block for index in kept} - kept:
+        kept |= needed
+    return kept
+
+
+def _first_free(refcounts: Refcounts, kept: set[int], count: int, end: int) -> int | None:
+    """The first of `count` free clusters in a row, before `end`, that a kept block counts."""
+    per_block = refcounts.geometry.refblock_entries
+    for index in sorted(kept):
+        for first, last in refcounts.free_in(index * per_block, per_block):
+            if last - first >= count and first + count <= end:
+                return first
+    return None

@@ -38,22 +38,36 @@ class RefblockCodec:
         return {16: "H", 32: "I", 64: "Q"}.get(self.bits, "B")
 
     def load(self, data: bytes) -> array[int]:
+        """The counts in a block; the drawing has counts of 2 bits in two bytes.
+
+        byte                0          1
+        bits 7 to 0         11100100   00011011
+        lane 0 (bits 0, 1)  0          3          counts 0 and 4
+        lane 1 (bits 2, 3)  1          2          counts 1 and 5
+        lane 2 (bits 4, 5)  2          1          counts 2 and 6
+        lane 3 (bits 6, 7)  3          0          counts 3 and 7
+        block               0 1 2 3    3 2 1 0
+        """
         if self.bits >= 8:
             return load_table(data, self.typecode)
         per_byte, mask = 8 // self.bits, (1 << self.bits) - 1
         block = array("B", bytes(len(data) * per_byte))
         for lane in range(per_byte):
-            # Entry `lane` of every byte at once; the slices then put the lanes side by side.
+            # Entry `lane` of every byte at once; the slices then interleave the lanes.
             picked = bytes(value >> lane * self.bits & mask for value in range(256))
             block[lane::per_byte] = array("B", data.translate(picked))
         return block
 
     def dump(self, block: array[int]) -> bytes:
+        """The reverse of load(), a lane as one number: 0x0300 | 0x0201 << 2 | 0x0102 << 4 | 3 << 6.
+
+        That is 0x1be4, the bytes 11100100 and 00011011 of the drawing.
+        """
         if self.bits >= 8:
             return dump_table(block)
         per_byte, packed = 8 // self.bits, 0
         for lane in range(per_byte):
-            # The reverse, a lane as one number: no entry reaches into its neighbour's bits.
+            # No entry reaches into the bits of the next one.
             packed |= int.from_bytes(block[lane::per_byte].tobytes(), "little") << lane * self.bits
         return packed.to_bytes(len(block) // per_byte, "little")
 
@@ -71,7 +85,7 @@ def add_to_run(block: array[int], first: int, count: int, delta: int, limit: int
         return
     run = block[first : first + count]
     value = run[0]
-    # nearly always: neighbours were written together
+    # nearly always: what was written together is counted alike
     if run == array(block.typecode, [value]) * count:
         if not 0 <= value + delta <= limit:
             raise RefcountRange(first, value)
@@ -94,7 +108,9 @@ def equal_run(block: array[int], first: int, count: int, value: int) -> bool:
 def runs_of(block: array[int], first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
     """Runs of entries equal to `value` among `count` from `first`; indices count from there."""
     same = block[first]
-    if equal_run(block, first, count, same):  # nearly always: neighbours were written together
+    if equal_run(
+        block, first, count, same
+    ):  # nearly always: what was written together is counted alike
         if same == value:
             yield 0, count
         return

@@ -14,9 +14,8 @@ from pathlib import Path
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageDamaged
 from growdisk.qcow2.entries import REFTABLE_RESERVED
-from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.header_rules import damaged, refcount_table_problem
+from growdisk.qcow2.header_fields import Geometry, damaged, refcount_table_problem
 from growdisk.qcow2.refblock import (
     RefblockCodec,
     RefcountRange,

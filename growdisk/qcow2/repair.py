@@ -22,7 +22,7 @@ from growdisk.qcow2.check.copied_flags import active_l1, mended_l2_table
 from growdisk.qcow2.check.stored_refcounts import pack_counts, read_padded
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
-from growdisk.qcow2.image_services import Parts
+from growdisk.qcow2.image_services import ImageServices
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
 
@@ -71,6 +71,17 @@ def repair(
         _write_features(file, header, wanted)
     lost = tuple(f"{line}, was cut off with it and reads as zeros" for line in lost)
     return replace(fixed(before, after), problems=(*lost, *after.problems))
+
+
+def reread(file: ResizableDevice, path: Path) -> tuple[Header, bool]:
+    """(the header after the repair that the next program would begin with, if all is sound)."""
+    # Errors in an image that does not call itself dirty are not of our making.
+    is_dirty = read_header(file, path).has(Incompatible.DIRTY)
+    try:
+        is_sound = not repair(file, path, errors=is_dirty).has_errors
+    except ImageDamaged:  # it was so before, or the next opening will tell
+        is_sound = False
+    return read_header(file, path), is_sound
 
 
 def refuse_broken(analysis: Analysis, *, errors: bool, accept_loss: bool) -> None:
@@ -124,7 +135,7 @@ def _complete_snapshots(file: ResizableDevice, path: Path) -> None:
     The counts must be right by now.
     """
     metadata = Metadata(file, path, read_header(file, path))
-    Parts(metadata, None).snapshots.complete(lambda: None)
+    ImageServices(metadata, None).snapshots.complete(lambda: None)
 
 
 def _mend(file: ResizableDevice, analysis: Analysis, *, errors: bool) -> None:

@@ -1,6 +1,6 @@
 """Changing the virtual size.
 
-The header's size is one write; what must be true before or after it is done around it. Growing:
+The header's size is one write; what must be true before or after it is done first or last. Growing:
 what lies beyond the old end (data of an earlier, larger disk, VM state, a longer backing file) must
 read as zeros before the size is published. Shrinking: the size first, then the clusters beyond it
 are freed.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-from growdisk.block.host_blocks import claim
+from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
 from growdisk.fast_dataclass import replace
@@ -19,8 +19,7 @@ from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET
-from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
-from growdisk.qcow2.header_values import LEGACY_AES
+from growdisk.qcow2.header_fields import LEGACY_AES, MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
@@ -89,34 +88,33 @@ class Resizer:
             )
         return None
 
-    def resize(self, size: int, preallocation: Preallocation = "off") -> None:
-        self.check(size, preallocation)
+    def resize(self, size: int, preallocation: Preallocation) -> None:
+        """What check() has allowed."""
         with self._metadata.giving_back():
-            self._resize(size, preallocation)
+            if size > (old := self._metadata.header.size):
+                self._grow(old, size, preallocation)
+            elif size < old:
+                self._shrink(size)
 
-    def _resize(self, size: int, preallocation: Preallocation) -> None:
-        old = self._metadata.header.size
-        if size > old:
-            self._grow(old, size, preallocation)
-        elif size < old:
-            # The size first, unlike QEMU: cut short, the disk has its new size and clusters are
-            # leaked, never the old size with its end gone. What needs room goes before even that.
-            self._own_last_table(size)
-            if isinstance(file := self._metadata.file, RawFile):
-                # What is written beyond that may lie in holes, and a full host has nothing for them
-                claim(file, joined(sorted(self._written_to_shrink(size))))
-            self._publish(size)
-            self.drop_tables_behind(size)
-            self._drop_clusters_behind(size)
-            self._metadata.flush()
-            if self._metadata.data_file is not None:
-                self._metadata.data_file.resize(size)
-                self._metadata.sync()
+    def _shrink(self, size: int) -> None:
+        # The size first, unlike QEMU: cut short, the disk has its new size and clusters are leaked,
+        # never the old size with its end gone. What needs room goes before even that.
+        self._own_last_table(size)
+        if isinstance(file := self._metadata.file, RawFile):
+            # What is written after that may lie in holes, and a full host has nothing for them.
+            reserve_ranges(file, joined(sorted(self._written_to_shrink(size))))
+        self._publish(size)
+        self.drop_tables_beyond(size)
+        self._drop_clusters_beyond(size)
+        self._metadata.flush()
+        if self._metadata.data_file is not None:
+            self._metadata.data_file.resize(size)
+            self._metadata.sync()
 
     def _grow(self, old: int, size: int, preallocation: Preallocation) -> None:
         # VM state and data of an earlier, larger disk are still mapped there, and would become
         # visible.
-        self.drop_tables_behind(old)
+        self.drop_tables_beyond(old)
         if (data_file := self._metadata.data_file) is not None:
             data_file.resize(old)  # what was written beyond the old end must not come back
             data_file.resize(size)
@@ -125,7 +123,7 @@ class Resizer:
                 preallocation = "metadata"
         # The longer table is a copy of the present one, in which nothing is left beyond the end.
         self._lengthen_l1(self._geometry.l1_entries(size))
-        self._drop_clusters_behind(old)
+        self._drop_clusters_beyond(old)
         # The rest of the last cluster may hold anything; beyond it a longer backing file shows.
         cluster_end = min(align_up(old, self._geometry.cluster_size), size)
         backing = self._reader.backing
@@ -139,7 +137,7 @@ class Resizer:
         self._publish(size)
         self._metadata.flush()
 
-    def take_back(self, l1_size: int) -> None:
+    def drop_failed_growth(self, l1_size: int) -> None:
         """Drop what a failed growth has left beyond the disk's end, in place.
 
         That needs no space on the host. There must be nothing unwritten. The L1 table gets its old
@@ -147,8 +145,8 @@ class Resizer:
         """
         with self._metadata.giving_back():
             header = self._metadata.header
-            self.drop_tables_behind(header.size)
-            self._drop_clusters_behind(header.size)
+            self.drop_tables_beyond(header.size)
+            self._drop_clusters_beyond(header.size)
             self._metadata.flush()
             if self._metadata.data_file is not None:
                 self._metadata.data_file.resize(header.size)
@@ -214,34 +212,34 @@ class Resizer:
         for table in filter(None, (last, *self._metadata.refcounts.table)):
             yield table, table + header.cluster_size
 
-    def drop_tables_behind(self, size: int) -> None:
+    def drop_tables_beyond(self, size: int) -> None:
         """Free all L2 tables wholly beyond a disk of `size` bytes: old data, and VM state."""
         self._metadata.flush()
         l1 = self._metadata.l1
-        behind = [index for index in range(self._geometry.l1_entries(size), len(l1)) if l1[index]]
-        if not behind:
+        beyond = [index for index in range(self._geometry.l1_entries(size), len(l1)) if l1[index]]
+        if not beyond:
             return
         # Counted before an entry is changed: damage found here has changed nothing.
-        lost = self._walker.references(array("Q", [l1[index] for index in behind]))
+        lost = self._walker.references(array("Q", [l1[index] for index in beyond]))
         self._walker.check_counts(lost, up=False)
         # Entries off the disk first, counts down after: a crash in between leaks.
-        for index in behind:
+        for index in beyond:
             self._metadata.set_l1(index, 0)
         self._metadata.flush()
         self._metadata.release(lost.runs())
 
-    def _drop_clusters_behind(self, size: int) -> None:
+    def _drop_clusters_beyond(self, size: int) -> None:
         """Empty the entries beyond `size` in the last L2 table."""
-        self._writer.empty_clusters(*self._behind_in_last_table(size))
+        self._writer.empty_clusters(*self._beyond_in_last_table(size))
 
     def _own_last_table(self, size: int) -> None:
         """If a snapshot shares the table that will be changed there, take a copy of it."""
-        start, end = self._behind_in_last_table(size)
+        start, end = self._beyond_in_last_table(size)
         if any(run.kind is not L2Kind.UNALLOCATED for run in self._mapping.runs(start, end)):
             self._metadata.writable_l2(start // self._geometry.l2_coverage)
             self._metadata.flush()
 
-    def _behind_in_last_table(self, size: int) -> tuple[int, int]:
+    def _beyond_in_last_table(self, size: int) -> tuple[int, int]:
         """The guest's clusters beyond `size` that the last L2 table has entries for."""
         return align_up(size, self._geometry.cluster_size), min(
             align_up(size, self._geometry.l2_coverage),

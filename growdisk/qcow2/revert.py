@@ -1,8 +1,8 @@
-"""Forgetting the newest snapshots, and going back to one: a full host prevents neither.
+"""Forgetting the newest snapshots, or reverting to one: a full host prevents neither.
 
     COPIED off in the snapshot's tables ─▶ HEADER ─▶ counts down ─▶ COPIED on where one is 1 again
 
-Neither takes a new cluster. Going back to a snapshot and forgetting it needs no copy of its L1
+Neither takes a new cluster. Reverting to a snapshot and forgetting it needs no copy of its L1
 table: the header takes that over, and the beginning of the snapshot table that is there already
 stays as the shorter one. All that is written lies in clusters that are in use. One header write
 does it, so the snapshot is there, or the disk is what it was.
@@ -27,27 +27,27 @@ from growdisk.qcow2.tables import dump_table
 class Reverter:
     """Takes entries off the end of one open image's snapshot table."""
 
-    def __init__(self, metadata: Metadata, walker: Walker, keeper: SnapshotManager) -> None:
+    def __init__(self, metadata: Metadata, walker: Walker, manager: SnapshotManager) -> None:
         self._metadata = metadata
         self._walker = walker
-        self._keeper = keeper
+        self._manager = manager
         self._geometry = metadata.geometry
 
     def last_of(self, names: Collection[str]) -> int:
         """How many entries stay if all those at the end whose names are in `names` go."""
-        entries = self._keeper.entries
+        entries = self._manager.entries
         count = len(entries)
         while count and entries[count - 1].name in names:
             count -= 1
         return count
 
-    def can_go_back(self, position: int) -> bool:
+    def can_revert(self, position: int) -> bool:
         """Whether an entry's L1 table can be the disk's as it is: not too short, without VM state.
 
         QEMU's may be either.
         """
-        entry = self._keeper.entries[position]
-        table = self._keeper.l1_of(entry)
+        entry = self._manager.entries[position]
+        table = self._manager.l1_of(entry)
         count = self._geometry.l1_entries(entry.disk_size(self._metadata.header.size))
         # VM state lies in the entries after those of the disk.
         return len(table) >= max(count, 1) and not any(table[count:])
@@ -55,37 +55,37 @@ class Reverter:
     def forget(self, kept: int, begin: Callable[[], None]) -> None:
         """Forget all snapshots but the first `kept`, durably."""
         self._metadata.flush()
-        entries = self._keeper.entries
+        entries = self._manager.entries
         if kept == len(entries):
             return
-        tables = [self._keeper.l1_of(entry) for entry in entries[kept:]]
+        tables = [self._manager.l1_of(entry) for entry in entries[kept:]]
         lost = self._checked(tables, entries[kept:])
         self._check_together(lost, entries[kept:])
         self._walker.check_restorable(tables)
         begin()
-        with self._keeper.counting():
+        with self._manager.counting():
             self._switch(self._metadata.header, kept)
             self._release(lost, self._l1_runs(entries[kept:]), either(tables))
 
-    def go_back(self, position: int, begin: Callable[[], None]) -> None:
-        """Make the disk what the entry at `position` holds, durably.
+    def revert(self, position: int, begin: Callable[[], None]) -> None:
+        """Make the disk what it was at the entry at `position`, durably.
 
         That and all later ones are dropped.
         """
         self._metadata.flush()
-        header, entries = self._metadata.header, self._keeper.entries
+        header, entries = self._metadata.header, self._manager.entries
         target, later = entries[position], entries[position + 1 :]
-        wanted = self._keeper.l1_of(target)
+        wanted = self._manager.l1_of(target)
         # What the snapshot reaches keeps its counts: they were its own and become the disk's. Down
         # go those of the present disk and of all later snapshots.
         staying = self._walker.references(wanted)
-        self._keeper.check_tables(staying, *self._l1_runs((target,)))
-        tables = [self._metadata.l1, *(self._keeper.l1_of(entry) for entry in later)]
+        self._manager.check_tables(staying, *self._l1_runs((target,)))
+        tables = [self._metadata.l1, *(self._manager.l1_of(entry) for entry in later)]
         lost = self._checked(tables, later)
         self._check_together([*lost, staying], (target, *later))
         # Everything has been checked: from here on there are writes.
         begin()
-        with self._keeper.counting():
+        with self._manager.counting():
             wanted = self._without_copied(target, wanted)
             size = target.disk_size(header.size)
             new = replace(
@@ -93,7 +93,7 @@ class Reverter:
             )
             self._switch(new, position)
             self._metadata.replace_l1(wanted)
-            old_l1 = self._keeper.table_run(header.l1_offset, 8 * header.l1_size)
+            old_l1 = self._manager.table_run(header.l1_offset, 8 * header.l1_size)
             self._release(lost, [old_l1, *self._l1_runs(later)], wanted)
 
     def _checked(
@@ -103,17 +103,17 @@ class Reverter:
         lost = [self._walker.references(table) for table in tables]
         for references in lost:
             self._walker.check_counts(references, up=False)
-            self._keeper.check_tables(references, *self._l1_runs(entries))
+            self._manager.check_tables(references, *self._l1_runs(entries))
         return lost
 
     def _check_together(self, disks: list[References], entries: tuple[SnapshotEntry, ...]) -> None:
         """What is counted down for several disks, or kept for one, is counted for all of them."""
         runs = [run for references in disks for run in references.runs()]
-        tables = (*self._l1_runs(entries), *self._keeper.present_tables())
+        tables = (*self._l1_runs(entries), *self._manager.present_tables())
         self._walker.check_released([*runs, *tables])
 
     def _l1_runs(self, entries: tuple[SnapshotEntry, ...]) -> list[Run]:
-        return [self._keeper.table_run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
+        return [self._manager.table_run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
 
     def _without_copied(self, target: SnapshotEntry, l1: array[int]) -> array[int]:
         """The snapshot's L1 table, its COPIED flags cleared on disk, as those of its L2 tables.
@@ -130,18 +130,18 @@ class Reverter:
 
     def _switch(self, header: Header, kept: int) -> None:
         """One header write; then the end of the snapshot table is free."""
-        keeper, old = self._keeper, self._metadata.header
+        manager, old = self._manager, self._metadata.header
         # The entries that stay are the beginning of the table: it ends earlier, and is not written.
-        first, before = keeper.table_run(old.snapshots_offset, len(dump_entries(keeper.entries)))
-        staying = self._geometry.clusters(len(dump_entries(keeper.entries[:kept])))
+        first, before = manager.table_run(old.snapshots_offset, len(dump_entries(manager.entries)))
+        staying = self._geometry.clusters(len(dump_entries(manager.entries[:kept])))
         header = replace(
             header, snapshot_count=kept, snapshots_offset=old.snapshots_offset if kept else 0
         )
-        # One write from the size to the snapshots: no crash shows the disk gone back and the
+        # One write from the size to the snapshots: no crash shows the disk reverted and the
         # snapshot still there. The refcount table lies between the two and stays as it is.
         fields = header.size_and_l1_bytes() + header.reftable_bytes() + header.snapshots_bytes()
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, fields)
-        keeper.entries = keeper.entries[:kept]
+        manager.entries = manager.entries[:kept]
         self._metadata.release([(first + staying, before - staying)])
 
     def _release(self, lost: list[References], tables: list[Run], touched: array[int]) -> None:
@@ -150,6 +150,6 @@ class Reverter:
         self._metadata.release(tables)
         self._metadata.flush()
         self._metadata.forget_l2()
-        # Only after the counts are durable: COPIED beside a count of 2 lets others write in place.
+        # Only after the counts are durable: COPIED with a count of 2 lets others write in place.
         self._walker.restore_copied(touched)
         self._metadata.flush_flags()

@@ -23,7 +23,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, SNAPSHOTS_OFFSET
-from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
+from growdisk.qcow2.header_fields import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
 from growdisk.qcow2.l1_walk import Walker, without_copied
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
@@ -237,7 +237,7 @@ class SnapshotManager:
             self._metadata.release([*references.runs(), l1_run])
             self._metadata.flush()
             self._metadata.forget_l2()
-            # Counted down and durable by now: COPIED beside a count of 2 would let a writer change
+            # Counted down and durable by now: COPIED with a count of 2 would let a writer change
             # in place what another snapshot still reads.
             self._walker.restore_copied(l1)
             self._metadata.flush_flags()
@@ -283,7 +283,7 @@ class SnapshotManager:
         self._metadata.allocator.check_metadata()
         fixed = self._metadata.fixed_clusters()
         fixed.update(cluster for first, count in tables for cluster in range(first, first + count))
-        self._walker.check_apart(references, sorted(fixed))
+        self._walker.check_disjoint(references, sorted(fixed))
 
     def present_tables(self) -> tuple[Run, Run]:
         """The clusters of the snapshot table and of the active L1 table."""
@@ -345,7 +345,7 @@ class SnapshotManager:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """The dirty bit around changes of many counts.
+        """Set the dirty bit while many counts change.
 
         It stays set if a failure cannot be repaired here.
         """

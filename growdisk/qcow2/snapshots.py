@@ -13,7 +13,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 
 # L1 table (offset, entries), lengths of id and name, date (seconds, nanoseconds), the guest's clock
 # in nanoseconds, size of the VM state, length of the extra data.

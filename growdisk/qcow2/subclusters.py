@@ -22,7 +22,7 @@ from growdisk.qcow2.entries import (
     ZERO,
     L2Kind,
 )
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 
@@ -153,5 +153,5 @@ def _continues(run: GuestRun, other: GuestRun) -> bool:
     # One may be written in place (COPIED) and the other not.
     if run.kind is L2Kind.NORMAL and (run.entry ^ other.entry) & ~OFFSET_MASK:
         return False
-    # With host clusters they must be neighbours in the file as well. Without, both hosts are 0.
+    # With host clusters they must follow each other in the file as well. Without, both hosts are 0.
     return other.host == (run.host + run.end - run.start if run.host else 0)

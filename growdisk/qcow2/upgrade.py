@@ -13,7 +13,7 @@ from __future__ import annotations
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.header_values import CURRENT_LENGTH, V2_LENGTH, V3_LENGTH
+from growdisk.qcow2.header_fields import CURRENT_LENGTH, V2_LENGTH, V3_LENGTH
 from growdisk.qcow2.metadata import Metadata
 from growdisk.units import align_up
 

@@ -12,18 +12,17 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Extent, InParts, Part, ResizableDevice, check_range
 from growdisk.block.raw import RawFile
-from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.image_services import Parts
-from growdisk.qcow2.metadata import Metadata
+from growdisk.qcow2.image_services import ImageServices
+from growdisk.qcow2.metadata import DataFile, Metadata
 from growdisk.qcow2.write_guard import WriteGuard
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from typing import Self
 
+    from growdisk.qcow2.cluster_marks import FragmentedRun
     from growdisk.qcow2.compress import CompressedCluster
-    from growdisk.qcow2.fragmented_data import FragmentedRun
     from growdisk.qcow2.mapping import GuestRun
 
 
@@ -45,10 +44,10 @@ class VirtualDisk(InParts):
         self._file, self._data_file = file, data_file
         self._reftable_clusters = header.reftable_clusters  # when it was opened
         self._metadata = Metadata(file, path, header, data, data_file)
-        self._parts = Parts(self._metadata, backing)
+        self._services = ImageServices(self._metadata, backing)
         if header.snapshot_count:
             # an image whose snapshot table cannot be read is refused at once
-            _ = self._parts.snapshots
+            _ = self._services.snapshots
         self._guard = WriteGuard(self._metadata, writable=writable)
         self._closed = False
 
@@ -73,7 +72,7 @@ class VirtualDisk(InParts):
 
     @property
     def backing(self) -> BlockDevice | None:
-        return self._parts.backing
+        return self._services.backing
 
     @property
     def is_locked(self) -> bool:
@@ -124,17 +123,17 @@ class VirtualDisk(InParts):
     def read(self, offset: int, length: int) -> bytes:
         check_range(self.size, offset, length)
         self._guard.require_readable()
-        return self._parts.reader.read(offset, offset + length) if length else b""
+        return self._services.reader.read(offset, offset + length) if length else b""
 
     def parts(self, offset: int, length: int) -> Iterator[Part]:
         check_range(self.size, offset, length)
         self._guard.require_readable()
-        return self._parts.reader.parts(offset, offset + length)
+        return self._services.reader.parts(offset, offset + length)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         check_range(self.size, offset, len(data))
         self._guard.begin_guest_change(offset, offset + len(data))
-        self._parts.writer.write(offset, memoryview(data).cast("B"))
+        self._services.writer.write(offset, memoryview(data).cast("B"))
 
     def check_change(self, offset: int, length: int) -> None:
         """Raise what writing this range would raise half-way through, if the image is damaged.
@@ -143,7 +142,7 @@ class VirtualDisk(InParts):
         """
         check_range(self.size, offset, length)
         self._guard.refuse_guest_change()
-        self._parts.preflight.guest_change(offset, offset + length)
+        self._services.preflight.guest_change(offset, offset + length)
 
     @contextmanager
     def with_room_for(
@@ -158,7 +157,7 @@ class VirtualDisk(InParts):
         # Nothing may be unwritten when clusters are taken.
         self._metadata.flush()
         allocator = self._metadata.allocator
-        taken = self._parts.claim().take(written, zeroed)
+        taken = self._services.reservation().take(written, zeroed)
         try:
             yield
             self._metadata.flush()
@@ -171,24 +170,24 @@ class VirtualDisk(InParts):
 
     def write_compressed(self, offset: int, data: bytes) -> None:
         """Store a whole cluster, or the disk's last partial one, compressed if that is smaller."""
-        self.write_compressed_cluster(self._parts.compressed_writer.compressed(offset, data))
+        self.write_compressed_cluster(self._services.compressed_writer.compressed(offset, data))
 
     def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
         """The same for a cluster that has been compressed, in any thread."""
         check_range(self.size, cluster.offset, len(cluster.data))
-        self._parts.compressed_writer.check(cluster)
+        self._services.compressed_writer.check(cluster)
         self._guard.begin_guest_change(cluster.offset, cluster.offset + len(cluster.data))
-        self._parts.compressed_writer.write(cluster)
+        self._services.compressed_writer.write(cluster)
 
     def write_zeros(self, offset: int, length: int) -> None:
         check_range(self.size, offset, length)
         self._guard.begin_guest_change(offset, offset + length)
-        self._parts.writer.write_zeros(offset, offset + length)
+        self._services.writer.write_zeros(offset, offset + length)
 
     def discard(self, offset: int, length: int) -> None:
         check_range(self.size, offset, length)
         self._guard.begin_guest_change(offset, offset + length)
-        self._parts.writer.discard(offset, offset + length)
+        self._services.writer.discard(offset, offset + length)
 
     def flush(self) -> None:
         if self._guard.writable:
@@ -206,25 +205,24 @@ class VirtualDisk(InParts):
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)
-        return self._parts.reader.extents(offset, offset + length)
+        return self._services.reader.extents(offset, offset + length)
 
     def own_extents(self) -> Iterator[Extent]:
-        """What this layer itself holds, in order; those below are not looked at."""
-        return (
-            extent for extent in self._parts.reader.own_extents(0, self.size) if extent.depth == 0
-        )
+        """What this layer itself has, in order; those below are not looked at."""
+        own = self._services.reader.own_extents(0, self.size)
+        return (extent for extent in own if extent.depth == 0)
 
     def runs(self, offset: int, length: int) -> Iterator[GuestRun]:
         """The range as this layer alone has it: runs of one kind, with their places in the file."""
         check_range(self.size, offset, length)
-        return self._parts.mapping.runs(offset, offset + length)
+        return self._services.mapping.runs(offset, offset + length)
 
     def pieces(
         self, offset: int, length: int, *, holes: bool
     ) -> Iterator[GuestRun | FragmentedRun]:
-        """As `runs`, with fragmented tables whole; `holes`: these then tell holes from data."""
+        """As `runs`, with fragmented tables whole; `holes`: with what the host has of them."""
         check_range(self.size, offset, length)
-        return self._parts.mapping.pieces(offset, offset + length, holes=holes)
+        return self._services.mapping.pieces(offset, offset + length, holes=holes)
 
     def used_clusters(self, limit: int) -> int:
         """How many clusters of the file are counted as used; counting ends at `limit`."""
@@ -245,9 +243,9 @@ class VirtualDisk(InParts):
             self.abandon()
 
     def abandon(self) -> None:
-        """Close it without writing anything more: nobody wants what is not in the file yet."""
+        """Close it without writing anything more: what is not in the file yet is lost."""
         self._closed = True
-        for opened in (self._file, self._parts.backing, self._data_file):
+        for opened in (self._file, self._services.backing, self._data_file):
             if opened is not None:
                 opened.close()
 

@@ -10,12 +10,12 @@ from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import FEATURES_OFFSET
-from growdisk.qcow2.header_values import LEGACY_AES
+from growdisk.qcow2.header_fields import LEGACY_AES
 from growdisk.qcow2.metadata import Metadata
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from growdisk.qcow2.bitmap_tracker import BitmapKeeper
+    from growdisk.qcow2.bitmap_tracker import BitmapTracker
 
 # RAW_DATA_FILE stays true by itself: writer.py stores all guest bytes, zeros too, in that file.
 _KEPT_UP_TO_DATE = Autoclear.GROWDISK_RUN | Autoclear.RAW_DATA_FILE
@@ -27,17 +27,14 @@ class WriteGuard:
     def __init__(self, metadata: Metadata, *, writable: bool) -> None:
         self._metadata = metadata
         self.writable, self.has_begun = writable, False
-        self.bitmaps: BitmapKeeper | None = None  # known when a change has begun
+        self.bitmaps: BitmapTracker | None = None  # known when a change has begun
         self.kept = _KEPT_UP_TO_DATE  # autoclear bits that no change clears
 
-    def of(self, metadata: Metadata) -> WriteGuard:
-        """The same guard before the metadata of the same image as they have been read again."""
-        guard = WriteGuard(metadata, writable=self.writable)
-        guard.has_begun, guard.kept = self.has_begun, self.kept
-        guard.bitmaps = self.bitmaps
-        if guard.bitmaps is not None:
-            guard.bitmaps.metadata = metadata
-        return guard
+    def take_over(self, metadata: Metadata) -> None:
+        """Go on with the metadata of the same image, which have been read again."""
+        self._metadata = metadata
+        if self.bitmaps is not None:
+            self.bitmaps.metadata = metadata
 
     def require_readable(self) -> None:
         """Refuse guest bytes that cannot be decrypted."""
@@ -82,11 +79,11 @@ class WriteGuard:
             self.bitmaps.mark(0, size)
 
     def begin_change(self) -> None:
-        """Before the first change: autoclear bits tell of data that we do not keep up to date."""
+        """Before the first change: autoclear bits stand for data that we do not keep up to date."""
         if not self.writable:
             raise ValueError(f"{self._metadata.path} is open for reading only")
         if not self.has_begun and self._metadata.header.autoclear & ~self.kept:
-            # Once: afterwards the other bits are clear, or BitmapKeeper keeps them true.
+            # Once: afterwards the other bits are clear, or BitmapTracker keeps them true.
             self._keep_bitmaps()
         self.has_begun = True
 
@@ -111,10 +108,10 @@ class WriteGuard:
             self._metadata.switch(changed, FEATURES_OFFSET, changed.features_bytes())
 
     def _keep_bitmaps(self) -> None:
-        """Keep the bitmaps that can be kept, and drop what else autoclear bits tell of."""
-        from growdisk.qcow2.bitmap_tracker import BitmapKeeper  # few images have any
+        """Keep the bitmaps that can be kept, and drop what other autoclear bits stand for."""
+        from growdisk.qcow2.bitmap_tracker import BitmapTracker  # few images have any
 
-        self.bitmaps = BitmapKeeper.of(self._metadata)
+        self.bitmaps = BitmapTracker.of(self._metadata)
         if self.bitmaps is None:
             self._drop_autoclear_data()
         else:
@@ -122,7 +119,7 @@ class WriteGuard:
             self.set_autoclear(self._metadata.header.autoclear & (self.kept | Autoclear.BITMAPS))
 
     def _drop_autoclear_data(self) -> None:
-        """Clear the autoclear bits, then free the bitmaps: so that nobody uses freed clusters."""
+        """Clear the autoclear bits, then free the bitmaps: so that no freed cluster is used."""
         from growdisk.qcow2.bitmaps import bitmap_runs  # few images have any
 
         # Before anything is written: a refusal must leave the bits and the bitmaps as they were.
@@ -131,7 +128,7 @@ class WriteGuard:
         bitmaps = bitmap_runs(self._metadata.file, header)
         self.set_autoclear(header.autoclear & self.kept)
         # A directory that cannot be right loses its bit all the same, but frees nothing: better a
-        # leak than a cluster that somebody uses.
+        # leak than a cluster that is in use.
         theirs = all(
             self._metadata.allocator.metadata_in(first, count) is None for first, count in bitmaps
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from growdisk.qcow2.entries import COPIED, ZERO, L2Kind
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.reader import Reader

@@ -15,9 +15,9 @@ from typing import Literal
 
 from growdisk.block.device import BlockDevice, Extent, ResizableDevice
 from growdisk.block.raw import RawFile
-from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
+from growdisk.qcow2.metadata import DataFile
 from growdisk.qcow2.open_checks import Passphrase
 
 Format = Literal["qcow2", "raw"]

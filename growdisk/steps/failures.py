@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.errors import NeedsUser, OperationFailed, Refused
 from growdisk.fast_dataclass import dataclass
@@ -32,12 +31,10 @@ def verify_failed(step: str, found: str, expected: str) -> OperationFailed:
 
 @dataclass(eq=False)
 class DeviceNotReadable(Refused):
-    ID: ClassVar[str] = "place-closed"
-    WHAT: ClassVar[str] = "cannot read {place}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "give the passphrase again (--key-file FILE), or roll back (growdisk rollback IMAGE)"
-    )
+    ID = "place-closed"
+    WHAT = "cannot read {place}"
+    WHY = "{reason}"
+    DO = "give the passphrase again (--key-file FILE), or roll back (growdisk rollback IMAGE)"
     place: str
     reason: str
 

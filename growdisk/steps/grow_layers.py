@@ -11,7 +11,7 @@ from growdisk.steps.failures import verify_failed, volumes_changed
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change, format_size
-from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
 
 
 class LayerStep(StepTraits):
@@ -70,7 +70,6 @@ class GrowLuks(LayerStep):
     running: bool = False
 
     verb: ClassVar[str] = "grow-luks"
-    touches: ClassVar[frozenset[Scope]] = frozenset()
 
     @property
     def uuid(self) -> str:
@@ -127,7 +126,6 @@ class LvmStep(LayerStep):
     extents: int
     extent_size: int
 
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
     programs: ClassVar[tuple[str, ...]] = ("lvm",)
 
     def extents_now(self, context: DiskView) -> int | None:

@@ -72,7 +72,7 @@ class InternalSnapshots:
         self._image.set_run_mark(on=True)  # it is off after a kept run
         # The short way: one header write for disk and snapshots. It is not there if, for instance,
         # somebody else's snapshot was taken after ours: then they go one by one.
-        if not self._image.go_back_to(name, newer):
+        if not self._image.revert_to(name, newer):
             self._image.apply_snapshot(name)
             self._delete(newer)
 

@@ -18,7 +18,7 @@ from growdisk.live.block_jobs import is_marked, mark, merge_overlays, put_overla
 from growdisk.qcow2.create import create
 from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.live_worker import LiveWorker
-from growdisk.steps.overlay_snapshots import backing_name
+from growdisk.steps.overlay_snapshots import OverlayFiles, backing_name
 
 
 class LiveOverlays:
@@ -38,28 +38,26 @@ class LiveOverlays:
         steps: Sequence[str],
         quiet: Callable[[Callable[[], None]], None],
     ) -> None:
-        self._worker, self._directory, self._base_node = worker, directory, base_node
-        self._steps, self._quiet = list(steps), quiet
+        self._worker, self._base_node, self._quiet = worker, base_node, quiet
+        self._files = OverlayFiles(directory, steps)
         self._mark = f"growdisk-{run}"
 
     def is_in_use(self) -> bool:
         """Whether QEMU has one open; also if it cannot be asked."""
         try:
-            return any(self._is_open(overlay) for overlay in self._present(self._steps))
+            return any(self._is_open(overlay) for overlay in self._present())
         except GrowdiskError:
             return True
 
     def take(self, step: str) -> None:
-        overlay = self._overlay(step)
+        overlay, directory = self._files.overlay(step), self._files.directory
         # Taken already by a process that died afterwards.
-        if is_same_file(self._worker.disk.file, overlay):
+        if self._writes_to(overlay):
             return
-        below = self._present(self._steps[: self._steps.index(step)])
+        below = self._present(before=step)
         expected = below[-1] if below else self._worker.path.resolve()
-        if not is_same_file(self._worker.disk.file, expected):
-            raise _wrong_image(
-                self._worker.path, file=self._worker.disk.file, expected=str(expected)
-            )
+        if not self._writes_to(expected):
+            raise self._wrong_image(expected)
         if overlay.exists() and self._is_open(overlay):
             raise overlays_need_rest(self._worker.path, overlay=str(overlay))
         # before there is a file: one that finds a file without the mark is another QEMU
@@ -68,27 +66,22 @@ class LiveOverlays:
         # put_overlay.
         overlay.unlink(missing_ok=True)
         # A device by its lasting name: that of its node may be another one after a restart.
-        backing = backing_name(below[-1] if below else self._worker.path, self._directory)
+        backing = backing_name(below[-1] if below else self._worker.path, directory)
         kind = "qcow2" if below else self._worker.disk.format
         create(overlay, self._worker.disk.size, backing=backing, backing_format=kind)
         # Before the guest writes into it: after a power cut its newest data must be found by this
         # name.
-        sync_directory(self._directory)
+        sync_directory(directory)
         # QEMU refuses a node name that it has already, and an earlier process may have taken the
         # step's.
-        node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
+        node = f"growdisk-{self._files.steps.index(step) + 1:02}-{os.getpid()}"
         self._quiet(lambda: put_overlay(self._worker.machine, self._worker.key, overlay, node))
 
     def refuse_other_image(self) -> None:
         """wrong-image if a QEMU that was started again went past the overlays."""
-        left = self._present(self._steps)
-        if left and not (
-            is_marked(self._worker.machine, self._mark)
-            or is_same_file(self._worker.disk.file, left[-1])
-        ):
-            raise _wrong_image(
-                self._worker.path, file=self._worker.disk.file, expected=str(left[-1])
-            )
+        left = self._present()
+        if left and not (is_marked(self._worker.machine, self._mark) or self._writes_to(left[-1])):
+            raise self._wrong_image(left[-1])
 
     def refuse_missing(self, step: str) -> None:
         raise overlays_need_rest(self._worker.path, overlay=self._worker.disk.file)
@@ -103,10 +96,10 @@ class LiveOverlays:
         """They stay under the guest."""
 
     def commit(self) -> None:
-        left = self._present(self._steps)
+        left = self._present()
         # QEMU writes to an overlay: it is still in use. If it writes to the image, either the merge
         # has ended before a crash, or QEMU was started again without the overlays.
-        if left and not is_same_file(self._worker.disk.file, self._worker.path):
+        if left and not self._writes_to(self._worker.path):
             merge_overlays(
                 self._worker.machine,
                 self._worker.key,
@@ -119,12 +112,12 @@ class LiveOverlays:
 
     def discard(self) -> None:
         """overlays-need-rest while the guest's newest data are in them."""
-        present = self._present(self._steps)
+        present = self._present()
         if present and self.is_in_use():
             raise overlays_need_rest(self._worker.path, overlay=str(present[-1]))
         for overlay in reversed(present):
             overlay.unlink()
-        sync_directory(self._directory)
+        sync_directory(self._files.directory)
         # Last: as long as there is a file, the mark tells this QEMU from one that was started
         # again.
         unmark(self._worker.machine, self._mark)
@@ -135,11 +128,27 @@ class LiveOverlays:
     def _is_open(self, overlay: Path) -> bool:
         return self._worker.machine.has_open(lambda file: is_same_file(file, overlay))
 
-    def _overlay(self, step: str) -> Path:
-        return self._directory / f"{self._steps.index(step) + 1:02}-{step}.qcow2"
+    def _present(self, before: str | None = None) -> list[Path]:
+        return [self._files.overlay(step) for step in self._files.present(before)]
 
-    def _present(self, steps: Sequence[str]) -> list[Path]:
-        return [overlay for step in steps if (overlay := self._overlay(step)).exists()]
+    def _writes_to(self, path: Path) -> bool:
+        """Whether that is the guest's disk at the moment."""
+        return is_same_file(self._worker.disk.file, path)
+
+    def _wrong_image(self, expected: Path) -> NeedsUser:
+        return NeedsUser.named(
+            "wrong-image",
+            "the guest was started from {file}, and this run has its newest data in {expected}",
+            "what was written during the run lies in overlays, which that start went past",
+            "shut the guest down; growdisk commit --force {path} then brings the overlays into "
+            "the image (if nothing that matters was written since), growdisk rollback {path} "
+            "drops them",
+            {
+                "path": self._worker.path,
+                "file": self._worker.disk.file,
+                "expected": str(expected),
+            },
+        )
 
 
 def is_same_file(file: str, path: Path) -> bool:
@@ -147,17 +156,3 @@ def is_same_file(file: str, path: Path) -> bool:
         return Path(file).samefile(path)
     except OSError:
         return False
-
-
-def _wrong_image(path: Path, file: str, expected: str) -> NeedsUser:
-    return NeedsUser.named(
-        "wrong-image",
-        "the guest was started from {file}, and this run has its newest data in {expected}",
-        "what was written during the run lies in overlays, which that start went past",
-        (
-            "shut the guest down; growdisk commit --force {path} then brings the overlays into the "
-            "image (if nothing "
-            "that matters was written since), growdisk rollback {path} drops them"
-        ),
-        {"path": path, "file": file, "expected": expected},
-    )

@@ -69,8 +69,7 @@ class OverlaySnapshots:
         for later in reversed(chain.steps[chain.steps.index(step) :]):
             # Newest first: each undo file fits only the image as the redo of the same step left it.
             self._put_back(later)
-            for path in (chain.undo(later), chain.prepared_undo(later), chain.overlay(later)):
-                chain.remove(path)
+            chain.remove(chain.undo(later), chain.prepared_undo(later), chain.overlay(later))
         # The failed step's own overlay is gone too: take() makes a fresh one.
         chain.open(before=step)
         self._pin.set()
@@ -106,15 +105,11 @@ class OverlaySnapshots:
         self.discard()
 
     def discard(self) -> None:
-        self._chain.abandon()
-        for step in reversed(self._chain.steps):
-            for path in (
-                self._chain.overlay(step),
-                self._chain.undo(step),
-                self._chain.prepared_undo(step),
-            ):
-                self._chain.remove(path)
-        self._chain.remove(self._chain.fresh)
+        chain = self._chain
+        chain.abandon()
+        for step in reversed(chain.steps):
+            chain.remove(chain.overlay(step), chain.undo(step), chain.prepared_undo(step))
+        chain.remove(chain.fresh)
         self._pin.lift()
         self._room.give_back()
         self._pin.remove()
@@ -125,8 +120,7 @@ class OverlaySnapshots:
 
     def _renew_top(self) -> None:
         """Replace an empty topmost overlay whose size is not that of the image below."""
-        present = [step for step in self._chain.steps if self._chain.overlay(step).exists()]
-        if present:
+        if present := self._chain.present():
             self._chain.open(before=present[-1])
             self._chain.add(present[-1])
 
@@ -138,17 +132,15 @@ class OverlaySnapshots:
         base = self._disk.base(writable=True)
         if isinstance(base, Qcow2Image):
             base.append_only()  # there the room is
-        for step in self._chain.steps:
-            if self._chain.overlay(step).exists():
-                # The undo file gets its name first, and the overlay goes last: a crash in between
-                # merges the same overlay again, and what undoes it is from before the first time.
-                self._chain.use_prepared_undo(step)
-                overlay = self._chain.open_image(
-                    self._chain.overlay(step), backing=base, writable=False
-                )
-                redo(overlay, base, keep_room=self._chain.undo(step).exists())
-                overlay.close()
-                self._chain.remove(self._chain.overlay(step))
+        for step in self._chain.present():
+            # The undo file gets its name first, and the overlay goes last: a crash in between
+            # merges the same overlay again, and what undoes it is from before the first time.
+            self._chain.use_prepared_undo(step)
+            path = self._chain.overlay(step)
+            overlay = self._chain.open_image(path, backing=base, writable=False)
+            redo(overlay, base, keep_room=self._chain.undo(step).exists())
+            overlay.close()
+            self._chain.remove(path)
         if begun and isinstance(base, Qcow2Image):
             base.forget_unwritten()  # what the attempt before has leaked
         self._room.trim()
@@ -186,19 +178,29 @@ def backing_name(below: Path, directory: Path) -> Path:
 # The top one is written to.
 
 
-class OverlayChain:
-    """Keeps `disk`'s active device at the top of the chain.
+class OverlayFiles:
+    """`steps` are the plan's step names in order; one that was not reached has no overlay."""
 
-    `steps` are the plan's step names in order.
-    """
-
-    def __init__(self, disk: Disk, directory: Path, steps: Sequence[str]) -> None:
-        self._disk, self._directory, self.steps = disk, directory, list(steps)
-        self.fresh = directory / "fresh.qcow2"
-        self.images: list[Qcow2Image] = []
+    def __init__(self, directory: Path, steps: Sequence[str]) -> None:
+        self.directory, self.steps = directory, list(steps)
 
     def overlay(self, step: str) -> Path:
-        return self._directory / f"{self.steps.index(step) + 1:02}-{step}.qcow2"
+        return self.directory / f"{self.steps.index(step) + 1:02}-{step}.qcow2"
+
+    def present(self, before: str | None = None) -> list[str]:
+        """The steps that have one, of all or of those before `before`."""
+        end = self.steps.index(before) if before else None
+        return [step for step in self.steps[:end] if self.overlay(step).exists()]
+
+
+class OverlayChain(OverlayFiles):
+    """Keeps `disk`'s active device at the top of the chain."""
+
+    def __init__(self, disk: Disk, directory: Path, steps: Sequence[str]) -> None:
+        super().__init__(directory, steps)
+        self._disk = disk
+        self.fresh = directory / "fresh.qcow2"
+        self.images: list[Qcow2Image] = []
 
     def undo(self, step: str) -> Path:
         return self.overlay(step).with_suffix(".undo")
@@ -214,19 +216,15 @@ class OverlayChain:
     def layers(self) -> Iterator[tuple[str, Qcow2Image, BlockDevice]]:
         """Each open overlay with its step and what lies below it, the oldest first."""
         below: BlockDevice = self._disk.base(writable=False)
-        for step, image in zip(
-            [step for step in self.steps if self.overlay(step).exists()], self.images, strict=True
-        ):
+        for step, image in zip(self.present(), self.images, strict=True):
             yield step, image, below
             below = image
 
     def open(self, before: str | None = None) -> None:
         """Open the overlays of the steps before `before`; the topmost becomes the active device."""
         self.close()
-        # Steps that were skipped, or not reached, have no overlay.
-        for step in self.steps[: self.steps.index(before) if before else None]:
-            if self.overlay(step).exists():
-                self._push(self.overlay(step))
+        for step in self.present(before):
+            self._push(self.overlay(step))
 
     def close(self) -> None:
         for image in reversed(self.images):
@@ -248,7 +246,7 @@ class OverlayChain:
         below = self.images[-1].path if self.images else self._disk.path
         fresh = self.create_fresh(
             self._disk.size,
-            backing_name(below, self._directory),
+            backing_name(below, self.directory),
             "qcow2" if self.images else self._disk.format,
         )
         self.publish(fresh, self.overlay(step))
@@ -272,12 +270,13 @@ class OverlayChain:
     def publish(self, fresh: Path, path: Path) -> None:
         """Give a finished file its name: it appears whole or not at all."""
         fresh.replace(path)
-        sync_directory(self._directory)
+        sync_directory(self.directory)
 
-    def remove(self, path: Path) -> None:
-        if path.exists():
-            path.unlink()
-            sync_directory(self._directory)
+    def remove(self, *paths: Path) -> None:
+        for path in paths:
+            if path.exists():
+                path.unlink()
+                sync_directory(self.directory)
 
     def open_image(
         self, path: Path, *, backing: ResizableDevice | None, writable: bool

@@ -74,7 +74,7 @@ def open_inside(
         # The system ID: LVM leaves alone a group that another system owns, unless it is told to be
         # that one.
         group = read_volume_group(device_at(disk, place.around, keyring, sector_size))
-        appliance.volumes.activate(layer.name, group.system_id if group else "")
+        appliance.activate_volume(layer.name, group.system_id if group else "")
         return
     from growdisk.volumes.luks import read_luks_header
 
@@ -83,7 +83,7 @@ def open_inside(
     key = keyring.volume_key(outer, read_luks_header(outer))
     if key is None:
         raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
-    appliance.volumes.open_luks(place.around.device, layer.mapping, key)
+    appliance.open_luks(place.around.device, layer.mapping, key)
 
 
 def _volume(

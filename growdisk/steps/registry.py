@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, get_args
 
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
@@ -23,7 +23,7 @@ from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker import SwapSpace
 from growdisk.storage import Storage
-from growdisk.workflow.step import Check, Evidence, Scope
+from growdisk.workflow.step import Check, Evidence
 
 if TYPE_CHECKING:
     from growdisk.steps.worker_at_rest import WorkerAtRest
@@ -43,24 +43,8 @@ DiskStep = (
 )
 
 STEP_KINDS: Mapping[str, type[DiskStep]] = MappingProxyType(
-    {
-        kind.__name__: kind
-        for kind in (
-            ResizeImage,
-            GrowDevice,
-            RewritePartitions,
-            RereadPartitions,
-            GrowLuks,
-            GrowPhysicalVolume,
-            GrowLogicalVolume,
-            GrowFilesystem,
-            RemakeSwap,
-            MakeSwapFile,
-            RepairGuest,
-        )
-    }
+    {kind.__name__: kind for kind in get_args(DiskStep)}
 )
-
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -93,10 +77,6 @@ class ExtraDiskStep:
     def own(self) -> DiskStep:
         return self.step
 
-    @property
-    def touches(self) -> frozenset[Scope]:
-        return self.step.touches
-
     def describe(self) -> str:
         return self.step.described(disk_name(self.number))
 
@@ -119,11 +99,8 @@ def disk_name(number: int) -> str:
     return f"sd{_LETTERS[number]}"
 
 
-Planned = TypeVar("Planned")
-
-
 @dataclass(frozen=True)
-class _Around:
+class _Wrapper:
     planned: Raw
 
 
@@ -149,13 +126,15 @@ def step_of(kind: str, fields: Raw, guest: GuestPlan | None) -> DiskStep:
         return decoded(fields, STEP_KINDS[kind])
     if kind in _EARLIER:
         return _EARLIER[kind](fields)
+    if kind in _WRAPPED:
+        return _running(decoded(decoded(fields, _Wrapper).planned, _WRAPPED[kind]))
     if kind in _BY_WORDS and guest is not None:
         return _BY_WORDS[kind](decoded(fields, _InWords).words, guest)
     raise NotThatValue(f"no step is called {kind}")
 
 
-def _planned(fields: Raw, kind: type[Planned]) -> Planned:
-    return decoded(decoded(fields, _Around).planned, kind)
+def _running(step: DiskStep) -> DiskStep:
+    return step.while_running(restart=False, device_size=0)
 
 
 @dataclass(frozen=True)
@@ -201,16 +180,16 @@ _EARLIER: Mapping[str, Callable[[Raw], DiskStep]] = MappingProxyType(
     {
         "GrowFilesystemAt": lambda fields: decoded(fields, GrowFilesystem),
         "LiveResize": _resize,
-        "LiveRewrite": lambda fields: _planned(fields, RewritePartitions),
-        "LiveReread": lambda fields: replace(decoded(fields, RereadPartitions), running=True),
-        "LiveGrowLuks": lambda fields: replace(_planned(fields, GrowLuks), running=True),
-        "LiveGrowPhysicalVolume": lambda fields: replace(
-            _planned(fields, GrowPhysicalVolume), running=True
-        ),
-        "LiveGrowLogicalVolume": lambda fields: replace(
-            _planned(fields, GrowLogicalVolume), running=True
-        ),
-        "LiveGrow": lambda fields: replace(_planned(fields, GrowFilesystem), running=True),
+        "LiveReread": lambda fields: _running(decoded(fields, RereadPartitions)),
+    }
+)
+_WRAPPED: Mapping[str, type[DiskStep]] = MappingProxyType(
+    {
+        "LiveRewrite": RewritePartitions,
+        "LiveGrowLuks": GrowLuks,
+        "LiveGrowPhysicalVolume": GrowPhysicalVolume,
+        "LiveGrowLogicalVolume": GrowLogicalVolume,
+        "LiveGrow": GrowFilesystem,
     }
 )
 _BY_WORDS: Mapping[str, Callable[[str, GuestPlan], DiskStep]] = MappingProxyType(

@@ -143,18 +143,18 @@ class WorkerAtRest:
 
     def grow_luks(self, step: str, place: DevicePath) -> Facts:
         with self.run_backend.volumes(f"opening {place.name_on(self.disk_name)}") as appliance:
-            return {"size": appliance.volumes.size_of(place.device)}
+            return {"size": appliance.size_of(place.device)}
 
     def grow_pv(self, step: str, place: DevicePath) -> None:
         owner = self._owner_of(place)
         with self.run_backend.volumes("growing the physical volume") as appliance:
-            appliance.volumes.grow_physical_volume(place.device, owner)
+            appliance.grow_physical_volume(place.device, owner)
             appliance.sync()
 
     def grow_lv(self, step: str, place: DevicePath, volume: LvLayer, extents: int) -> None:
         owner = self._owner_of(place)
         with self.run_backend.volumes("growing the logical volume") as appliance:
-            appliance.volumes.grow_logical_volume(volume.group, volume.volume, extents, owner)
+            appliance.grow_logical_volume(volume.group, volume.volume, extents, owner)
             appliance.sync()
 
     def _owner_of(self, place: DevicePath) -> str:

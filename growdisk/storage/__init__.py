@@ -5,11 +5,13 @@ One file a kind; device.py finds the kind, makes it larger, and restores its old
 
 from __future__ import annotations
 
-from typing import Literal
-
 from growdisk.fast_dataclass import dataclass
 
-Kind = Literal["lvm", "zvol", "rbd", "loop", "other"]
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Kind = Literal["lvm", "zvol", "rbd", "loop", "other"]
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from growdisk.block.address import Address
-from growdisk.block.mounts import mounts
-from growdisk.block.nbd_client import NotOffered, query_export
+from growdisk.block.host_devices import mounts
+from growdisk.block.nbd_handshake import NotOffered, query_export
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import last_lines, require, run, start
@@ -66,9 +66,9 @@ exit $status
 class DiskNotReached(Refused):
     """`address` is a disk's that another program serves."""
 
-    WHAT: ClassVar[str] = "cannot reach {address}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
+    WHAT = "cannot reach {address}"
+    WHY = "{reason}"
+    DO = "{hint}"
     address: str
     reason: str
     hint: str = "see that its server runs and can be reached from here"

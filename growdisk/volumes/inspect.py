@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import NamedTuple, dataclass, replace
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.lvm import VolumeGroupUnreadable
-from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import LogicalVolumeView, PhysicalVolumeFinder, is_readable
 
@@ -22,7 +21,7 @@ def look_inside(
     """As identify(), with what is inside.
 
     What does not open with the keys that there are stays closed; what a volume group has elsewhere
-    is looked for among `neighbours`.
+    is looked for by `pv_finder`.
     """
     return _Looker(keyring, pv_finder).content(device, 0)
 
@@ -39,74 +38,65 @@ def views_inside(
 
 @dataclass(frozen=True)
 class _Looker:
-    """Looks into containers and groups; `depth` of them are around what it looks at."""
+    """Looks into containers and groups, of which `depth` lie one in the other."""
 
     keyring: Keyring
     pv_finder: PhysicalVolumeFinder
 
     def content(self, device: BlockDevice, depth: int) -> Content | None:
-        content = identify(device)
-        if depth < _DEPTH and isinstance(content, PhysicalVolumeContent):
-            return self._with_volumes(device, content, depth)
-        if depth < _DEPTH and isinstance(content, LuksContent):
-            return self._with_payload(device, content, depth)
+        content, inner = self._opened(device, depth)
+        found = tuple((view.name, self.content(view.device, depth + 1)) for view in inner)
+        match content:
+            case PhysicalVolumeContent():
+                return replace(content, volumes=found)
+            case LuksContent() if found:
+                return replace(content, unlocked=True, inside=found[0][1])
         return content
 
     def views(
         self, node: str, device: BlockDevice, depth: int
     ) -> Iterator[tuple[str, BlockDevice, Content]]:
-        content = identify(device)
-        if depth < _DEPTH and isinstance(content, PhysicalVolumeContent):
-            # Without a group (none yet, or one that cannot be read) there is nothing inside.
-            if content.group is not None:
-                yield from self._volume_views(device, content.group, depth)
-        elif (
-            depth < _DEPTH
-            and isinstance(content, LuksContent)
-            and (view := self._opened(device)) is not None
-        ):
-            # The name that the appliance gives it: steps open it there by the same rule.
-            yield from self.views(f"/dev/mapper/growdisk-{content.uuid}", view, depth + 1)
-        elif content is not None:
+        content, inner = self._opened(device, depth)
+        for view in inner:
+            yield from self.views(view.node, view.device, depth + 1)
+        # A group without a volume that can be read has nothing inside.
+        if content is not None and not inner and not isinstance(content, PhysicalVolumeContent):
             yield node, device, content
 
-    def _volume_views(
-        self, device: BlockDevice, group: VolumeGroup, depth: int
-    ) -> Iterator[tuple[str, BlockDevice, Content]]:
-        try:
-            devices = self.pv_finder.of(group, device)
-        except VolumeGroupUnreadable:
-            return
-        for name, view in _volumes(group, devices):
-            yield from self.views(f"/dev/{group.name}/{name}", view, depth + 1)
+    def _opened(self, device: BlockDevice, depth: int) -> tuple[Content | None, list[_View]]:
+        """What is on a device, with all that its metadata say, and what can be read in it."""
+        content = identify(device)
+        match content:
+            case PhysicalVolumeContent() if depth < _DEPTH:
+                return self._group(device, content)
+            case LuksContent() if depth < _DEPTH:
+                return self._container(device, content)
+        return content, []
 
-    def _opened(self, device: BlockDevice) -> BlockDevice | None:
-        from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_luks_header
-
-        if self.keyring.is_empty:
-            return None
-        try:
-            return self.keyring.open(device, read_luks_header(device))
-        except (LuksUnreadable, UnknownCipher):
-            return None
-
-    def _with_volumes(
-        self, device: BlockDevice, content: PhysicalVolumeContent, depth: int
-    ) -> Content:
+    def _group(
+        self, device: BlockDevice, content: PhysicalVolumeContent
+    ) -> tuple[Content, list[_View]]:
         group = content.group
         if group is None:
-            return content
+            return content, []
         try:
             devices = self.pv_finder.of(group, device)
         except VolumeGroupUnreadable as error:
-            return replace(content, unreadable=str(error))
-        beside = tuple(key for key in devices if key != group.own)
-        views = _volumes(group, devices)
-        volumes = tuple((name, self.content(view, depth + 1)) for name, view in views)
-        return replace(content, beside=beside, volumes=volumes)
+            return replace(content, unreadable=str(error)), []
+        others = tuple(key for key in devices if key != group.own)
+        return replace(content, other_pvs=others), [
+            _View(
+                volume.name,
+                f"/dev/{group.name}/{volume.name}",
+                LogicalVolumeView(devices, group, volume),
+            )
+            for volume in group.visible
+            if is_readable(volume, devices)
+        ]
 
-    def _with_payload(self, device: BlockDevice, content: LuksContent, depth: int) -> Content:
-        from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_luks_header
+    def _container(self, device: BlockDevice, content: LuksContent) -> tuple[Content, list[_View]]:
+        from growdisk.block.sector_cipher import UnknownCipher
+        from growdisk.volumes.luks import LuksUnreadable, read_luks_header
 
         try:
             header = read_luks_header(device)
@@ -121,19 +111,18 @@ class _Looker:
                 registers=header.registers,
             )
             view = None if self.keyring.is_empty else self.keyring.open(device, header)
-            if view is None:
-                return content
-            return replace(content, unlocked=True, inside=self.content(view, depth + 1))
         except LuksUnreadable as error:
-            return replace(content, fixed=str(error), cure=error.cure)
+            return replace(content, fixed=str(error), cure=error.cure), []
         except UnknownCipher as error:
-            return replace(content, fixed=str(error))
+            return replace(content, fixed=str(error)), []
+        # The name that the appliance gives it: steps open it there by the same rule.
+        node = f"/dev/mapper/growdisk-{content.uuid}"
+        return content, [_View("", node, view)] if view is not None else []
 
 
-def _volumes(
-    group: VolumeGroup, devices: Mapping[str, BlockDevice]
-) -> Iterator[tuple[str, LogicalVolumeView]]:
-    """Those that can be read, by their names."""
-    for volume in group.visible:
-        if is_readable(volume, devices):
-            yield volume.name, LogicalVolumeView(devices, group, volume)
+class _View(NamedTuple):
+    """`node` is its name in the appliance."""
+
+    name: str
+    node: str
+    device: BlockDevice

@@ -13,7 +13,6 @@ import binascii
 import hashlib
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.luks1 import (
@@ -25,7 +24,7 @@ from growdisk.block.luks1 import (
     Luks1Header,
     key_from,
 )
-from growdisk.block.sector_cipher import UnknownCipher, decrypt_unit, sector_cipher
+from growdisk.block.sector_cipher import decrypt_unit, sector_cipher
 from growdisk.block.window import ReadOnlyDevice
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
@@ -54,12 +53,8 @@ class InTransition(LuksUnreadable):
         super().__init__("it is being encrypted, decrypted or re-encrypted, and that has not ended")
 
 
-class KeySlots(Protocol):
-    """Where the volume key lies, under passphrases."""
-
-    def key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
-        """The key that the passphrase opens; None if it opens none. ValueError, ToolMissing."""
-        ...
+_Unlock = Callable[[BlockDevice, bytes], bytes | None]
+"""The volume key that a passphrase opens; None if it opens none. ValueError, ToolMissing."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class LuksHeader:
     cipher: str
     sector_size: int
     iv_start: int
-    slots: KeySlots
+    unlock: _Unlock
     fixed: str = ""
     registers: frozenset[int] = frozenset()
 
@@ -85,7 +80,7 @@ class LuksHeader:
         LuksUnreadable, ToolMissing.
         """
         try:
-            return self.slots.key(device, passphrase)
+            return self.unlock(device, passphrase)
         except (ValueError, TypeError) as error:
             raise LuksUnreadable(str(error)) from error
 
@@ -113,19 +108,16 @@ def read_luks_header(device: BlockDevice) -> LuksHeader:
 
 def _version_1(header: Luks1Header) -> LuksHeader:
     cipher = f"{header.cipher}-{header.mode}"
-    return LuksHeader(header.uuid, header.payload, cipher, SECTOR, 0, _Version1(header))
+    unlock = partial(_unlock_1, header)
+    return LuksHeader(header.uuid, header.payload, cipher, SECTOR, 0, unlock)
 
 
-@dataclass(frozen=True)
-class _Version1:
-    header: Luks1Header
-
-    def key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
-        problem = self.header.problem(device.size)
-        if problem is not None:
-            raise LuksUnreadable(problem)
-        _require_hash(self.header.hash)
-        return self.header.key(passphrase, device.read)
+def _unlock_1(header: Luks1Header, device: BlockDevice, passphrase: bytes) -> bytes | None:
+    problem = header.problem(device.size)
+    if problem is not None:
+        raise LuksUnreadable(problem)
+    _require_hash(header.hash)
+    return header.key(passphrase, device.read)
 
 
 # --- version 2 ----------------------------------------------------------------------------------
@@ -160,12 +152,12 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
         if (slot := metadata.keyslots[number]).type == "luks2"
     )
     return LuksHeader(
-        _text(head[168:208]),
+        head[168:208].split(b"\0")[0].decode("ascii", "replace"),
         int(segment.offset),
         segment.encryption,
         segment.sector_size,
         int(segment.iv_tweak),
-        _Version2(slots),
+        partial(_unlock_2, slots),
         _why_fixed(segment, metadata),
         measured(metadata.tokens.values()),
     )
@@ -194,14 +186,12 @@ def _why_fixed(segment: Luks2Segment, metadata: Luks2Metadata) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class _Version2:
-    slots: tuple[tuple[Keyslot, Digest], ...]
-
-    def key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
-        # One slot after the other: each may take a second, and the first that opens ends it.
-        keys = (_key_in(device, slot, digest, passphrase) for slot, digest in self.slots)
-        return next((key for key in keys if key is not None), None)
+def _unlock_2(
+    slots: tuple[tuple[Keyslot, Digest], ...], device: BlockDevice, passphrase: bytes
+) -> bytes | None:
+    # One slot after the other: each may take a second, and the first that opens ends it.
+    keys = (_key_in(device, slot, digest, passphrase) for slot, digest in slots)
+    return next((key for key in keys if key is not None), None)
 
 
 def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: bytes) -> bytes | None:
@@ -216,9 +206,8 @@ def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: byte
     key = key_from(material, area_cipher, slot.key_size, stripes, stripe_hash)
     wanted = base64.b64decode(digest.digest)
     salt = base64.b64decode(digest.salt)
-    if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted:
-        return key
-    return None
+    found = hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted))
+    return key if found == wanted else None
 
 
 def _refuse_excess(slot: Keyslot, digest: Digest, stripes: int) -> None:
@@ -237,15 +226,13 @@ def _derive(kdf: Kdf, passphrase: bytes, length: int) -> bytes:
         return hashlib.pbkdf2_hmac(kdf.hash, passphrase, salt, kdf.iterations, length)
     if kdf.type not in ("argon2i", "argon2id"):
         raise LuksUnreadable(f"a key slot uses {kdf.type}, which growdisk does not know")
-    return _argon2(kdf.type)(passphrase, salt, kdf.time, kdf.memory, kdf.cpus, length)
-
-
-def _argon2(kind: str) -> Callable[[bytes, bytes, int, int, int, int], bytes]:
     try:
         from argon2.low_level import Type, hash_secret_raw
     except ImportError as error:
         raise ToolMissing("the Python library argon2", package="python3-argon2") from error
-    return partial(hash_secret_raw, type=Type.ID if kind == "argon2id" else Type.I)
+    kind = Type.ID if kdf.type == "argon2id" else Type.I
+    key: bytes = hash_secret_raw(passphrase, salt, kdf.time, kdf.memory, kdf.cpus, length, kind)
+    return key
 
 
 def _require_hash(name: str) -> None:
@@ -257,13 +244,6 @@ def _require_hash(name: str) -> None:
         ) from error
 
 
-def _text(field: bytes) -> str:
-    return field.split(b"\0")[0].decode("ascii", "replace")
-
-
-__all__ = ["DecryptedView", "LuksHeader", "LuksUnreadable", "UnknownCipher", "read_luks_header"]
-
-
 # --- the content, decrypted as it is read: for superblocks and metadata, not for bulk -------------
 
 
@@ -271,7 +251,10 @@ class DecryptedView(ReadOnlyDevice):
     """The decrypted payload; sectors count in units of 512 bytes, even if larger (dm-crypt)."""
 
     def __init__(self, device: BlockDevice, header: LuksHeader, key: bytes) -> None:
+        """UnknownCipher: before anything is read."""
         self._device, self._header, self._key = device, header, key
+        self._algorithm, _, self._mode = header.cipher.partition("-")
+        self._cipher = sector_cipher(self._algorithm, self._mode, key)
         self.size = align_down(max(device.size - header.payload, 0), header.sector_size)
 
     def read(self, offset: int, length: int) -> bytes:
@@ -281,17 +264,17 @@ class DecryptedView(ReadOnlyDevice):
         # dm-crypt numbers sectors in 512 bytes from the payload's start on, plus the header's
         # offset.
         raw = self._device.read(self._header.payload + start, end - start)
-        return self._decrypted(start // SECTOR + self._header.iv_start, raw)[
-            offset - start : offset - start + length
-        ]
+        plain = self._decrypted(start // SECTOR + self._header.iv_start, raw)
+        return plain[offset - start : offset - start + length]
 
     def _decrypted(self, sector: int, raw: bytes) -> bytes:
-        cipher, _, mode = self._header.cipher.partition("-")
         unit = self._header.sector_size
         if unit == SECTOR:
-            return sector_cipher(cipher, mode, self._key).decrypt(sector, raw)
+            return self._cipher.decrypt(sector, raw)
         # Larger sectors are units of their own: each has the number of its first 512 bytes.
         return b"".join(
-            decrypt_unit(cipher, mode, self._key, sector + at // SECTOR, raw[at : at + unit])
+            decrypt_unit(
+                self._algorithm, self._mode, self._key, sector + at // SECTOR, raw[at : at + unit]
+            )
             for at in range(0, len(raw), unit)
         )

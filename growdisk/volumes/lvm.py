@@ -1,6 +1,7 @@
-"""Physical volumes of one group: in several partitions, or on several disks of one guest.
+"""LVM read by our own code: the physical volumes of a group, logical volumes as devices.
 
-Each has a copy of the group's metadata, and all copies agree: `seqno` counts their changes.
+Physical volumes lie in several partitions, or on several disks of one guest. Each has a copy of the
+group's metadata, and all copies agree: `seqno` counts their changes.
 """
 
 from __future__ import annotations
@@ -9,13 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, check_range
-from growdisk.block.window import ReadOnlyDevice, Window
-from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_label, read_volume_group
+from growdisk.block.window import ReadOnlyDevice
+from growdisk.filesystems.lvm import VolumeGroupUnreadable, label_of, read_volume_group
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
-from growdisk.partitions.sectors import read_table
-from growdisk.partitions.table import Role
-
-_LABEL_BYTES = 4 * 512
+from growdisk.partitions.sectors import read_table, windows_of
 
 
 class PhysicalVolumeFinder:
@@ -29,12 +27,8 @@ class PhysicalVolumeFinder:
         return dict(self._all())
 
     def _all(self) -> list[tuple[str, BlockDevice]]:
-        return [
-            _labelled(part)
-            for disk, path in self._disks
-            for part in self._parts(disk, path)
-            if _has(part)
-        ]
+        parts = (part for disk, path in self._disks for part in self._parts(disk, path))
+        return [(label.uuid, part) for part in parts if (label := label_of(part))]
 
     def of(self, group: VolumeGroup, own: BlockDevice) -> dict[str, BlockDevice]:
         """The group's physical volumes that were found, by their keys, `own` among them.
@@ -60,19 +54,7 @@ class PhysicalVolumeFinder:
         if table is None:
             yield disk
             return
-        for part in table.partitions:
-            if part.role is not Role.EXTENDED and part.end <= disk.size:
-                yield Window(disk, part.start, part.size)
-
-
-def _has(device: BlockDevice) -> bool:
-    return read_label(device.read(0, min(device.size, _LABEL_BYTES))) is not None
-
-
-def _labelled(device: BlockDevice) -> tuple[str, BlockDevice]:
-    label = read_label(device.read(0, min(device.size, _LABEL_BYTES)))
-    assert label is not None, device
-    return label.uuid, device
+        yield from (window for _, window in windows_of(disk, table))
 
 
 def _refuse_twins(group: VolumeGroup, every_pv: Iterable[tuple[str, BlockDevice]]) -> None:
@@ -104,8 +86,8 @@ def _refuse_disagreement(group: VolumeGroup, devices: Mapping[str, BlockDevice])
     for key, device in devices.items():
         if key == group.own:
             continue
-        label = read_label(device.read(0, min(device.size, _LABEL_BYTES)))
-        # A physical volume may be told to keep no copy of the metadata.
+        label = label_of(device)
+        # A physical volume may be one that keeps no copy of the metadata.
         other = read_volume_group(device) if label and label.metadata_areas else group
         if other is not None and (other.uuid, other.seqno) != (group.uuid, group.seqno):
             raise VolumeGroupUnreadable(
@@ -115,7 +97,10 @@ def _refuse_disagreement(group: VolumeGroup, devices: Mapping[str, BlockDevice])
 
 
 class LogicalVolumeView(ReadOnlyDevice):
-    """A linear volume, wholly on the physical volumes `devices`, which are named by their keys."""
+    """A linear volume, wholly on the physical volumes `devices`, which are named by their keys.
+
+    It is the second way to verify LVM's work.
+    """
 
     def __init__(
         self, devices: Mapping[str, BlockDevice], group: VolumeGroup, volume: LogicalVolume

@@ -11,20 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, NeedsUser, ToolFailed
-from growdisk.fallocate import NO_ROOM
 from growdisk.workflow.failures import (
     Interrupted,
     NothingToRestore,
-    StoppedWithoutWayBack,
+    StoppedWithoutSnapshots,
     commit_failed,
     restore_failed,
     step_failed,
     stopped_and_restored,
 )
-from growdisk.workflow.journal import Event, JournalRecord
+from growdisk.workflow.journal import ENDED, TOUCHED, Event, JournalRecord, RunState, fold
 from growdisk.workflow.snapshots import SnapshotStore
-from growdisk.workflow.states import ENDED, TOUCHED, RunState, fold
 from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 
@@ -91,8 +90,8 @@ class Engine(Generic[C]):
         state = self.state
         if state.finished or state.status.value == "kept":
             return state
-        if state.going_back:
-            self.go_back(state.back_to)
+        if state.rolling_back:
+            self.roll_back(state.rollback_to)
             return self.state
         # Once either is in the journal some snapshots may be gone: the steps are not looked at
         # again.
@@ -101,13 +100,13 @@ class Engine(Generic[C]):
         self._finish()
         return self.state
 
-    def go_back(self, oldest: str | None = None) -> RunState:
+    def roll_back(self, oldest: str | None = None) -> RunState:
         """Undo newest first, down to and including the step `oldest` (all steps if None)."""
-        if stays := self._without_way_back():
+        if stays := self._unrestorable():
             raise NothingToRestore(stays)
         self._make_room()  # on a full disk not even the journal could be written
         state = self.state
-        if not (state.going_back and state.back_to == oldest):
+        if not (state.rolling_back and state.rollback_to == oldest):
             # Decided in the journal before the first restore: a run that dies half-way back must
             # not go forward again, or it ends partly done.
             self._record(Event.ROLLBACK, oldest)
@@ -265,9 +264,9 @@ class Engine(Generic[C]):
         self._record(Event.FAILED, step.name, reason)
         self._observer.step_ended(step.name, "failed", seconds, reason)
         # --snapshots none: it stays as it is, unfinished, for `resume`.
-        if self._without_way_back():
-            raise StoppedWithoutWayBack(step.name, reason) from error
-        self.go_back()
+        if self._unrestorable():
+            raise StoppedWithoutSnapshots(step.name, reason) from error
+        self.roll_back()
         if isinstance(error, Interrupted):
             raise stopped_and_restored(error.signal) from error
         # Where nothing was touched, the step's own refusal keeps its id and its exit code.
@@ -319,7 +318,7 @@ class Engine(Generic[C]):
         self._snapshots.restore(step)
         self._record(Event.RESTORED, step)
 
-    def _without_way_back(self) -> str:
+    def _unrestorable(self) -> str:
         """A step that cannot be undone; "" if all can."""
         if self._snapshots.can_restore:
             return ""

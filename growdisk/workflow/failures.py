@@ -1,10 +1,10 @@
-"""Errors of a run as a whole: what the engine makes of a step's failure."""
+"""Errors of a run as a whole."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
 
-from growdisk.errors import NeedsUser, OperationFailed
+from growdisk.errors import NeedsUser, OperationFailed, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
 
 
@@ -20,23 +20,22 @@ def step_failed(step: str, reason: str, hint: str) -> OperationFailed:
 
 
 @dataclass(eq=False)
-class StoppedWithoutWayBack(NeedsUser):
+class StoppedWithoutSnapshots(NeedsUser):
     """A step failed, or was stopped, in a run that takes no snapshots: it stays where it is."""
 
-    WHAT: ClassVar[str] = "step {step} failed, and without snapshots there is no way back"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "fix the cause, then go on with: growdisk resume IMAGE (or restore a backup)"
-    )
+    ID = "stopped-without-way-back"
+    WHAT = "step {step} failed, and without snapshots there is no way back"
+    WHY = "{reason}"
+    DO = "fix the cause, then go on with: growdisk resume IMAGE (or restore a backup)"
     step: str
     reason: str
 
 
 @dataclass(eq=False)
 class NothingToRestore(NeedsUser):
-    WHAT: ClassVar[str] = "step {step} cannot be undone"
-    WHY: ClassVar[str] = "the run takes no snapshots (--snapshots none)"
-    DO: ClassVar[str] = "go on with: growdisk resume IMAGE, or restore a backup"
+    WHAT = "step {step} cannot be undone"
+    WHY = "the run takes no snapshots (--snapshots none)"
+    DO = "go on with: growdisk resume IMAGE, or restore a backup"
     step: str
 
 
@@ -44,7 +43,7 @@ class NothingToRestore(NeedsUser):
 class Interrupted(OperationFailed):
     """Raised at a safe point of a run that was asked to stop; ends as stopped-and-restored."""
 
-    WHAT: ClassVar[str] = "stopped by {signal}"
+    WHAT = "stopped by {signal}"
     signal: str
 
 
@@ -82,4 +81,52 @@ def commit_failed(reason: str) -> NeedsUser:
         "{reason}",
         "fix the cause (often a full disk on the host), then run: growdisk resume IMAGE",
         {"reason": reason},
+    )
+
+
+def run_stands_in_the_way(image: Path, state: str) -> Refused:
+    unfinished = state == "unfinished"
+    return Refused.named(
+        "run-stands-in-the-way",
+        "{image} still has {_what}",
+        "{_why}",
+        "growdisk {_first} {image}, or growdisk rollback {image}; growdisk status {image} says "
+        "more",
+        {
+            "image": image,
+            "state": state,
+            "_first": "resume" if unfinished else "commit",
+            "_what": "an unfinished run" if unfinished else "the snapshots of its last run",
+            "_why": "it was cut short" if unfinished else "it was done with --keep-snapshots",
+        },
+    )
+
+
+def no_such_run(image: Path, verb: str, reason: str = "") -> Refused:
+    """`reason` if one is recorded, and is of no use for that."""
+    next_time = "; next time: growdisk expand --keep-snapshots" if verb == "roll back" else ""
+    status = f"growdisk status {shell_word(image)} says how it stands"
+    listing = f"growdisk list {shell_word(image.parent)} says which disks there have a run"
+    return Refused.named(
+        "no-such-run",
+        "there is nothing to {verb} for {image}",
+        "{reason}",
+        "{_where}{_next_time}",
+        {
+            "image": image,
+            "verb": verb,
+            "reason": reason or "no run of growdisk is recorded beside it",
+            "_where": status if reason or image.is_block_device() else listing,
+            "_next_time": next_time,
+        },
+    )
+
+
+def run_not_recorded(image: Path, folder: Path, reason: str) -> Refused:
+    return Refused.named(
+        "run-not-recorded",
+        "cannot begin a run on {image}",
+        "its journal lies in {folder}, which cannot be written: {reason}",
+        "make that folder writable and give it some space, then run the same command again",
+        {"image": image, "folder": folder, "reason": reason},
     )

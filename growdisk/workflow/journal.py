@@ -1,8 +1,10 @@
-"""The append-only record of a run: one JSON object a line, each with a checksum and an fsync.
+"""The append-only record of a run, from which its state follows.
 
-A torn last line (the machine died while it was written) is dropped and cut off before the next one
-is appended; damage anywhere else is an error, because the records after it would be read as
-something they are not.
+One JSON object a line, each with a checksum and an fsync. A torn last line (the machine died while
+it was written) is dropped and cut off before the next one is appended; damage anywhere else is an
+error, because the records after it would be read as something they are not.
+
+The state of a run is nothing but the fold of its journal.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
+from typing import TypedDict
 
 from growdisk.durable import append_record, read_record, truncate_file
 from growdisk.errors import Refused
@@ -137,3 +140,106 @@ def _decode(line: bytes) -> JournalRecord | None:
         return None
     fields = json.loads(body)
     return JournalRecord(**{**fields, "event": Event(fields["event"])})
+
+
+_STEP_EVENTS = frozenset(
+    {
+        Event.CHECKED,
+        Event.SKIPPED,
+        Event.SNAPSHOTTING,
+        Event.APPLYING,
+        Event.APPLIED,
+        Event.VERIFIED,
+        Event.RESTORING,
+        Event.RESTORED,
+    }
+)
+
+TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTORING})
+"""Last events of a step after which the image may differ from the step's snapshot."""
+
+ENDED = frozenset({Event.VERIFIED, Event.SKIPPED})
+"""Last events of a step that is done, or had nothing to do."""
+
+
+class RunStatus(Enum):
+    """How a run stands, for `growdisk status`, which also reports one that is in progress."""
+
+    NONE = "none"
+    UNFINISHED = "unfinished"
+    KEPT = "kept"
+    DONE = "done"
+    UNDONE = "undone"
+
+
+class _Change(TypedDict, total=False):
+    status: RunStatus
+    rolling_back: bool
+    rollback_to: str | None
+    committing: bool
+    keeping: bool
+    failure: str
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the journal says. `last` maps a step's name to its last record."""
+
+    status: RunStatus = RunStatus.NONE
+    last: dict[str, JournalRecord] = field(default_factory=dict)
+    rolling_back: bool = False
+    rollback_to: str | None = None
+    committing: bool = False
+    keeping: bool = False
+    failure: str = ""
+
+    def event_of(self, step: str) -> Event | None:
+        record = self.last.get(step)
+        return record.event if record else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something of the run is still to be done, or can still be taken back."""
+        return self.status in (RunStatus.UNFINISHED, RunStatus.KEPT)
+
+    @property
+    def finished(self) -> bool:
+        return self.status in (RunStatus.DONE, RunStatus.UNDONE)
+
+
+def fold(records: Iterable[JournalRecord]) -> RunState:
+    change: _Change = {}
+    last: dict[str, JournalRecord] = {}
+    for record in records:
+        if record.event in _STEP_EVENTS and record.step is not None:
+            change["status"], last[record.step] = RunStatus.UNFINISHED, record
+        # FAILED alone does not turn the run round: ROLLBACK follows it, or never does (--snapshots
+        # none).
+        elif record.event is Event.FAILED:
+            change["failure"] = record.detail
+        elif record.event is Event.ROLLBACK:
+            change.update(
+                {
+                    "status": RunStatus.UNFINISHED,
+                    "rolling_back": True,
+                    "rollback_to": record.step,
+                    # A kept run that goes back to one step may go on from there: it decides again
+                    # how it ends.
+                    "keeping": False,
+                }
+            )
+        # PARKED and whatever else is not in the table changes nothing.
+        else:
+            change.update(_RUN_EVENTS.get(record.event, {}))
+    return RunState(last=last, **change)
+
+
+_RUN_EVENTS: dict[Event, _Change] = {
+    Event.BEGIN: {"status": RunStatus.UNFINISHED},
+    Event.REVERTED: {"rolling_back": False, "rollback_to": None},
+    Event.KEEPING: {"keeping": True},
+    Event.KEPT: {"status": RunStatus.KEPT},
+    Event.COMMITTING: {"status": RunStatus.UNFINISHED, "committing": True, "rolling_back": False},
+    Event.DONE: {"status": RunStatus.DONE},
+    Event.UNDONE: {"status": RunStatus.UNDONE, "rolling_back": False},
+}

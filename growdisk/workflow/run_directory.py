@@ -22,10 +22,18 @@ from pathlib import Path
 from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder, image_writers
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
-from growdisk.errors import GrowdiskError, ImageNotReadable, Refused, shell_word
-from growdisk.workflow.journal import Journal, JournalRecord, read_journal, record_unreadable
+from growdisk.errors import GrowdiskError, ImageNotReadable, Refused
+from growdisk.workflow.failures import run_stands_in_the_way
+from growdisk.workflow.journal import (
+    Journal,
+    JournalRecord,
+    RunState,
+    RunStatus,
+    fold,
+    read_journal,
+    record_unreadable,
+)
 from growdisk.workflow.run_places import is_apart, record_folder, run_folder, same_bytes
-from growdisk.workflow.states import RunState, RunStatus, fold
 
 RESERVE = 8 << 20
 # several times what a run that fails and goes back again and again has to tell
@@ -34,54 +42,6 @@ JOURNAL_ROOM = 128 << 10
 _MAIN_FILES = ("plan.json", "part-of.json")
 # What can be left there of a run that never began, or of one that was put away. No snapshots.
 _LEFT_OVER = ("journal.jsonl", "reserve", "trial", *(f"{name}.new" for name in _MAIN_FILES))
-
-
-def run_stands_in_the_way(image: Path, state: str) -> Refused:
-    unfinished = state == "unfinished"
-    return Refused.named(
-        "run-stands-in-the-way",
-        "{image} still has {_what}",
-        "{_why}",
-        "growdisk {_first} {image}, or growdisk rollback {image}; growdisk status {image} says "
-        "more",
-        {
-            "image": image,
-            "state": state,
-            "_first": "resume" if unfinished else "commit",
-            "_what": "an unfinished run" if unfinished else "the snapshots of its last run",
-            "_why": "it was cut short" if unfinished else "it was done with --keep-snapshots",
-        },
-    )
-
-
-def no_such_run(image: Path, verb: str, reason: str = "") -> Refused:
-    """`reason` if one is recorded, and is of no use for that."""
-    next_time = "; next time: growdisk expand --keep-snapshots" if verb == "roll back" else ""
-    status = f"growdisk status {shell_word(image)} says how it stands"
-    listing = f"growdisk list {shell_word(image.parent)} says which disks there have a run"
-    return Refused.named(
-        "no-such-run",
-        "there is nothing to {verb} for {image}",
-        "{reason}",
-        "{_where}{_next_time}",
-        {
-            "image": image,
-            "verb": verb,
-            "reason": reason or "no run of growdisk is recorded beside it",
-            "_where": status if reason or image.is_block_device() else listing,
-            "_next_time": next_time,
-        },
-    )
-
-
-def run_not_recorded(image: Path, folder: Path, reason: str) -> Refused:
-    return Refused.named(
-        "run-not-recorded",
-        "cannot begin a run on {image}",
-        "its journal lies in {folder}, which cannot be written: {reason}",
-        "make that folder writable and give it some space, then run the same command again",
-        {"image": image, "folder": folder, "reason": reason},
-    )
 
 
 class RunDirectory:

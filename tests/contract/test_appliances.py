@@ -128,7 +128,7 @@ def children() -> list[str]:
 def test_its_kernel_sees_the_partitions_and_a_new_table_after_reread(rig: Rig) -> None:
     expected = [(n, s * MiB, size * MiB) for n, (s, size) in enumerate((ROOT, SWAP, DAMAGED), 1)]
     assert rig.appliance.kernel_partitions() == expected
-    assert rig.appliance.disk_size() == 802 * MiB
+    assert rig.appliance.size_of() == 802 * MiB
     sector = rig.device.read(0, 512)
     # the engine writes, behind the appliance's back
     rig.device.write(

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from growdisk.block.raw import RawFile
+from growdisk.filesystems.content import LuksContent
+from growdisk.guest_systems.look import find_homes
 from growdisk.units import MiB
+from growdisk.volumes.inspect import look_inside
+from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.luks import DecryptedView, LuksUnreadable, read_luks_header
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 from tests.e2e.process import need
 from tests.fuzz.disks.kernel import kernel_on
 from tests.guests.tools import run
@@ -51,6 +56,23 @@ def test_what_no_container_has_is_unreadable(tmp_path: Path, field: bytes, lie: 
     image.write_bytes(content.replace(field, lie))
     with closing(RawFile.open(image, writable=False)) as device, pytest.raises(LuksUnreadable):
         read_luks_header(device)
+
+
+def test_data_in_an_unknown_cipher_stay_closed_although_the_passphrase_fits(tmp_path: Path) -> None:
+    image = container(tmp_path)
+    # Of each copy of the header the key slot's cipher comes first, then that of the data.
+    known, unknown = b'"encryption":"aes-xts', b'"encryption":"abc-xts'
+    start, *pieces = image.read_bytes().split(known)
+    assert len(pieces) == 4
+    ciphers = (known, unknown, known, unknown)
+    image.write_bytes(start + b"".join(map(bytes.__add__, ciphers, pieces)))
+    with closing(RawFile.open(image, writable=False)) as device:
+        assert read_luks_header(device).volume_key(device, b"secret") is not None
+        look = find_homes(device, image, keyring=Keyring((b"secret",)))
+        content = look_inside(device, Keyring((b"secret",)), PhysicalVolumeFinder([]))
+    assert look.closed == {"/dev/sda": "it is encrypted, and no key that was given opens it"}
+    assert isinstance(content, LuksContent)
+    assert (content.unlocked, content.fixed) == (False, "abc-xts-plain64")
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)

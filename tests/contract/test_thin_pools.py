@@ -37,7 +37,7 @@ print(json.dumps({"free": room.free, "total": room.total, "where": room.where, "
 _BY_RULE = """
 import json, sys
 sys.path.insert(0, "/exchange/python")
-from growdisk.api.by_rule import refuse_to_fill_host
+from growdisk.api.host_space import refuse_to_fill_host
 from growdisk.errors import GrowdiskError
 from growdisk.planner.goal import Goal, Rule
 from pathlib import Path

@@ -22,7 +22,7 @@ from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
-from growdisk import fallocate
+from growdisk import durable
 
 #: Calls of `os` that write to an open file, by the position of its descriptor.
 _WRITING = {
@@ -152,7 +152,7 @@ class _Counter:
 
 def _wrap_fallocate(counter: _Counter) -> None:
     """Wherever it has been imported, and will be."""
-    real, counted = fallocate.fallocate, _before(counter, fallocate.fallocate, 0)
+    real, counted = durable.fallocate, _before(counter, durable.fallocate, 0)
     for module in list(sys.modules.values()):
         if vars(module).get("fallocate") is real:
             module.fallocate = counted  # type: ignore[attr-defined]

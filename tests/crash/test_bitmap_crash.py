@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.qcow2.bitmap_copy import BitmapSource
-from growdisk.qcow2.bitmap_directory import read_directory
+from growdisk.qcow2.bitmaps import read_directory
 from growdisk.qcow2.header import read_header
 from tests.crash.judge import content_of
 from tests.crash.recording import RecordingFile

@@ -19,7 +19,7 @@ from growdisk.api.current_run import CurrentRun
 from growdisk.api.result import run_to_outcome
 from growdisk.api.session import Session
 from growdisk.errors import GrowdiskError
-from growdisk.workflow.states import RunStatus
+from growdisk.workflow.journal import RunStatus
 from tests.crash.dying import run_dying
 from tests.crash.full_host import MiB, fill, free_room, make_room, run_until_full, small_file_system
 from tests.crash.run_worlds import KINDS, World, judge, make_world
@@ -53,7 +53,7 @@ def end(session: Session, error: GrowdiskError | None) -> int:
 def back(world: World) -> int:
     with closing(world._open()) as disk:
         session = Session.reopen(CurrentRun(world.image, world._plan(disk), world.directory), disk)
-        return end(session, run_to_outcome(session.engine.go_back))
+        return end(session, run_to_outcome(session.engine.roll_back))
 
 
 @contextmanager

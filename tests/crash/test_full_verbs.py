@@ -12,8 +12,8 @@ import pytest
 from growdisk.api.images.checking import check_image
 from growdisk.api.images.compacting import compact_image
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
-from growdisk.api.images.copying import copy_image
 from growdisk.api.images.creating import create_qcow2, create_raw
+from growdisk.api.images.data_copy import copy_image
 from growdisk.api.images.guest_bytes import write_bytes
 from growdisk.api.images.layers import commit_overlay, rebase_overlay
 from growdisk.api.images.resizing import resize_image

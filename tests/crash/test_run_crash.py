@@ -17,7 +17,7 @@ import pytest
 from growdisk import api
 from growdisk.api.guard import carried_at, in_a_run, refuse_run_at
 from growdisk.api.images.opening import open_guest_content
-from growdisk.workflow.states import RunStatus
+from growdisk.workflow.journal import RunStatus
 from tests.crash.dying import run_dying
 from tests.crash.run_worlds import COMPANIONS, KINDS, World, judge, make_world
 from tests.crash.whole_disks import assert_same_disk

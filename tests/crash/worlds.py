@@ -8,7 +8,7 @@ from pathlib import Path
 
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.bitmap_copy import BitmapSource
-from growdisk.qcow2.bitmap_directory import AUTO, Bitmap, Directory
+from growdisk.qcow2.bitmaps import AUTO, Bitmap, Directory
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import Compat, CreateOptions
 from growdisk.qcow2.image import Qcow2Image

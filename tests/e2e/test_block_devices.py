@@ -16,7 +16,7 @@ from tests.crash.full_host import fill, make_room, small_file_system
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
 from tests.e2e.process import PATIENCE, Host, await_true
 from tests.guests.layouts import Layout
-from tests.guests.loops import loop, mounted
+from tests.guests.loops import loop, mounted, unmount
 from tests.guests.small import SmallDisk
 from tests.guests.tools import run
 from tests.unit.cli.command import fingerprint
@@ -180,7 +180,7 @@ def test_memory_below_another_file_system_is_memory_too(
                 refused = host.growdisk("plan", device, "+64M", "--state-dir", place / "state")
             assert (refused.code, refused.error["id"]) == (3, "state-in-memory"), refused
     finally:
-        run("umount", memory)
+        unmount(memory)
 
 
 def test_a_folder_without_room_for_the_run_is_refused(

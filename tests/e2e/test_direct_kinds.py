@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api import host_tools
 from growdisk.units import MiB
 from tests.e2e.conftest import host
 from tests.e2e.judges import sfdisk
@@ -106,7 +105,7 @@ def test_an_ntfs_that_its_tool_refuses_is_given_back(
 def test_where_its_tool_is_missing_libguestfs_does_it(
     made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_tools, "is_here", lambda tool: tool != "ntfsresize")
+    monkeypatch.setattr("growdisk.api.host.is_here", lambda tool: tool != "ntfsresize")
     plan = in_process("plan", made("ntfs"), "+200M", "--json").json()
     assert plan["backend"] in ("uml", "guestfs")
     assert plan["backend_reason"] == "ntfsresize is not installed: sudo apt-get install ntfs-3g"

@@ -12,7 +12,7 @@ import pytest
 
 from growdisk import api
 from growdisk.api.images.creating import create_overlay
-from growdisk.api.provisioning.run import Unwatched
+from growdisk.api.provisioning.run import Watcher
 from growdisk.api.provisioning.work_image import put_in_place
 from growdisk.errors import ImageInUse, ImageNotReadable, UsageError, error_id
 from growdisk.units import GiB, MiB, SizeSpec
@@ -167,7 +167,7 @@ def test_a_call_that_is_stopped_finishes_nothing_more_and_leaves_nothing_half_do
 ) -> None:
     stop = StopRequest()
 
-    class Impatient(Unwatched):
+    class Impatient(Watcher):
         def output_ended(self, output: api.Provisioned) -> None:
             stop.request("SIGINT")
 

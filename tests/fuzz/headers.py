@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from growdisk.qcow2.extensions import Extension
+from growdisk.qcow2.header import Extension
 from tests.fuzz.mutants import Mutant, mutants
 from tests.fuzz.seeds import Seed
 

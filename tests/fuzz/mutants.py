@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from growdisk.qcow2.entries import OFFSET_MASK
-from growdisk.qcow2.extensions import Extension
-from growdisk.qcow2.header import Header
+from growdisk.qcow2.header import Extension, Header
 from tests.fuzz.seeds import Seed
 
 _HUGE = (1 << 20, 1 << 30, 1 << 40, 1 << 55)  # sizes to which a file may grow by a hole

@@ -24,7 +24,7 @@ from growdisk.filesystems.content import (
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.goal import Goal, Preallocation, RunOptions, SwapPolicy
-from growdisk.planner.size_specs import growth_requests
+from growdisk.planner.option_words import growth_requests
 from growdisk.units import align_down, parse_size
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from growdisk.api.result import planned_steps
+from growdisk.api.result import step_reports
 from growdisk.errors import Refused
 from growdisk.planner.layout import Layout
 from growdisk.planner.plan import Plan, decode_plan, encode_plan, make_plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached
+from growdisk.workflow.journal import RunState
 from tests.golden.situations import Situation, read, update
 
 PLANS = Path(__file__).parent / "plans"
@@ -88,7 +89,7 @@ def _planned(plan: Plan) -> Document:
         "snapshots": plan.snapshots,
         "keep": plan.keep,
         "given_up": list(plan.given_up),
-        "says": [f"{report.name}: {report.detail}" for report in planned_steps(plan)],
+        "says": [f"{report.name}: {report.detail}" for report in step_reports(plan, RunState())],
         **({"notes": list(plan.notes)} if plan.notes else {}),
         "steps": [
             {"kind": step["kind"], **_condensed(step["fields"])} for step in written["steps"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from uuid import NAMESPACE_OID, uuid5
 
 import pytest
 
-from growdisk.guest_scripts.bundle import README, USER_DATA, package
+from growdisk.guest_config.removed_partition import RemovedPartition
+from growdisk.guest_scripts.bundle import README, SMALL_CLOUD, USER_DATA, package
 from growdisk.guest_scripts.render import render
 from growdisk.guest_scripts.script_plan import DRIVER, GuestLayer, Phase
 from growdisk.partitions.table import Partition
@@ -40,7 +43,21 @@ def test_user_data_holds_the_same_scripts_without_comments_and_fits_into_16_kib(
     for file, script in render(plan).items():
         assert len(bare[file]) < len(script)
         assert as_parsed(bare[file]) == as_parsed(script)
-    assert len(gzip.compress(package(plan)[USER_DATA].encode(), 9)) <= 16 << 10
+    files = package(plan)
+    assert len(gzip.compress(files[USER_DATA].encode(), 9)) <= SMALL_CLOUD
+    assert f"the output of `gzip -9c {USER_DATA}`" in files[README]
+
+
+def test_the_readme_says_so_if_the_scripts_are_too_large_for_a_small_cloud(tmp_path: Path) -> None:
+    plan = planned("two-swaps-file")
+    gone = tuple(RemovedPartition(n, uuid=str(uuid5(NAMESPACE_OID, str(n)))) for n in range(7, 60))
+    files = package(replace(plan, layers=LAYERS, gone=gone))
+    (tmp_path / USER_DATA).write_text(files[USER_DATA])
+    packed = subprocess.run(
+        ["gzip", "-9c", tmp_path / USER_DATA], capture_output=True, check=True
+    ).stdout
+    assert len(packed) > SMALL_CLOUD
+    assert "does not take this one" in files[README]
 
 
 def test_the_readme_says_how_a_container_gets_its_passphrase_and_that_user_data_brings_none() -> (

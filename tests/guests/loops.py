@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.guests.tools import run
+from tests.guests.tools import ToolFailed, run
 
 
 @contextmanager
@@ -26,4 +27,18 @@ def mounted(device: Path, place: Path, *options: str) -> Iterator[Path]:
     try:
         yield place
     finally:
-        run("umount", place)
+        unmount(place)
+
+
+def unmount(place: Path) -> None:
+    """A loop device below lets go of its file a moment after its own file system is gone."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            run("umount", place)
+        except ToolFailed as error:
+            if "busy" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return

@@ -22,8 +22,8 @@ from growdisk.planner.proposal import Proposal
 from growdisk.steps.disk import Disk
 from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import MiB, parse_size
+from growdisk.workflow.journal import RunStatus
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.states import RunStatus
 from tests.crash.dying import run_dying
 from tests.crash.whole_disks import assert_same_disk
 from tests.guests.tools import run
@@ -169,7 +169,7 @@ def test_a_table_and_a_move_that_die_at_any_write_are_finished_or_undone(
     def go(plan: Plan, *, back: bool) -> None:
         with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
             session = Session.reopen(CurrentRun(image, plan, RunDirectory(image)), disk)
-            session.engine.go_back() if back else session.engine.advance()
+            session.engine.roll_back() if back else session.engine.advance()
 
     plan = reset()
     begin(plan)

@@ -10,10 +10,9 @@ import pytest
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageInUse
 from growdisk.qcow2.create import create
-from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
-from growdisk.workflow.journal import Event, JournalRecord
+from growdisk.workflow.failures import NothingToRestore, StoppedWithoutSnapshots
+from growdisk.workflow.journal import Event, JournalRecord, RunStatus
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.states import RunStatus
 from tests.online.bare import bare
 from tests.online.overlay_world import NAME, World, world_of
 from tests.refusals import raises
@@ -33,7 +32,7 @@ def no_answer() -> None:
 
 def test_a_stop_just_after_the_first_overlay_leaves_the_guest_on_it(world: World) -> None:
     run_ = world.engine(lambda: world.stop.request("SIGINT"))
-    with pytest.raises(StoppedWithoutWayBack, match="SIGINT"):
+    with pytest.raises(StoppedWithoutSnapshots, match="SIGINT"):
         run_.advance()
     assert run_.state.status is RunStatus.UNFINISHED
     assert world.written_to.parent == world.folder
@@ -42,7 +41,7 @@ def test_a_stop_just_after_the_first_overlay_leaves_the_guest_on_it(world: World
 
 def test_a_failure_just_after_the_first_overlay_leaves_the_guest_on_it(world: World) -> None:
     run_ = world.engine(no_answer)
-    with pytest.raises(StoppedWithoutWayBack, match="thawed"):
+    with pytest.raises(StoppedWithoutSnapshots, match="thawed"):
         run_.advance()
     assert run_.state.status is RunStatus.UNFINISHED
     assert world.written_to.exists()
@@ -51,10 +50,10 @@ def test_a_failure_just_after_the_first_overlay_leaves_the_guest_on_it(world: Wo
 def test_a_rollback_of_a_run_that_died_there_is_refused_and_it_can_be_gone_on_with(
     world: World,
 ) -> None:
-    with pytest.raises(StoppedWithoutWayBack):
+    with pytest.raises(StoppedWithoutSnapshots):
         world.engine(no_answer).advance()
     with pytest.raises(NothingToRestore):
-        world.engine().go_back()
+        world.engine().roll_back()
     assert world.written_to.exists()
     assert world.engine().advance().status is RunStatus.DONE
     assert world.written_to == world.worker.path

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.block.compression import Libdeflate
 from growdisk.cli.main import main
-from growdisk.qcow2 import libdeflate
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 
 KiB, MiB = 1 << 10, 1 << 20
@@ -233,7 +233,7 @@ def test_without_libdeflate_zlib_does_it(tmp_path: Path, monkeypatch: pytest.Mon
     def missing(self: object) -> None:
         raise OSError("no such library")
 
-    monkeypatch.setattr(libdeflate.Libdeflate, "__init__", missing)
+    monkeypatch.setattr(Libdeflate, "__init__", missing)
     chance, content, image = random.Random(1), tmp_path / "content.raw", tmp_path / "image.qcow2"
     content.write_bytes(
         b"".join(chance.randbytes(chance.randrange(1, 4000)) * 9 for _ in range(200))

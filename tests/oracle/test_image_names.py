@@ -111,7 +111,7 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(
     assert main(["status", str(disk)]) == 0
     said = capsys.readouterr()
     assert not {"\x1b", "\r"} & set(said.out + said.err)
-    assert "?[31mred?.qcow2: 1 MiB -> 2 MiB" in said.err
+    assert "?[31mred?.qcow2: 1.0 MiB -> 2.0 MiB" in said.err
 
 
 @pytest.mark.parametrize("size", (513, 70_001, 1_000_001))

@@ -19,7 +19,7 @@ from growdisk.api.images.compacting import compact_image
 from growdisk.api.images.converting import Qcow2Target, Source, convert_image
 from growdisk.api.images.layers import commit_overlay, rebase_overlay
 from growdisk.errors import Refused
-from growdisk.qcow2 import luks1
+from growdisk.qcow2 import encryption
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
@@ -250,7 +250,7 @@ def _quiet(_done: int, _total: int) -> None:
 def test_whatever_is_done_the_guest_sees_what_it_wrote(
     shape: Shape, steps: list[tuple[str, int, int, int]]
 ) -> None:
-    quick_keys = patch.object(luks1, "_iterations", lambda _seconds: 1000)
+    quick_keys = patch.object(encryption, "_iterations", lambda _seconds: 1000)
     with TemporaryDirectory(prefix="growdisk-") as directory, quick_keys:
         world = make_world(Path(directory), shape)
         for step in steps:

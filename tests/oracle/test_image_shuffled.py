@@ -13,8 +13,8 @@ from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, conve
 from growdisk.api.images.mapping import image_map
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.cli.main import main
+from growdisk.qcow2.cluster_marks import FragmentedRun
 from growdisk.qcow2.create_options import CreateOptions
-from growdisk.qcow2.fragmented_data import FragmentedRun
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.qemu import qemu_img
 from tests.unit.qcow2.shuffled import Change, shuffled

@@ -28,7 +28,7 @@ def test_what_was_written_again_in_part_since_the_second_snapshot_goes_with_it(
         image.write(8 * MIB, b"\3" * 512 * KIB)
         image.write(8 * MIB + 1536 * KIB, b"\4" * 512 * KIB)
     with Qcow2Image.open(path, writable=True) as image:
-        assert image.go_back_to("first", ("second",))
+        assert image.revert_to("first", ("second",))
         assert image.snapshots() == ()
     assert qemu_check(path)[0] == 0
     qemu_io(path, "read -P 1 0 256k", "read -P 0 256k 60M")
@@ -59,7 +59,7 @@ def test_a_cluster_of_three_disks_that_is_not_counted_for_all_is_found_before_an
     with Qcow2Image.open(path) as image:
         cluster = next(image.runs(0, 1)).host >> 16
     raw = with_counts(path, {cluster: count})
-    actions = [lambda image: image.go_back_to("first", ("second",))]
+    actions = [lambda image: image.revert_to("first", ("second",))]
     if count == 1:  # with 2, the disk that stays is wrong alone, and is not looked at
         actions.append(lambda image: image.forget_newest_snapshots(("first", "second")))
     for action in actions:
@@ -80,7 +80,7 @@ def test_a_snapshot_whose_table_is_the_disks_own_is_not_deleted(tmp_path: Path) 
     for action in (
         lambda image: image.delete_snapshot("one"),
         lambda image: image.forget_newest_snapshots(("one",)),
-        lambda image: image.go_back_to("one", ()),
+        lambda image: image.revert_to("one", ()),
     ):
         with pytest.raises(ImageDamaged), Qcow2Image.open(path, writable=True) as image:
             action(image)

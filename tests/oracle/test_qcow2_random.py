@@ -133,7 +133,7 @@ class Actor:
         name = self.rng.choice(names)
         newer = names[names.index(name) + 1 :]
         # Refused if the snapshot's L1 table is too short for its disk: QEMU's may be.
-        if self.image.go_back_to(name, newer):
+        if self.image.revert_to(name, newer):
             self.model.data = bytearray(self.model.snapshots[name])
             for gone in (name, *newer):
                 del self.model.snapshots[gone]

@@ -23,6 +23,8 @@ def without_system(tmp_path: Path) -> Path:
     run("mkswap", "-q", swap)
     for file, at in ((root, 1), (swap, 61)):
         run("dd", f"if={file}", f"of={disk}", "bs=1M", f"seek={at}", "conv=notrunc", "status=none")
+    # Else the file's own size on the host may still change between two looks at it.
+    run("sync", disk)
     return disk
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.durable import append_record, replace_file
+from growdisk.durable import append_record, open_locked, replace_file
 
 
 def calls_of(code: str, directory: Path) -> list[str]:
@@ -118,3 +119,36 @@ def test_records_are_appended_and_each_is_synced(tmp_path: Path):
         tmp_path,
     )
     assert [call.split("(")[0] for call in calls] == ["write", "fsync", "fsync", "write", "fsync"]
+
+
+def test_a_locked_file_is_refused_and_one_removed_by_its_owner_is_made_again(
+    tmp_path: Path,
+) -> None:
+    lock = tmp_path / "lock"
+    first = open_locked(lock, 0o600)
+    with pytest.raises(BlockingIOError):
+        open_locked(lock, 0o600)
+    lock.unlink()
+    # The name is free: the lock on the file that is gone keeps nobody out.
+    second = open_locked(lock, 0o600)
+    assert os.path.samestat(os.fstat(second), lock.stat())
+    for fd in (first, second):
+        os.close(fd)
+
+
+def test_a_file_that_is_removed_while_it_is_being_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, flock, locks = tmp_path / "lock", fcntl.flock, 0
+
+    def removed_meanwhile(fd: int, operation: int) -> None:
+        nonlocal locks
+        flock(fd, operation)
+        locks += 1
+        if locks == 1:
+            lock.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    fd = open_locked(lock, 0o600)
+    assert locks == 2 and os.path.samestat(os.fstat(fd), lock.stat())
+    os.close(fd)

@@ -36,14 +36,14 @@ def test_a_file_or_a_device_without_end_is_refused_at_the_limit(tmp_path: Path) 
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(1 << 40)
     for path in (Path("/dev/zero"), tmp_path / "huge"):
-        assert "has more than 8 MiB" in refusal(path)
+        assert "has more than 8.0 MiB" in refusal(path)
 
 
 def test_what_fits_exactly_is_read(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(bytes(1 << 20))
     assert len(read_given(tmp_path / "key", "check it", 1 << 20)) == 1 << 20
     (tmp_path / "key").write_bytes(bytes((1 << 20) + 1))
-    assert "more than 1 MiB" in refusal(tmp_path / "key", 1 << 20)
+    assert "more than 1.0 MiB" in refusal(tmp_path / "key", 1 << 20)
 
 
 def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from growdisk.api.result import StepReport
 from growdisk.planner.layout import ImageLayout, Layout, PartitionLayout, VolumeLayout
 from growdisk.playbook.checkpoints import TaskCheckpoint
 from growdisk.playbook.reports import HostReport, TaskReport
-from growdisk.playbook.task_run import Done
+from growdisk.playbook.task_run import FinishedTask
 from growdisk.workflow.journal import JournalRecord
 
 FIELDS = {
     JournalRecord: "event step detail seconds facts time",
     TaskCheckpoint: "image run size made",
-    Done: "reports registered facts",
+    FinishedTask: "reports registered facts",
     HostReport: "host result code tasks facts error",
     TaskReport: "play task action state message seconds item result diff error code",
     StepReport: "name state seconds detail",

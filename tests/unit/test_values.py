@@ -132,27 +132,23 @@ def secret(decorator: Decorator, field: Callable[..., object]) -> type:
         name: str
         key: bytes = field(default=b"", repr=False)  # type: ignore[assignment]
         seen: list[int] = field(default_factory=list, compare=False)  # type: ignore[assignment]
-        strict: bool = field(default=True, kw_only=True)  # type: ignore[assignment]
 
     Secret.__qualname__ = "Secret"
     return decorator(frozen=True)(Secret)
 
 
-def test_a_field_may_be_hidden_not_compared_or_given_by_name_only():
+def test_a_field_may_be_hidden_or_not_compared():
     ours, theirs = secret(BOTH[0], fast_dataclass.quick_field), secret(BOTH[1], dataclasses.field)
     for kind in (ours, theirs):
-        value = kind("a", b"k", [1], strict=False)
-        assert repr(value) == "Secret(name='a', seen=[1], strict=False)"
-        assert value == kind("a", b"k", [2], strict=False) != kind("a", b"other", [1], strict=False)
-        assert hash(value) == hash(kind("a", b"k", [], strict=False))
-        assert (kind("a").key, kind("a").strict, kind.key) == (b"", True, b"")
+        value = kind("a", b"k", [1])
+        assert repr(value) == "Secret(name='a', seen=[1])"
+        assert value == kind("a", b"k", [2]) != kind("a", b"other", [1])
+        assert hash(value) == hash(kind("a", b"k", []))
+        assert (kind("a").key, kind.key) == (b"", b"")
         assert not hasattr(kind, "seen")
         assert kind.__match_args__ == ("name", "key", "seen")
-        with pytest.raises(TypeError):
-            kind("a", b"k", [1], False)
     seen = [
-        [(f.name, f.repr, f.compare, f.kw_only) for f in dataclasses.fields(kind)]
-        for kind in (ours, theirs)
+        [(f.name, f.repr, f.compare) for f in dataclasses.fields(kind)] for kind in (ours, theirs)
     ]
     assert seen[0] == seen[1]
 

@@ -114,7 +114,7 @@ def _plain_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for all of the terminal's
-    # Where the list is killed, each would tell that nobody listens any more; what is really wrong
+    # If the list is killed, each would report that nobody listens any more; what is really wrong
     # goes to the list.
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
@@ -215,7 +215,7 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_being_made(name: str) -> bool:
-    """Whether growdisk itself is making the file, or has copied it for the way back of a play."""
+    """Whether growdisk itself is making the file, or has copied it as the snapshot of a play."""
     return name.startswith(".") and ".growdisk-" in name
 
 

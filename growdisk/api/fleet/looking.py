@@ -10,21 +10,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.api.fleet.room import file_systems, hindrances, idle_room, main_file_system, stretches
-from growdisk.api.fleet.values import DiskEntry, State
-from growdisk.api.run_status import status
+from growdisk.api.disk_facts import image_facts, inspect_device, opened_image
+from growdisk.api.fleet.values import DiskEntry, FileSystemUse, Hindrance, State, Stretch
+from growdisk.api.result import status
 from growdisk.block.device import BlockDevice
-from growdisk.block.raw import RawFile
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, ImageInUse, ImageNotReadable
 from growdisk.fast_dataclass import replace
+from growdisk.filesystems.content import BtrfsContent, Content, LuksContent, PhysicalVolumeContent
+from growdisk.partitions.table import Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.layout import layout_of
-from growdisk.qcow2.backing import open_backing
-from growdisk.qcow2.header import read_header
-from growdisk.qcow2.image import Qcow2Image
+from growdisk.planner.layout import Layout, layout_of
 from growdisk.qcow2.probe import probe_format
+from growdisk.units import MiB
 
 _TOLD = ("none", "done", "undone")
 # What a reader may stumble over if a guest writes while it reads without a lock.
@@ -44,7 +42,7 @@ def look_at_image(path: str, entry: DiskEntry | None = None) -> DiskEntry:
     except GrowdiskError as error:
         return replace(entry, error=error_document(error))
     except _BROKEN as error:
-        return replace(entry, error=_unreadable(path, str(error)))
+        return replace(entry, error=error_document(ImageNotReadable(Path(path), str(error))))
 
 
 def with_facts(entry: DiskEntry, facts: Facts) -> DiskEntry:
@@ -75,29 +73,13 @@ def _opened(path: Path) -> Iterator[tuple[BlockDevice, State]]:
     lock would be in the way of a machine that is just started.
     """
     image_format = probe_format(path)
+    state: State = "off"
     try:
-        device: BlockDevice = (
-            Qcow2Image.open(path) if image_format == "qcow2" else RawFile.open_disk(path)
-        )
-        in_use = False
+        device = opened_image(path, image_format)
     except ImageInUse:
-        device, in_use = _unlocked(path, image_format), True
+        device, state = opened_image(path, image_format, lock=False), "in use"
     with closing(device):
-        yield device, "in use" if in_use else "off"
-
-
-def _unlocked(path: Path, image_format: str) -> BlockDevice:
-    file = RawFile.open(path, lock=False)
-    if image_format != "qcow2":
-        return file
-    try:
-        header = read_header(file, path)
-        # Only the topmost image is written to: those below are opened as ever.
-        below = open_backing(path, header, (), lambda other, above: Qcow2Image.open(other))
-        return Qcow2Image.over(file, path, writable=False, backing=below)
-    except BaseException:
-        file.close()
-        raise
+        yield device, state
 
 
 def _run_of(path: Path) -> str | None:
@@ -108,5 +90,98 @@ def _run_of(path: Path) -> str | None:
     return None if state in _TOLD else state
 
 
-def _unreadable(path: str, reason: str) -> dict[str, object]:
-    return error_document(ImageNotReadable(Path(path), reason=reason))
+# --- how full its file systems are, how much space is unused, layer by layer ----------------------
+
+
+_LEAST = MiB  # alignment and the end of a table leave less
+
+
+def file_systems(facts: Facts) -> tuple[FileSystemUse, ...]:
+    """All whose superblock says how full they are."""
+    return tuple(use for name, content in facts.leaves.items() if (use := _use(name, content)))
+
+
+def main_file_system(facts: Facts, found: tuple[FileSystemUse, ...]) -> FileSystemUse | None:
+    """The one that would grow: of the main partition, the largest in it."""
+    number = facts.main.number if facts.main else 0
+    own = {name for name, _ in facts.leaves_of(number)}
+    return max((use for use in found if use.name in own), key=lambda use: use.size, default=None)
+
+
+def _use(name: str, content: Content) -> FileSystemUse | None:
+    if content.used is None or not content.size:
+        return None
+    used = min(content.used + content.held, content.size)
+    return FileSystemUse(
+        name, content.kind, content.size, used, reserved=content.reserved, overhead=content.overhead
+    )
+
+
+def idle_room(facts: Facts) -> int:
+    """Unused bytes: unpartitioned, or in a layer that does not fill what it lies in."""
+    if facts.table is None:
+        return sum(_idle(facts.contents[0], facts.image.virtual_size)) if 0 in facts.contents else 0
+    free = sum(unused.length for unused in facts.table.free_ranges() if unused.length >= _LEAST)
+    parts = (part for part in facts.table.partitions if part.role is not Role.EXTENDED)
+    return free + sum(
+        size for part in parts for size in _idle(facts.contents.get(part.number), part.size)
+    )
+
+
+def _idle(content: Content | None, available: int) -> Iterator[int]:
+    match content:
+        case LuksContent():
+            yield from _idle(content.inside, content.size or 0)
+        case PhysicalVolumeContent() if content.group is not None:
+            group, inside = content.group, dict(content.volumes)
+            # Room after the physical volume; extents of it that no volume has; room within each
+            # volume.
+            yield _gap(available, group.end_of_extents)
+            yield max(group.own_volume.pe_count - group.used_extents, 0) * group.extent_size
+            for volume in group.visible:
+                yield from _idle(inside.get(volume.name), group.size_of(volume))
+        case BtrfsContent():
+            yield _gap(available, content.device_size)
+        case Content(size=int(size)) if content.growable:
+            yield _gap(available, size)
+
+
+def _gap(available: int, covered: int) -> int:
+    gap = available - covered
+    return gap if gap >= _LEAST else 0
+
+
+def hindrances(facts: Facts, layout: Layout) -> Iterator[Hindrance]:
+    """What stands after the main partition or belongs to others, or that nothing can grow."""
+    # What is in an extended partition says more than that does.
+    named = [b for b in layout.blockers if b.kind != "extended partition"] or list(layout.blockers)
+    yield from (
+        Hindrance(hindrance.name, hindrance.kind, hindrance.why, hindrance.options)
+        for hindrance in named
+    )
+    whole = facts.contents.get(0)
+    if facts.main is None and not (whole and whole.growable) and not layout.blockers:
+        yield Hindrance("", "unknown", "nothing that growdisk can grow is recognised on it")
+    main = facts.contents.get(facts.main.number if facts.main else 0)
+    if isinstance(main, LuksContent) and not main.unlocked:
+        name = facts.name_of(facts.main.number if facts.main else 0)
+        yield Hindrance(name, "luks", f"{name} is encrypted", ("--key-file FILE",))
+    elif unfit := getattr(main, "unfit", ""):
+        yield Hindrance(facts.name_of(facts.main.number if facts.main else 0), "unfit", unfit)
+
+
+def stretches(layout: Layout) -> tuple[Stretch, ...]:
+    """The disk from left to right."""
+    parts = [
+        Stretch(
+            part.name,
+            part.start,
+            part.size,
+            part.content.kind if part.content else "",
+            part.content.used if part.content else None,
+        )
+        for part in layout.partitions
+        if part.role != "extended"
+    ]
+    free = [Stretch("", unused.start, unused.size, "free") for unused in layout.free]
+    return tuple(sorted((*parts, *free), key=lambda stretch: stretch.start))

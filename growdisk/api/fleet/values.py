@@ -1,4 +1,4 @@
-"""What a list tells of each disk. Sizes in bytes."""
+"""What a list shows of each disk. Sizes in bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIVE = ("running", "in use")
 class FileSystemUse:
     """How full a file system is.
 
-    `name`: sda1 or vg0/root at rest, the mount point where a running guest told. `reserved` is what
+    `name`: sda1 or vg0/root at rest, the mount point if a guest was asked. `reserved` is what
     users may not fill, `overhead` what of `used` are its own tables, which df does not count.
     `source`: the superblock, which a running guest brings up to date when it likes; or the guest's
     agent.

@@ -6,17 +6,18 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
-from growdisk.api.images.access import format_of, report_host_errors
+from growdisk.api.images.opening import format_of, report_host_errors
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageDamaged, ImageError
+from growdisk.errors import GrowdiskError, ImageDamaged, ImageError, shell_word
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.check.checker import CheckReport, check
+from growdisk.qcow2.check.checker import CheckReport, analyse, check
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import exists
 from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.repair import refuse_broken, repair
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | No
     except ReferenceOutside as error:
         # Not a fault of the image: the second look notes it.
         if not with_backing and exists(error.target):
-            return None  # told below
+            return None  # noted below
         state = (
             "was not looked at (--trust-references)" if exists(error.target) else "does not exist"
         )
@@ -94,7 +95,8 @@ def _checked(
             report = check(file, path)
         else:
             ConflictGuard(path, overlays_may_break)(file, _header(file, path))
-            report = _repaired(file, path, repair_what)
+            thorough = repair_what == "all"
+            report = repair(file, path, errors=thorough, accept_loss=thorough)
         header = read_header(file, path)
         return report, header.backing_file is not None or header.has(Incompatible.DATA_FILE)
 
@@ -107,7 +109,15 @@ def _header(file: RawFile, path: Path) -> Header | None:
         return None
 
 
-def _repaired(file: RawFile, path: Path, repair_what: Repair) -> CheckReport:
-    from growdisk.qcow2.repair import repair
-
-    return repair(file, path, errors=repair_what == "all", accept_loss=repair_what == "all")
+def repair_hint(path: Path) -> str | None:
+    """What to do about a damaged image, if check -r all can mend it. Reads all of its tables."""
+    try:
+        with closing(RawFile.open(path, lock=False)) as file:
+            analysis = analyse(file, path)
+        # What `check -r all` would refuse to mend is not advised.
+        refuse_broken(analysis, errors=True, accept_loss=True)
+    except (GrowdiskError, OSError):
+        return None
+    lost = " (what the file has lost will read as zeros)" if analysis.findings.cut_off else ""
+    is_mended = analysis.report().has_errors or analysis.header.has(Incompatible.CORRUPT)
+    return f"mend it: growdisk image check -r all {shell_word(path)}{lost}" if is_mended else None

@@ -24,7 +24,7 @@ def compact_image(
     Returns the host's bytes before and after. The new image is checked by counting all its
     references before it takes the old one's place, and does that only if it is smaller.
     """
-    path = real(path)  # behind a link: the link stays
+    path = real(path)  # of a link, the link stays
     guard = ConflictGuard(path, overlays_may_break)
     # Only clusters of its own are copied: the backing file is not needed.
     with opened_qcow2(path, "unused clusters", with_backing=False, key=key, guard=guard) as image:

@@ -6,16 +6,16 @@ layer below both, are never read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from growdisk.api.images.data_copy import is_zero
-from growdisk.api.images.in_order import StopEarly
 from growdisk.api.images.opening import open_guest_content, require_keys
-from growdisk.api.images.pump import COMPARED_CHUNK, pump
-from growdisk.api.images.sharing import differing
-from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.api.images.pump import COMPARED_CHUNK, StopEarly, pump, side_by_side
+from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.block.raw import RawFile
 from growdisk.fast_dataclass import dataclass
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up, joined
@@ -63,17 +63,17 @@ def compare_images(
 def _first_difference(
     one: BlockDevice, other: BlockDevice, progress: Callable[[int, int], None] | None
 ) -> int | None:
-    shared, report = min(one.size, other.size), progress or _nobody
+    shared, report = min(one.size, other.size), progress or (lambda _reached, _size: None)
     ranges = joined(differing(one, other, 0, shared))
     different = _first_place([one, other], ranges, lambda reached: report(reached, shared))
     if different is not None:
         return different
     # Alike as far as both go. If they are of one length, nothing is left of `longer`.
     longer = one if one.size > shared else other
-    behind = longer.extents(shared, longer.size - shared)
+    rest = longer.extents(shared, longer.size - shared)
     return _first_place(
         [longer],
-        ((extent.start, extent.end) for extent in behind if extent.kind is ExtentKind.DATA),
+        ((extent.start, extent.end) for extent in rest if extent.kind is ExtentKind.DATA),
         lambda _: None,
     )
 
@@ -91,8 +91,10 @@ def _first_place(
     ) -> tuple[int, int | None]:
         # Of one device alone: compared with zeros.
         is_same = is_zero(mine) if theirs is None else mine == theirs
-        beside = bytearray(len(mine)) if theirs is None else theirs
-        return start + len(mine), None if is_same else start + _sector_of_difference(mine, beside)
+        if is_same:
+            return start + len(mine), None
+        other = bytearray(len(mine)) if theirs is None else theirs
+        return start + len(mine), start + _sector_of_difference(mine, other)
 
     def note(found: tuple[int, int | None]) -> int:
         if found[1] is not None:
@@ -119,5 +121,59 @@ def _sector_of_difference(one: bytearray, other: bytearray) -> int:
     )
 
 
-def _nobody(_reached: int, _size: int) -> None:
-    """Of the progress nobody wants to know."""
+# --- two images over the same layer: what both have from there is equal, and is not read ----------
+
+
+def differing(
+    one: BlockDevice | None, other: BlockDevice | None, start: int, end: int
+) -> Iterator[tuple[int, int]]:
+    """The parts of [start, end) that may differ: not zeros in both, not from a shared layer.
+
+    Beyond an end there are zeros.
+    """
+    depths = _depths_of_shared(one, other)
+    mine, theirs = _extents(one, start, end), _extents(other, start, end)
+    for first, last, a, b in side_by_side(mine, theirs, start):
+        are_zeros = a.kind is b.kind is ExtentKind.ZERO
+        # Both look through to the shared layer. Where none has anything (depth -1), a shorter layer
+        # may hide it: unknown.
+        are_shared = depths is not None and a.depth >= depths[0] and b.depth >= depths[1]
+        if not (are_zeros or are_shared):
+            yield first, last
+
+
+def _extents(device: BlockDevice | None, start: int, end: int) -> Iterator[Extent]:
+    inside = start if device is None else min(max(device.size, start), end)
+    if device is not None and start < inside:
+        yield from device.extents(start, inside - start)
+    if inside < end:
+        yield Extent(inside, end, ExtentKind.ZERO, -1)
+
+
+def _depths_of_shared(one: BlockDevice | None, other: BlockDevice | None) -> tuple[int, int] | None:
+    """How deep in each the first layer lies that both have."""
+    theirs = {layer: depth for depth, layer in enumerate(_layers(other))}
+    for depth, layer in enumerate(_layers(one)):
+        # The topmost that both have: below it all is the same.
+        if layer in theirs:
+            return depth, theirs[layer]
+    return None
+
+
+def _layers(device: BlockDevice | None) -> Iterator[tuple[object, ...]]:
+    """What each layer is: how it is read, and the file on the host.
+
+    What is not known is like nothing else.
+    """
+    while device is not None:
+        if isinstance(device, Qcow2Image):
+            # With the L1 table: a snapshot in the same file is another layer.
+            yield "qcow2", *_file(device.image_file), device.header.l1_offset, device.header.size
+            device = device.backing
+        else:
+            yield ("raw", *_file(device))
+            device = None
+
+
+def _file(device: BlockDevice) -> tuple[object, ...]:
+    return device.file_identity if isinstance(device, RawFile) else (id(device),)

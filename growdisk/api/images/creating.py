@@ -11,9 +11,14 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.guard import refuse_run_below
-from growdisk.api.images.access import format_of, is_device, refuse_without_room
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import open_device, report_create_errors
+from growdisk.api.images.opening import (
+    format_of,
+    is_device,
+    open_device,
+    refuse_without_room,
+    report_create_errors,
+)
 from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_preallocation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, UsageError, bad_value

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
 
+from growdisk.api.images.new_file import NewFile
+from growdisk.api.images.opening import data_length, refuse_small_device, report_create_errors
 from growdisk.api.images.pump import CHUNK, WRITTEN_CHUNK, pump
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.block.raw import RawFile
 from growdisk.qcow2.compress import CompressedCluster, Compressor
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.units import align_down, align_up, joined, split_range
@@ -34,7 +40,7 @@ def copy_nonzero(source: BlockDevice, granule: int, write: Write, progress: Prog
     chunk = max(WRITTEN_CHUNK, granule)
     pump(
         [source],
-        _ranges(source, granule),
+        widened(_data(source), granule, source.size),
         look,
         store,
         _of(source, progress),
@@ -107,7 +113,8 @@ def copy_compressed(
             target.write_compressed_cluster(cluster)
         return found[0]
 
-    ranges, chunk = _ranges(source, cluster_size), max(CHUNK, cluster_size)
+    ranges = widened(_data(source), cluster_size, source.size)
+    chunk = max(CHUNK, cluster_size)
     pump([source], ranges, pack, store, _of(source, progress), chunk=chunk, jobs=jobs)
     progress(source.size, source.size)
 
@@ -132,7 +139,7 @@ def is_zero(data: bytearray) -> bool:
 def _zero_granules(data: bytes | bytearray, granule: int) -> Iterator[int]:
     """Where granules of zeros begin.
 
-    The first word of each tells nearly always, and all of these are had at once.
+    The first word of each decides nearly always, and all of these are read at once.
     """
     zeros, whole = bytes(granule), align_down(len(data), granule)
     # 64-bit words ("Q"), of each granule the first: [0] and [512] for 8192 bytes in granules of
@@ -151,14 +158,75 @@ def _of(source: BlockDevice, progress: Progress) -> Callable[[int], None]:
     return lambda reached: progress(reached, size)
 
 
-def _ranges(source: BlockDevice, granule: int) -> Iterator[tuple[int, int]]:
-    return _aligned(source.extents(0, source.size), granule, source.size)
+def _data(source: BlockDevice) -> Iterator[tuple[int, int]]:
+    for extent in source.extents(0, source.size):
+        if extent.kind is ExtentKind.DATA:
+            yield extent.start, extent.end
 
 
-def _aligned(extents: Iterable[Extent], granule: int, size: int) -> Iterator[tuple[int, int]]:
-    """The data extents widened to whole granules; those that then touch are one."""
+def widened(
+    ranges: Iterable[tuple[int, int]], granule: int, size: int
+) -> Iterator[tuple[int, int]]:
+    """The ranges of a disk of `size` widened to whole granules; those that then touch are one."""
     return joined(
-        (align_down(extent.start, granule), min(align_up(extent.end, granule), size))
-        for extent in extents
-        if extent.kind is ExtentKind.DATA
+        (align_down(start, granule), min(align_up(end, granule), size)) for start, end in ranges
     )
+
+
+# --- a file copied byte for byte, with its holes: like cp --sparse --------------------------------
+
+
+Sparse = Literal["auto", "always", "never"]
+_CHUNK = 8 << 20
+_SMALLEST_HOLE = 4096
+
+
+def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> int:
+    """Copy under the reader's lock, and return the size. After a failure nothing is there.
+
+    `sparse`: auto: holes stay holes; always: zeros become holes; never: holes become zeros.
+    """
+    with closing(RawFile.open(source)) as file:
+        takes = (lambda: file.size) if sparse == "never" else (lambda: data_length(file))
+        with report_create_errors(path, takes), NewFile(path) as new:
+            with closing(new.open()) as copy:
+                refuse_small_device(copy, file.size)
+                copy.write_behind()
+                _fill(file, copy, sparse, progress)
+            new.publish()
+            return file.size
+
+
+def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> None:
+    if sparse == "auto" and copy.clone_from(file):
+        progress(file.size, file.size)
+        return
+    copy.resize(file.size)
+    if sparse == "always":
+        if copy.is_block_device:
+            copy_everything(file, copy, _SMALLEST_HOLE, progress)
+        else:
+            copy_nonzero(file, _SMALLEST_HOLE, copy.write, progress)
+        return
+    # A new file reads as zeros where nothing is written; a device shows what was on it.
+    if copy.is_block_device or sparse == "never":
+        for hole in (
+            extent for extent in file.extents(0, file.size) if extent.kind is ExtentKind.ZERO
+        ):
+            _fill_hole(copy, hole, sparse)
+    pieces = (piece for extent in _data(file) for piece in split_range(*extent, _CHUNK))
+    for start, end in pieces:
+        copy.copy_from(file, start, end - start)
+        progress(end, file.size)
+        # The kernel copies through the host's cache; past it the data go through our buffers.
+        if copy.writes_directly:
+            copy_ranges(file, pieces, copy.write, progress)
+    progress(file.size, file.size)
+
+
+def _fill_hole(copy: RawFile, hole: Extent, sparse: Sparse) -> None:
+    if sparse == "never":
+        for start, end in split_range(hole.start, hole.end, _CHUNK):
+            copy.write(start, bytes(end - start))
+    else:
+        copy.write_zeros(hole.start, hole.length)

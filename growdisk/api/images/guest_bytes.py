@@ -10,7 +10,7 @@ from pathlib import Path
 from growdisk.api.guard import ConflictGuard
 from growdisk.api.images.opening import open_guest_content, report_create_errors, require_keys
 from growdisk.block.device import BlockDevice
-from growdisk.block.host_blocks import claim
+from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
 from growdisk.durable import write_all
 from growdisk.errors import ImageInUse, ImageNotReadable, ImageUnsupported
@@ -91,7 +91,7 @@ def _room_for(image: BlockDevice, offset: int, length: int) -> Iterator[None]:
             yield
         return
     if isinstance(image, RawFile):
-        claim(image, wanted)
+        reserve_ranges(image, wanted)
     yield
 
 

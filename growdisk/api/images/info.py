@@ -2,7 +2,7 @@
 
 Only the header and the lists that it names are read: an image is described also where its data
 cannot be (a key or a backing file is missing, its tables are damaged), and the name of a backing
-file is told but never followed.
+file is shown but never followed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from pathlib import Path
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageNotReadable
 from growdisk.fast_dataclass import dataclass
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
-from growdisk.qcow2.header import Header, read_header
+from growdisk.qcow2.header import Extension, Header, read_header
+from growdisk.qcow2.header_fields import LEGACY_AES
 from growdisk.qcow2.probe import ImageFormat, probe
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
 from growdisk.units import align_up
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from growdisk.block.luks1 import KeySlot
     from growdisk.qcow2.bitmaps import BitmapInfo
 
 _SECTOR = 512
@@ -108,7 +109,7 @@ def _info_of(file: RawFile, path: Path, image_format: ImageFormat | None) -> Ima
     header = read_header(file, path)
     snapshots = read_entries(file, path, header)
     if header.has(Incompatible.DATA_FILE):
-        # nobody keeps what lies in a data file: QEMU tells of none, and none can be gone back to
+        # nobody keeps what lies in a data file: QEMU shows none, and none can be restored
         snapshots = ()
     return ImageInfo(
         path,
@@ -131,11 +132,53 @@ def _bitmaps(file: RawFile, header: Header) -> tuple[BitmapInfo, ...]:
 
 
 def _encryption(file: RawFile, header: Header) -> dict[str, object] | None:
-    if not header.crypt_method:
-        return None
-    from growdisk.api.images.encryption import encryption_facts  # few images need it
+    """`encrypt` of the format-specific data: the LUKS header inside the image, in QEMU's words.
 
-    return encryption_facts(file, header)
+    None if nothing is encrypted, or known.
+    """
+    if header.crypt_method == LEGACY_AES:
+        return {"format": "aes"}
+    place = header.extension(Extension.CRYPTO)
+    if not header.crypt_method or place is None or len(place) != 16:
+        return None
+    from growdisk.block.luks1 import LENGTH, Luks1Header, NotLuks1  # few images need it
+
+    # The extension says where in the image file the header is, and how long with all key slots.
+    offset, length = int.from_bytes(place[:8], "big"), int.from_bytes(place[8:], "big")
+    if length < LENGTH or offset + LENGTH > file.size:
+        return None
+    try:
+        luks = Luks1Header.parse(file.read(offset, LENGTH))
+    except NotLuks1:
+        return None
+    # "xts-plain64", "cbc-essiv:sha256": chaining, how an IV is made, by which hash.
+    chaining, _, generator = luks.mode.partition("-")
+    name, _, generator_hash = generator.partition(":")
+    # The two halves of an XTS key are one cipher key each.
+    bits = luks.key_length * (4 if chaining == "xts" else 8)
+    facts: dict[str, object] = {
+        "ivgen-alg": name,
+        "hash-alg": luks.hash,
+        "cipher-alg": f"{luks.cipher}-{bits}",
+        "uuid": luks.uuid,
+        "format": "luks",
+        "cipher-mode": chaining,
+        "slots": [_slot_json(slot) for slot in luks.slots],
+        "payload-offset": luks.payload,
+        "master-key-iters": luks.rounds,
+    }
+    return facts | ({"ivgen-hash-alg": generator_hash} if generator_hash else {})
+
+
+def _slot_json(slot: KeySlot) -> dict[str, object]:
+    if not slot.is_active:
+        return {"active": False, "key-offset": slot.offset}
+    return {
+        "active": True,
+        "iters": slot.rounds,
+        "key-offset": slot.offset,
+        "stripes": slot.stripes,
+    }
 
 
 def actual_size(path: Path) -> int:
@@ -169,7 +212,7 @@ def _backing_json(path: Path, header: Header) -> dict[str, object]:
         return {}
     answer: dict[str, object] = {
         "backing-filename": header.backing_file,
-        "full-backing-filename": _beside(path, header.backing_file),
+        "full-backing-filename": _full_name(path, header.backing_file),
     }
     if header.backing_format is not None:
         answer["backing-filename-format"] = header.backing_format
@@ -183,7 +226,7 @@ def _data_file_json(header: Header) -> dict[str, object]:
     return {**name, "data-file-raw": bool(header.autoclear & Autoclear.RAW_DATA_FILE)}
 
 
-def _beside(path: Path, name: str) -> str:
+def _full_name(path: Path, name: str) -> str:
     """A relative name counts from the image's directory; joined as text, as QEMU does.
 
     A protocol's name is whole.

@@ -15,20 +15,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from growdisk.api.files_below import RAW_NAMES
-from growdisk.api.guard import ConflictGuard, refuse_run_below
-from growdisk.api.images.access import format_of
+from growdisk.api.guard import RAW_NAMES, ConflictGuard, refuse_run_below
+from growdisk.api.images.comparing import differing
 from growdisk.api.images.data_copy import Progress, copy_ranges, is_zero
 from growdisk.api.images.opening import (
+    format_of,
     open_guest_content,
     opened_qcow2,
     refuse_small_device,
     require_keys,
 )
 from growdisk.api.images.pump import COMPARED_CHUNK, pump
-from growdisk.api.images.sharing import differing
 from growdisk.block.device import BlockDevice
-from growdisk.block.host_blocks import claim
+from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import with_backing
@@ -155,13 +154,10 @@ def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
     if chain is not None:
         chain.close()
     path = backing_path(overlay.path, header.backing_file)
-    return path, "raw" if header.backing_format in RAW_NAMES else format_of(
-        path, _qcow2(header.backing_format), writing=True
-    )
-
-
-def _qcow2(name: str | None) -> ImageFormat | None:
-    return "qcow2" if name == "qcow2" else None
+    if header.backing_format in RAW_NAMES:
+        return path, "raw"
+    known: ImageFormat | None = "qcow2" if header.backing_format == "qcow2" else None
+    return path, format_of(path, known, writing=True)
 
 
 def _own_ranges(overlay: Qcow2Image) -> Iterator[tuple[int, int, bool]]:
@@ -205,7 +201,7 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
     try:
         if base.size < overlay.size:
             base.resize(align_up(overlay.size, 512))
-        claim(base, _own(overlay, zeros=False))
+        reserve_ranges(base, _own(overlay, zeros=False))
     except OSError:
         base.resize(length)
         raise
@@ -317,7 +313,7 @@ def _keep_what_was_seen(
         lambda reached: progress(reached, overlay.size),
         chunk=max(COMPARED_CHUNK, cluster_size),
         # keep() writes into the overlay, whose table the ranges are read from.
-        apart=False,
+        independent=False,
         written=True,
         unless_alike=True,
     )
@@ -350,10 +346,10 @@ def _keep(overlay: Qcow2Image, offset: int, before: bytearray, after: bytearray)
             return "none"
         return "zeros" if is_zero(seen) else "data"
 
-    # Neighbours that need the same are one write.
+    # Those after one another that need the same are one write.
     clusters = split_range(offset, offset + len(before), overlay.header.cluster_size)
-    for what, pv_finder in groupby(clusters, change):
-        run = list(pv_finder)
+    for what, alike in groupby(clusters, change):
+        run = list(alike)
         start, end = run[0][0], run[-1][1]
         if what == "data":
             overlay.write(start, memoryview(before)[start - offset : end - offset])

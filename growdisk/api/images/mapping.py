@@ -16,8 +16,8 @@ from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import NamedTuple
+from growdisk.qcow2.cluster_marks import BOTH, HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
-from growdisk.qcow2.fragmented_data import BOTH, HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
 from growdisk.qcow2.probe import ImageFormat
@@ -53,7 +53,7 @@ class MapRecord(NamedTuple):
         )
 
     def continued_by(self, other: MapRecord) -> bool:
-        """Whether both can be told as one."""
+        """Whether both are one record."""
         if (self.depth, self.present, self.zero, self.data) != (
             other.depth,
             other.present,
@@ -102,7 +102,7 @@ def _batches(
         preallocated = _has_preallocated_metadata(device)
         for run in device.pieces(start, min(end, device.size) - start, holes=preallocated):
             if isinstance(run, FragmentedRun):
-                yield from _apart_records(device, run, depth, preallocated=preallocated)
+                yield from _fragmented_records(device, run, depth, preallocated=preallocated)
             elif run.kind is L2Kind.UNALLOCATED:
                 yield from _below(device, depth, run)
             else:
@@ -112,7 +112,7 @@ def _batches(
             yield [MapRecord(first, last - first, depth, True, not is_data, is_data, first, path)]
 
 
-def _apart_records(
+def _fragmented_records(
     image: Qcow2Image, fragmented: FragmentedRun, depth: int, *, preallocated: bool
 ) -> Iterator[list[MapRecord]]:
     """A fragmented table's records; run by run if holes are within clusters, or others are below.
@@ -178,7 +178,7 @@ def _run_records(
         _host_offset(image, run),
         _place(image),
     )
-    # Compressed and encrypted clusters have no offset: a hole could not be told from data there.
+    # Compressed and encrypted clusters have no offset: a hole would look like data there.
     if not preallocated or record.offset is None or zero:
         yield [record]
         return

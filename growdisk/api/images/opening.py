@@ -9,23 +9,44 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
-from growdisk.api.images.access import (
-    TOO_LARGE,
-    format_of,
-    free_room,
-    is_device,
-    report_host_errors,
-)
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
+from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, not_created, write_failed
-from growdisk.fallocate import NO_ROOM
+from growdisk.durable import NO_ROOM
+from growdisk.errors import (
+    ImageNotReadable,
+    ImageUnsupported,
+    NeedsUser,
+    Refused,
+    not_created,
+    write_failed,
+)
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
-from growdisk.qcow2.probe import ImageFormat
-from growdisk.units import format_size
+from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
+from growdisk.units import Bytes, format_size
 
+_LOOK_AT_DISK = "look at the host's disk (dmesg), then run growdisk again; nothing was changed"
+TOO_LARGE = (
+    "choose a smaller SIZE, or a file system, or a limit (ulimit -f), that allows files "
+    "of that size"
+)
 _LOOK_AT_DISKS = "look at the host's disks (dmesg): one that was read or written fails"
+
+
+def format_of(
+    path: Path, image_format: ImageFormat | None, *, writing: bool = False
+) -> ImageFormat:
+    """The wanted format, or the one found; `writing`: something is to be written by it."""
+    return image_format or (probe_to_write(path) if writing else probe_format(path))
+
+
+def is_device(path: Path) -> bool:
+    """Whether a block device is there; False where nobody may look."""
+    try:
+        return path.is_block_device()
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -54,7 +75,7 @@ def open_guest_content(
             except BaseException as error:
                 # Ctrl-C may come in the middle of any change in memory
                 half_done = isinstance(error, OSError | KeyboardInterrupt)
-                _close_after_failure(device, take_back=half_done)
+                _close_after_failure(device, half_done=half_done)
                 raise
             # Here, where an error of its last flush is still reported. Closing again below does
             # nothing.
@@ -112,6 +133,113 @@ def opened_qcow2(
         yield device
 
 
+def _has_changed(device: ResizableDevice) -> bool:
+    return not isinstance(device, Qcow2Image) or device.has_changed
+
+
+def _close_after_failure(device: ResizableDevice, *, half_done: bool) -> None:
+    """Close it: the first failure is the one to report.
+
+    What a change that is `half_done` has taken of the host to no use is freed.
+    """
+    with suppress(OSError):
+        # The tables in memory may be half changed: the file is what counts.
+        if half_done and isinstance(device, Qcow2Image) and device.has_changed:
+            device.forget_unwritten()
+            device.give_back_tables()
+    with suppress(OSError):
+        device.close()
+
+
+def require_keys(device: BlockDevice | None) -> None:
+    """Raise KeyNeeded for a locked layer, before anything depends on its bytes."""
+    while isinstance(device, Qcow2Image):
+        # Of no bytes: a locked image raises KeyNeeded all the same.
+        device.read(0, 0)
+        device = device.backing
+
+
+def refuse_small_device(file: RawFile, size: int) -> None:
+    """A block device has to be as large as what goes there; a file grows."""
+    if file.is_block_device and file.size < size:
+        raise ImageUnsupported(
+            file.path,
+            reason=f"the block device has {file.size} bytes, and {size} are to go there",
+            hint="use a larger device; nothing was written",
+        )
+
+
+# --- what the host has to say ---------------------------------------------------------------------
+
+
+def refuse_without_room(path: Path, place: Path, takes: int) -> None:
+    """no-room-for-image, before anything is written, if the host has no room for a file.
+
+    `place` is where the file is to lie.
+    """
+    folder = place.absolute().parent
+    if is_device(place) or not folder.is_dir() or (free := free_room(folder)) >= takes:
+        return
+    raise Refused.named(
+        "no-room-for-image",
+        "the host has no room for {path}",
+        "it takes {needed} in {place}, and {free} are free there",
+        "free {_missing} there, choose a smaller SIZE or another place, or leave the "
+        "preallocation out; nothing was written",
+        {
+            "path": path,
+            "place": folder,
+            "needed": Bytes(takes),
+            "free": Bytes(free),
+            "_missing": format_size(takes - free),
+        },
+    )
+
+
+def data_length(device: BlockDevice) -> int:
+    """Bytes of a disk that are stored anywhere."""
+    return sum(
+        extent.length for extent in device.extents(0, device.size) if extent.kind is ExtentKind.DATA
+    )
+
+
+@contextmanager
+def report_host_errors(
+    path: Path, *, writing: bool, has_changed: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
+    """An error of the host, as an error of ours about the image.
+
+    `has_changed`: whether anything may have been written by then.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if not writing:
+            raise ImageNotReadable(path, reason=reason) from error
+        # A limit, or no space: the host refuses, and no disk has failed.
+        if error.errno == errno.EFBIG:
+            raise write_failed(path, reason=reason, hint=TOO_LARGE) from error
+        if error.errno in NO_ROOM:
+            raise write_failed(path, reason=reason) from error
+        # EIO and the like: what was written before, without a flush, may be on the disk or not.
+        if has_changed():
+            raise _change_uncertain(path, reason) from error
+        raise write_failed(path, reason=reason, hint=_LOOK_AT_DISK) from error
+
+
+def _change_uncertain(path: Path, reason: str) -> NeedsUser:
+    """What the host has not confirmed may be on its disk all the same, or be lost from it."""
+    return NeedsUser.named(
+        "change-uncertain",
+        "the host failed while {path} was changed",
+        "{reason}; the change may be done, done in part, or not done",
+        "look at the host's disk (dmesg); then growdisk image check {path}, and look whether the "
+        "change is there before you try again",
+        {"path": path, "reason": reason},
+    )
+
+
 @contextmanager
 def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> Iterator[None]:
     """The same for a file that was to be made.
@@ -139,52 +267,9 @@ def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> 
         raise not_created(path, reason=reason, hint=hint) from error
 
 
-def data_length(device: BlockDevice) -> int:
-    """Bytes of a disk that are stored anywhere."""
-    return sum(
-        extent.length for extent in device.extents(0, device.size) if extent.kind is ExtentKind.DATA
-    )
-
-
 def _in_numbers(path: Path, takes: int) -> str:
     place = path.absolute().parent
     return (
         f": it takes up to {format_size(takes)}, and {format_size(free_room(place))} are free "
         f"in {place}"
     )
-
-
-def require_keys(device: BlockDevice | None) -> None:
-    """Raise KeyNeeded for a locked layer, before anything depends on its bytes."""
-    while isinstance(device, Qcow2Image):
-        # Of no bytes: a locked image raises KeyNeeded all the same.
-        device.read(0, 0)
-        device = device.backing
-
-
-def refuse_small_device(file: RawFile, size: int) -> None:
-    """A block device has to be as large as what goes there; a file grows."""
-    if file.is_block_device and file.size < size:
-        raise ImageUnsupported(
-            file.path,
-            reason=f"the block device has {file.size} bytes, and {size} are to go there",
-            hint="use a larger device; nothing was written",
-        )
-
-
-def _has_changed(device: ResizableDevice) -> bool:
-    return not isinstance(device, Qcow2Image) or device.has_changed
-
-
-def _close_after_failure(device: ResizableDevice, *, take_back: bool) -> None:
-    """The first failure is the one to tell of.
-
-    What it had filled on the host to no use goes back with `take_back`.
-    """
-    with suppress(OSError):
-        # The tables in memory may be half changed: the file is what counts.
-        if take_back and isinstance(device, Qcow2Image) and device.has_changed:
-            device.forget_unwritten()
-            device.give_back_tables()
-    with suppress(OSError):
-        device.close()

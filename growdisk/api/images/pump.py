@@ -1,36 +1,50 @@
-"""pump(): ranges of devices, read piece by piece into buffers that are used again and again.
+"""pump(): ranges of devices, read piece by piece by several threads, used in their order.
 
-What has to be decompressed and what the host has as it is can be fetched by any thread; everything
-else one at a time. Where the pieces do not stand in order in the host's file, the host is told some
-ahead. Large new buffers for each piece would cost the kernel as much as the copying itself; small
-ones stay in the processor's cache.
+What has to be decompressed, and what the host has as it is, can be fetched by any thread;
+everything else one at a time. If the pieces do not stand in order in the host's file, the host is
+asked for some ahead. Buffers are used again and again: large new ones for each piece would cost the
+kernel as much as the copying itself. Small ones stay in the processor's cache.
 """
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import chain, islice
+from threading import Thread
 
-from growdisk.api.images.in_order import in_order
-from growdisk.block.device import BlockDevice, Part
+from growdisk.block.device import BlockDevice, Part, fill, parts_of, read_into
 from growdisk.block.direct_io import aligned
-from growdisk.block.parts import fill, parts_of, read_into
 from growdisk.block.raw import RawFile
 from growdisk.units import split_range
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from typing import TypeVar
+    from _thread import LockType
+    from typing import Any, TypeVar
 
+    from growdisk.block.device import Extent
+    from growdisk.qcow2.mapping import GuestRun
+
+    P = TypeVar("P", Extent, Part, GuestRun)
+    Q = TypeVar("Q", Extent, Part, GuestRun)
     T = TypeVar("T")
 
 CHUNK = 1 << 20
 WRITTEN_CHUNK = COMPARED_CHUNK = 2 << 20
-_AHEAD = 4  # pieces that the host hears of before they are fetched
+_AHEAD = 4  # pieces that the host is asked for before they are fetched
+_COMPARED = 1 << 20  # bytes at a time: with less, threads do little but wait for the interpreter
+_ZEROS = bytes(_COMPARED)
 Devices = Sequence[BlockDevice | None]
 Ranges = Iterable[tuple[int, int]]
 Piece = list[list[Part]]  # the same range of each device
+_FEW = 8  # pieces for which no thread is started
+_THREADS_AT_MOST = 24  # so that with its buffers all of it stays below 150 MiB
+_EARLY = 4  # pieces that may be done before their turn
+_PATIENCE = 0.1  # seconds between two looks at how far it is
 
 
 def pump(
@@ -42,16 +56,16 @@ def pump(
     *,
     chunk: int = CHUNK,
     jobs: int = 0,
-    apart: bool = True,
+    independent: bool = True,
     written: bool = False,
     unless_alike: bool = False,
 ) -> None:
     """Read the ranges from each device in pieces of at most `chunk`, for `work(start, buffer...)`.
 
     That may run in any thread. What it returns is given to `use`, in order; the buffers are good
-    until that returns. The rest is as in in_order(); `apart`: using does not change the
-    devices; `written`: what is in the buffers is written to the disk, past the host's cache if
-    possible. `unless_alike`: of two devices, pieces known to be the same in both are skipped.
+    until that returns. The rest is as in in_order(); `independent`: using does not
+    change the devices; `written`: what is in the buffers is written to the disk, perhaps past the
+    host's cache. `unless_alike`: of two devices, pieces known to be the same in both are skipped.
     """
     fetcher = _Fetcher(aligned if written else bytearray)
 
@@ -72,21 +86,27 @@ def pump(
 
     pieces = fetcher.taken(devices, ranges, chunk)
     in_order(
-        pieces, working, lambda using: using(), progress, desk=fetcher.desk, apart=apart, jobs=jobs
+        pieces,
+        working,
+        lambda using: using(),
+        progress,
+        lock=fetcher.lock,
+        independent=independent,
+        jobs=jobs,
     )
 
 
 class _Fetcher:
     def __init__(self, new_buffer: Callable[[int], bytearray]) -> None:
         self._new_buffer = new_buffer
-        self.desk = allocate_lock()
+        self.lock = allocate_lock()
         self._free: list[bytearray] = []
-        self._comparers: list[Comparer] = []
+        self._compared: list[tuple[bytearray, bytearray]] = []
         # by device: where its next piece is expected
         self._next: dict[int, tuple[BlockDevice, int]] = {}
 
     def taken(self, devices: Devices, ranges: Ranges, chunk: int) -> Iterator[Piece]:
-        """Each piece looked up, some time after the host has been told of it."""
+        """Each piece looked up, some time after the host was asked for it."""
         waiting: deque[Piece] = deque()
         for start, end in ranges:
             for first, last in split_range(start, end, chunk):
@@ -105,8 +125,8 @@ class _Fetcher:
         for part in parts:
             if part.place is not None:
                 file, offset = part.place
-                # The place is where the last one of this device ended: the host reads ahead without
-                # being told.
+                # The place is where the last one of this device ended: the host reads ahead by
+                # itself.
                 if self._next.get(number) != part.place and isinstance(file, RawFile):
                     file.will_need(offset, part.end - part.start)
                 self._next[number] = file, offset + part.end - part.start
@@ -114,25 +134,25 @@ class _Fetcher:
     def fetched(self, parts: list[Part]) -> bytearray:
         start, buffer = parts[0].start, self._buffer(parts[-1].end - parts[0].start)
         # Any thread may fetch what it takes a processor to unpack, what a host file has as it is,
-        # and zeros. All else reads through a device that is not safe for threads: under the desk.
+        # and zeros. All else reads through a device that is not safe for threads: under the lock.
         apart = [
             part for part in parts if part.is_slow or part.place is not None or part.fill is None
         ]
         fill(apart, start, memoryview(buffer))
         if len(apart) < len(parts):
-            with self.desk:
+            with self.lock:
                 fill([part for part in parts if part not in apart], start, memoryview(buffer))
         return buffer
 
     def are_alike(self, piece: Piece) -> bool:
         """Whether two devices are seen to have the same there."""
         try:
-            comparer = self._comparers.pop()
+            buffers = self._compared.pop()
         except IndexError:  # the first of this thread
-            comparer = Comparer()
-        alike = comparer.are_alike(*piece)
+            buffers = bytearray(_COMPARED), bytearray(_COMPARED)
+        alike = are_alike(piece[0], piece[1], buffers)
         # Back for any thread: list.pop() and append() are whole in CPython.
-        self._comparers.append(comparer)
+        self._compared.append(buffers)
         return alike
 
     def give_back(self, buffers: list[bytearray]) -> None:
@@ -149,46 +169,216 @@ class _Fetcher:
         return buffer
 
 
-# Whether two devices have the same bytes somewhere, told in steps.
-#
-# A step is as long as one thread can read and compare without waiting much for another: with
-# shorter ones the threads do little but hand the interpreter to each other.
+def are_alike(one: list[Part], other: list[Part], buffers: tuple[bytearray, bytearray]) -> bool:
+    """Whether a range is alike in two devices, read in steps into `buffers`.
 
-_STEP = 1 << 20
-_ZEROS = bytes(_STEP)
-
-
-class Comparer:
-    """For one thread at a time, which keeps the memory of each step."""
-
-    def __init__(self) -> None:
-        self._buffers = bytearray(_STEP), bytearray(_STEP)
-
-    def are_alike(self, one: list[Part], other: list[Part]) -> bool:
-        """Whether a range is alike; False as well if it cannot be read in steps: fetch it then."""
-        # Something is compressed, or read through a device.
-        if not all(part.place is not None or part.fill is None for part in (*one, *other)):
-            return False
-        start, mine, theirs = one[0].start, iter(one), iter(other)
-        a, b = next(mine), next(theirs)
-        while True:
-            # [start, end) lies in one part of each, and is a step at most.
-            end = min(a.end, b.end, start + _STEP)
-            if _bytes(a, start, end, self._buffers[0]) != _bytes(b, start, end, self._buffers[1]):
-                return False
-            if end == one[-1].end:
-                return True
-            a = next(mine) if a.end == end else a
-            b = next(theirs) if b.end == end else b
-            start = end
+    False as well if it cannot be read in steps: fetch it then.
+    """
+    # Something is compressed, or read through a device.
+    if not all(part.place is not None or part.fill is None for part in (*one, *other)):
+        return False
+    return all(
+        _bytes(a, first, last, buffers[0]) == _bytes(b, first, last, buffers[1])
+        for start, end, a, b in side_by_side(one, other, one[0].start)
+        for first, last in split_range(start, end, _COMPARED)
+    )
 
 
 def _bytes(part: Part, start: int, end: int, buffer: bytearray) -> bytearray | bytes:
     """[start, end) of a part, in the buffer if that has just this length."""
     if part.place is None:
-        return _ZEROS if end - start == _STEP else bytes(end - start)
-    if end - start < _STEP:
+        return _ZEROS if end - start == _COMPARED else bytes(end - start)
+    if end - start < _COMPARED:
         buffer = bytearray(end - start)
     device, offset = part.place
     read_into(device, offset + start - part.start, memoryview(buffer))
     return buffer
+
+
+def side_by_side(
+    one: Iterable[P], other: Iterable[Q], start: int
+) -> Iterator[tuple[int, int, P, Q]]:
+    """[start, end) that lie in one piece of each of two lists, and these two pieces."""
+    mine, theirs = iter(one), iter(other)
+    a, b = next(mine, None), next(theirs, None)
+    while a is not None and b is not None:
+        end = min(a.end, b.end)
+        yield start, end, a, b
+        a = next(mine, None) if a.end == end else a
+        b = next(theirs, None) if b.end == end else b
+        start = end
+
+
+# --- pieces worked on by several threads, and used in their order ---------------------------------
+#
+#     take (one at a time, in order) ─▶ work (side by side) ─▶ use (one at a time, in order)
+#
+# No thread waits for another as long as there is room: what is done before its turn is put down,
+# and the thread that finishes what it waits for uses it too. Who asks for all this only waits: an
+# interruption (Ctrl-C) meets it there, never in the middle of a piece.
+
+
+class StopEarly(Exception):
+    """Raised by `use`: what follows is not wanted."""
+
+
+def in_order(
+    pieces: Iterable[Any],
+    work: Callable[[Any], Any],
+    use: Callable[[Any], int],
+    progress: Callable[[int], None],
+    *,
+    lock: LockType | None = None,
+    independent: bool = True,
+    jobs: int = 0,
+) -> None:
+    """Take each piece, work on it, and use the result in order; `use` returns how far it reaches.
+
+    `progress` gets that, from the calling thread. `lock` is held while a piece is taken; `work` may
+    take it for a while. It is held for `use` too, unless these have nothing in common
+    (`independent`). `jobs`: threads; 0: some more than processors, as each waits for the disk at
+    times. The first failure in order is raised, and nothing after it is used.
+    """
+    remaining, jobs = iter(pieces), jobs or _usual_jobs()
+    # With one job nothing is taken here: the loop below then has every piece in `remaining`.
+    first = list(islice(remaining, _FEW)) if jobs > 1 else []
+    try:
+        # So few are done sooner than threads have started.
+        if len(first) < _FEW:
+            for piece in chain(first, remaining):
+                progress(use(work(piece)))
+        else:
+            _serve(
+                _Pipeline(
+                    chain(first, remaining),
+                    work,
+                    use,
+                    lock or allocate_lock(),
+                    independent=independent,
+                ),
+                jobs,
+                progress,
+            )
+    except StopEarly:
+        return
+
+
+def _usual_jobs() -> int:
+    processors = len(os.sched_getaffinity(0))
+    return min(processors + processors // 2, _THREADS_AT_MOST) if processors > 1 else 1
+
+
+def _serve(pipeline: _Pipeline, jobs: int, progress: Callable[[int], None]) -> None:
+    threads = [Thread(target=pipeline.serve, name="piece", daemon=True) for _ in range(jobs)]
+    # One piece for each thread, and a few that are done before their turn: memory is bounded by
+    # that.
+    pipeline.make_room(jobs + _EARLY)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_PATIENCE)
+                # In this thread alone: what shows progress need not be thread-safe.
+                progress(pipeline.reached)
+    finally:
+        # Also on Ctrl-C: each thread finishes the piece that it has in hand, and no other.
+        pipeline.end()
+        for thread in threads:
+            # One that could not be started has none.
+            if thread.ident is not None:
+                thread.join()
+    if pipeline.failure is not None:
+        raise pipeline.failure
+
+
+class _Pipeline:
+    """What the threads share."""
+
+    def __init__(
+        self,
+        pieces: Iterator[Any],
+        work: Callable[[Any], Any],
+        use: Callable[[Any], int],
+        lock: LockType,
+        *,
+        independent: bool,
+    ) -> None:
+        from _queue import SimpleQueue
+
+        self._pieces, self._work, self._use, self._take_lock = pieces, work, use, lock
+        # If using changes what is read, nobody may take a piece meanwhile.
+        self._use_lock = nullcontext() if independent else lock
+        self._using = allocate_lock()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        self._taken = self._used = 0
+        self._done: dict[int, tuple[Any, BaseException | None]] = {}  # and not yet used, by number
+        self._is_over = False
+        self.reached = 0
+        self.failure: BaseException | None = None
+
+    def make_room(self, count: int) -> None:
+        """For so many pieces that are taken and not yet used."""
+        for _ in range(count):
+            self._room.put(None)
+
+    def end(self) -> None:
+        """Nothing more is taken or used; threads that wait for room end."""
+        self._is_over = True
+        self.make_room(1)
+
+    def serve(self) -> None:
+        """Piece after piece until there is none, or nobody wants another."""
+        while True:
+            # Waits here, with nothing in hand, if too many pieces are on their way.
+            self._room.get()
+            with self._take_lock:
+                if self._is_over:
+                    self.make_room(1)  # for another thread, to see the same
+                    return
+                number, failure = self._taken, None
+                try:
+                    piece = next(self._pieces)
+                except StopIteration:
+                    self.make_room(1)  # for another thread, to see the same
+                    return
+                except BaseException as error:  # raised in its turn
+                    failure = error
+                self._taken += 1
+            # Not under the lock: this is what goes on side by side.
+            # A dict that several threads write to: CPython makes one such store whole.
+            self._done[number] = (None, failure) if failure else self._worked(piece)
+            self._use_what_is_done()
+
+    def _worked(self, piece: Any) -> tuple[Any, BaseException | None]:
+        try:
+            return self._work(piece), None
+        except BaseException as error:
+            return None, error
+
+    def _use_what_is_done(self) -> None:
+        """Unless another thread does; that looks again after it has let go."""
+        # Asked again after the lock is let go: a piece that was put down in between found it taken,
+        # and its thread went on without using it.
+        while self._used in self._done and self._using.acquire(blocking=False):
+            try:
+                while self._used in self._done and not self._is_over:
+                    self._use_one(*self._done.pop(self._used))
+            finally:
+                self._using.release()
+            if self._is_over:
+                return
+
+    def _use_one(self, found: Any, failure: BaseException | None) -> None:
+        try:
+            # Of taking or working: raised here, so that the first failure in order is the one that
+            # counts.
+            if failure is not None:
+                raise failure
+            with self._use_lock:
+                self.reached = self._use(found)
+        except BaseException as error:
+            self.failure = error
+            self.end()
+        self._used += 1
+        self.make_room(1)

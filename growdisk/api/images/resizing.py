@@ -8,8 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
-from growdisk.api.images.access import refuse_without_room
-from growdisk.api.images.opening import open_guest_content
+from growdisk.api.images.opening import open_guest_content, refuse_without_room
 from growdisk.block.device import ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported

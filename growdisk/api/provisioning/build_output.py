@@ -14,7 +14,12 @@ from growdisk.api.disks import inspect
 from growdisk.api.provisioning.checks import refuse_place
 from growdisk.api.provisioning.guest import customize_guest, kernel_kind, why_not_direct
 from growdisk.api.provisioning.recipe import Output, Recipe
-from growdisk.api.provisioning.result import Provisioned, not_provisioned, provisioning_failed
+from growdisk.api.provisioning.result import (
+    Provisioned,
+    ProvisionOutcome,
+    not_provisioned,
+    provisioning_failed,
+)
 from growdisk.api.provisioning.seeding import seed_image, seed_place
 from growdisk.api.provisioning.templates import Values, changes_for, values_for
 from growdisk.api.provisioning.work_image import HiddenFile, WorkImage
@@ -74,29 +79,15 @@ class OutputBuild:
         self._seed = self._seed_image()
 
     def planned(self) -> Provisioned:
-        changes = tuple(self._changes.described())
+        batch, grown = self._batch, None
         if self._goal is None:
-            layout = layout_of(self._looked_at(self._batch.base, self._batch.base_format))
-            return Provisioned(
-                self.path, "planned", self._named(layout), seed=self._seed_path, customized=changes
-            )
-        result = plan(
-            self._batch.base,
-            self._goal,
-            self._options(self._batch.recipe.backend),
-            self._batch.base_format,
-        )
-        return Provisioned(
-            self.path,
-            "planned",
-            self._named(result.after),
-            0,
-            result.backend,
-            result.steps,
-            result.given_up,
-            changes,
-            self._seed_path,
-        )
+            layout = layout_of(self._looked_at(batch.base, batch.base_format))
+        else:
+            options = self._options(batch.recipe.backend)
+            grown = plan(batch.base, self._goal, options, batch.base_format)
+            layout = grown.after
+        named = replace(layout, image=replace(layout.image, path=str(self.path)))
+        return self._report("planned", named, grown, tuple(self._changes.described()))
 
     def made(self) -> Provisioned:
         recipe = self._batch.recipe
@@ -132,21 +123,25 @@ class OutputBuild:
             if seed is not None:
                 self._put(seed)
         layout = layout_of(self._looked_at(self.path, image.format))
-        return Provisioned(
-            self.path,
-            "created",
-            layout,
-            layout.image.actual_size,
-            grown.backend if grown else None,
-            grown.steps if grown else (),
-            grown.given_up if grown else (),
-            customized,
-            self._seed_path,
-            growpart,
+        report = self._report("created", layout, grown, customized)
+        return replace(report, actual_size=layout.image.actual_size, growpart=growpart)
+
+    def _report(
+        self,
+        outcome: ProvisionOutcome,
+        layout: Layout,
+        grown: Result | None,
+        customized: tuple[str, ...],
+    ) -> Provisioned:
+        report = Provisioned(
+            self.path, outcome, layout, customized=customized, seed=self._seed_path
         )
+        if grown is None:
+            return report
+        return replace(report, backend=grown.backend, steps=grown.steps, given_up=grown.given_up)
 
     def _grow(self, hidden: Path, hidden_format: ImageFormat, backend: Backend) -> Result | None:
-        """All layers of the hidden image grown. It needs no way back: nobody has it yet."""
+        """All layers of the hidden image grown, without snapshots: it is removed if that fails."""
         if self._goal is None:
             return None
         result = expand(
@@ -201,9 +196,6 @@ class OutputBuild:
     def _options(self, backend: Backend) -> RunOptions:
         recipe = self._batch.recipe
         return RunOptions("direct" if recipe.reproducible else backend, "none", keys=recipe.keys)
-
-    def _named(self, layout: Layout) -> Layout:
-        return replace(layout, image=replace(layout.image, path=str(self.path)))
 
 
 def _failure(path: Path, error: GrowdiskError) -> OperationFailed:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.api.images.access import format_of
-from growdisk.api.images.opening import open_device, require_keys
+from growdisk.api.images.opening import format_of, open_device, require_keys
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import not_provisioned, output_exists
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import UsageError
-from growdisk.qcow2.header_values import LUKS
+from growdisk.qcow2.header_fields import LUKS
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import ImageFormat
@@ -99,7 +98,10 @@ def _layers(device: BlockDevice) -> list[Path]:
 
 
 def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
-    """The encryption header of the topmost encrypted layer; b"" if the base is not encrypted."""
+    """The encryption header of the topmost encrypted layer; b"" if the base is not encrypted.
+
+    It is copied to outputs with its key slots: the passphrases of the base open them, too.
+    """
     with closing(open_device(base, base_format)) as device:
         layer = _encrypted_layer(device)
         if layer is None or layer.header.crypt_method != LUKS:

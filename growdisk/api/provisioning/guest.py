@@ -106,13 +106,13 @@ def _to_open(facts: Facts, mounts: Sequence[GuestMount]) -> list[DevicePath]:
     nodes = {mount.node for mount in mounts}
     # Without a table the whole disk is number 0, as in DevicePath.
     parts = facts.table.partitions if facts.table else (Partition(0, 0, facts.image.virtual_size),)
-    around = (
+    outermost = (
         (DevicePath(part.number, part.start, part.size), facts.contents.get(part.number))
         for part in parts
     )
     return [
         place
-        for outer, content in around
+        for outer, content in outermost
         for place in _places(outer, content)
         if place.device in nodes
     ]

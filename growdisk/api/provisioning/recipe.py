@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.given_file import read_given
 from growdisk.planner.goal import Backend, SwapPolicy
@@ -129,3 +130,35 @@ class Output:
     path: Path
     size: SizeSpec | None = None
     variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+# Many outputs by a pattern and a number: web-{n:02}.qcow2.
+
+# {n} or {n:02}, but not {{ n }}, which is a template's.
+_NUMBER = re.compile(r"(?<!\{)\{n(?::0?(?P<width>\d))?\}(?!\})")
+_MOST = 10_000
+
+
+def counted(pattern: str, count: int) -> tuple[Output, ...]:
+    """`count` outputs, numbered from 1."""
+    if not 1 <= count <= _MOST:
+        raise bad_value(
+            f"--count {count} makes no sense", "--count", str(count), hint=f"from 1 to {_MOST}"
+        )
+    if count > 1 and not _NUMBER.search(pattern):
+        raise UsageError(
+            "all outputs would have one name",
+            hint="put {n} into it: web-{n}.qcow2, or web-{n:02}.qcow2",
+        )
+    return tuple(Output(Path(numbered(pattern, str(number)))) for number in range(1, count + 1))
+
+
+def numbered(pattern: str, number: str) -> str:
+    """{n} and {n:02} in `pattern` filled in."""
+    return _NUMBER.sub(lambda match: number.zfill(int(match["width"] or 0)), pattern)
+
+
+def as_template(pattern: str) -> str:
+    """The same as a template, for texts that are filled in later; {name} as well."""
+    text = _NUMBER.sub(lambda match: "{{ n.zfill(%d) }}" % int(match["width"] or 0), pattern)  # noqa: UP031
+    return re.sub(r"(?<!\{)\{name\}(?!\})", "{{ name }}", text)

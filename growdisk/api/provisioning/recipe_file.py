@@ -1,12 +1,13 @@
-"""Reads a recipe file (YAML): an unknown word is an error with its place and a suggestion.
+"""Reads files that say what to make: recipes and lists of outputs.
 
-Names of files count from the recipe's own folder, so that a recipe can be moved together with what
-it needs.
+An unknown word in YAML is an error with its place and a suggestion. Names of files count from the
+recipe's own folder, so that a recipe can be moved together with what it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -19,12 +20,15 @@ from growdisk.api.provisioning.recipe import (
     Recipe,
     Seed,
 )
+from growdisk.errors import BadSize, UsageError
 from growdisk.fast_dataclass import dataclass
+from growdisk.given_file import unreadable
 from growdisk.host.yaml_fields import Fields, plain_text
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.goal import Backend, SwapPolicy
 from growdisk.planner.option_table import CONVERTING, FORMAT, SHARED
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import parse_goal_size
 
 WORDS = (
     "size", "overlay", "format", "base_format", "compress", "compression", "partition", "swap",
@@ -78,16 +82,6 @@ def load_recipe(path: Path) -> RecipeFile:
     return RecipeFile(recipe, tuple(_outputs(fields.items("outputs"), folder)))
 
 
-def outputs_in(path: Path) -> tuple[Output, ...]:
-    """A file that is nothing but a list of outputs."""
-    document = read_yaml(path)
-    if document is None or not document.is_list:
-        raise bad_file(
-            "a list of outputs is a list", place=str(path), hint="begin each one with - name: …"
-        )
-    return tuple(_outputs(document.items(), path.parent))
-
-
 def _outputs(items: tuple[Located, ...], folder: Path) -> Iterator[Output]:
     for item in items:
         fields = Fields(item, OUTPUT_WORDS, "an output", folder)
@@ -133,3 +127,73 @@ def _seed(node: Located | None, folder: Path) -> Seed | None:
         return Seed()
     fields = Fields(node, ("user_data", "meta_data", "network_config"), "a seed", folder)
     return Seed(fields.path("user_data"), fields.path("meta_data"), fields.path("network_config"))
+
+
+# A file that is nothing but a list of outputs, as CSV or YAML. Columns of a CSV that are neither
+# name nor size are variables.
+#
+#     name,size,role            - name: db.qcow2
+#     web-1.qcow2,20G,web         size: 80G
+#     db.qcow2,80G,db             variables: {role: db}
+
+
+def read_output_list(path: Path) -> tuple[Output, ...]:
+    """What a file lists; its ending says how.
+
+    UsageError, with the line, for what cannot be read.
+    """
+    if path.suffix.lower() in (".yml", ".yaml"):
+        document = read_yaml(path)
+        if document is None or not document.is_list:
+            raise bad_file(
+                "a list of outputs is a list", place=str(path), hint="begin each one with - name: …"
+            )
+        return tuple(_outputs(document.items(), path.parent))
+    try:
+        # -sig: spreadsheets put a byte order mark first, which would belong to the first column's
+        # name.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return tuple(_rows(path, csv.reader(file)))
+    except OSError as error:
+        raise unreadable(
+            path, "check its name and permissions", error.strerror or str(error)
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            f"{path} is not CSV",
+            hint="write name,size and a line for each output",
+            reason=str(error),
+        ) from error
+
+
+def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[Output]:
+    heads = [head.strip() for head in next(rows, [])]
+    if (
+        "name" not in heads
+        or not all(head.isidentifier() for head in heads)
+        or len(set(heads)) < len(heads)
+    ):
+        raise UsageError(
+            f"{path}:1: the first line names the columns",
+            hint="write name,size,… each once, as words",
+        )
+    for number, row in enumerate(rows, start=2):
+        if any(cell.strip() for cell in row):
+            yield _output(f"{path}:{number}", heads, row)
+
+
+def _output(place: str, heads: Sequence[str], row: Sequence[str]) -> Output:
+    if len(row) != len(heads):
+        raise UsageError(
+            f"{place}: {len(row)} fields under {len(heads)} columns", hint="one for each column"
+        )
+    cells = {head: cell.strip() for head, cell in zip(heads, row, strict=True)}
+    name, size = cells.pop("name"), cells.pop("size", "")
+    if not name:
+        raise UsageError(f"{place}: it has no name", hint="every output needs one")
+    try:
+        return Output(Path(name), parse_goal_size(size) if size else None, cells)
+    except BadSize as error:
+        raise UsageError(
+            f"{place}: {error.what}", hint=error.what_to_do, reason=error.why
+        ) from error

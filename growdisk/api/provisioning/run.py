@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
@@ -30,7 +30,7 @@ from growdisk.errors import GrowdiskError, bad_value, not_created
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
 from growdisk.filesystems.identify import identify
-from growdisk.guest_systems.device_names import devices_of
+from growdisk.guest_systems.file_systems import devices_of
 from growdisk.qcow2.named_files import trusting
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.workflow.stopping import StopRequest
@@ -41,12 +41,6 @@ _NO_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, 
 class Watcher(Protocol):
     """What receives progress, from any thread."""
 
-    def output_started(self, path: Path) -> None: ...
-
-    def output_ended(self, output: Provisioned) -> None: ...
-
-
-class Unwatched:
     def output_started(self, path: Path) -> None: ...
 
     def output_ended(self, output: Provisioned) -> None: ...
@@ -80,18 +74,17 @@ def provision(
     refuse_outputs(outputs)
     base_format, layers = look_at_base(base, recipe.base_format)
     refuse_locked(base, base_format, recipe)
-    stop, watching = stop or StopRequest(), watcher or Unwatched()
-    epoch = None
-    if recipe.reproducible:
-        epoch = (
-            last_time_in(base, base_format, recipe.keys) if recipe.epoch is None else recipe.epoch
-        )
-    batch = Batch(base, base_format, layers, recipe, force, stop, epoch)
+    epoch = recipe.epoch if recipe.reproducible else None
+    if recipe.reproducible and epoch is None:
+        epoch = last_time_in(base, base_format, recipe.keys)
+    batch = Batch(base, base_format, layers, recipe, force, stop or StopRequest(), epoch)
 
     def action(number: int, output: Output) -> Provisioned:
-        watching.output_started(output.path)
-        report = _reported(output.path, lambda: _one(batch, number, output, dry_run=dry_run))
-        watching.output_ended(report)
+        if watcher is not None:
+            watcher.output_started(output.path)
+        report = _reported(batch, number, output, dry_run=dry_run)
+        if watcher is not None:
+            watcher.output_ended(report)
         return report
 
     # The user has named the base, so an overlay in another folder may name it as well. This is a
@@ -104,25 +97,21 @@ def provision(
         return ProvisionReport(base, tuple(made.result() for made in actions))
 
 
-def _one(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisioned:
-    batch.stop.check()
-    # a worker on an image forgets all callbacks when it is done: not those of the others
-    own = StopRequest()
-    with batch.stop.calling(lambda: own.request(batch.stop.signal)):
-        one = OutputBuild(replace(batch, stop=own), number, output)
-        one.check()
-        return one.planned() if dry_run else one.made()
-
-
-def _reported(path: Path, action: Callable[[], Provisioned]) -> Provisioned:
-    """The report of one output, whatever happens to it."""
+def _reported(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisioned:
+    """The report of one output, also of one that failed."""
     started = time.monotonic()
     try:
-        report = action()
+        batch.stop.check()
+        # a worker on an image forgets all callbacks when it is done: not those of the others
+        own = StopRequest()
+        with batch.stop.calling(lambda: own.request(batch.stop.signal)):
+            build = OutputBuild(replace(batch, stop=own), number, output)
+            build.check()
+            report = build.planned() if dry_run else build.made()
     except GrowdiskError as error:
-        report = Provisioned(path, "failed", error=error)
+        report = Provisioned(output.path, "failed", error=error)
     except OSError as error:
-        report = Provisioned(path, "failed", error=_failure(path, error))
+        report = Provisioned(output.path, "failed", error=_failure(output.path, error))
     return replace(report, seconds=time.monotonic() - started)
 
 

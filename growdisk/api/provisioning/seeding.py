@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from growdisk.api.provisioning.recipe import Seed
-from growdisk.api.provisioning.templates import Values, file_content, render
+from growdisk.api.provisioning.templates import Values, file_content, render_file
 from growdisk.host import clock
 
 _OTHERS_TEMPLATE = b"## template:"  # cloud-init's own, filled in by the guest
@@ -54,7 +54,7 @@ def _text(path: Path, values: Values) -> bytes:
     if content.startswith(_OTHERS_TEMPLATE):
         # Its {{ }} are for cloud-init in the guest.
         return content
-    return render(content.decode(), values, f"the template {path}").encode()
+    return render_file(content, values, f"the template {path}", "save it as text in UTF-8")
 
 
 def _quoted(text: str) -> str:

@@ -9,12 +9,7 @@ from pathlib import Path, PurePosixPath
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe
 from growdisk.errors import UsageError
 from growdisk.given_file import read_given
-from growdisk.guest_config.customize.changes import (
-    FileChange,
-    GuestChanges,
-    LoginKeys,
-    NewPassword,
-)
+from growdisk.guest_config.customize.changes import FileChange, GuestChanges, LoginKeys, NewPassword
 from growdisk.guest_config.customize.given_values import check_hash, check_hostname, hash_password
 
 _LARGEST_FILE = 256 << 20
@@ -58,15 +53,24 @@ def render(text: str, values: Values, what: str) -> str:
     """`text` with its {{ expressions }} filled in, in a sandbox. `what` it is, for an error."""
     if "{{" not in text and "{%" not in text:
         return text
-    from growdisk.host.templating import Failure, Sandbox
+    from growdisk.host.templating import Sandbox
 
     try:
         return Sandbox({}, {}).text(text, values)
-    except (Failure, ArithmeticError, TypeError, ValueError) as error:
+    except Exception as error:  # an expression may go wrong in as many ways as Python has
         known = ", ".join(sorted(values))
         raise UsageError(
             f"cannot fill in {what}", hint=f"the variables are: {known}", reason=str(error)
         ) from error
+
+
+def render_file(content: bytes, values: Values, what: str, hint: str) -> bytes:
+    """The same of a file's content. `hint`: what to do if it is not text."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} is not UTF-8", hint=hint) from error
+    return render(text, values, what).encode()
 
 
 def _keys(keys: KeysFor, values: Values) -> LoginKeys:
@@ -106,12 +110,7 @@ def _file(file: FileInto, values: Values) -> FileChange:
     content = file.content.encode() if file.source is None else file_content(file.source)
     if file.template:
         what = f"the template {file.source or path}"
-        try:
-            content = render(content.decode(), values, what).encode()
-        except UnicodeDecodeError as error:
-            raise UsageError(
-                f"{what} is not UTF-8", hint="copy it in as it is, without filling it in"
-            ) from error
+        content = render_file(content, values, what, "copy it in as it is, without filling it in")
     return FileChange(path, content, file.mode, file.owner, file.group)
 
 

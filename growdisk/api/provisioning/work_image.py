@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
-from growdisk.api.images.copying import copy_image
 from growdisk.api.images.creating import create_overlay, create_qcow2
+from growdisk.api.images.data_copy import copy_image
 from growdisk.api.images.opening import open_device
 from growdisk.api.images.pump import CHUNK
 from growdisk.api.provisioning.checks import encryption_of
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists
 from growdisk.block.raw import RawFile
-from growdisk.durable import give_name, sync_directory, sync_file
+from growdisk.durable import give_name, open_locked, sync_directory, sync_file
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind
@@ -186,9 +185,9 @@ def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes,
 
 
 class HiddenFile:
-    """A small file beside `path` that gets its name when all is done.
+    """A small file, hidden until it gets the name `path`.
 
-    As a context manager: else nothing is left.
+    As a context manager: without that name it is removed at the end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -215,17 +214,10 @@ def exclusive_output(path: Path) -> Iterator[None]:
     ImageInUse.
     """
     lock = path.with_name(f".{path.name}.growdisk-lock")
-    while True:
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # else its former owner has removed it
-            if lock.exists() and os.path.samestat(os.fstat(fd), lock.stat()):
-                break
-        except BlockingIOError as error:
-            os.close(fd)
-            raise ImageInUse(path, holder="another growdisk, which is making it,") from error
-        os.close(fd)
+    try:
+        fd = open_locked(lock, 0o644)
+    except BlockingIOError as error:
+        raise ImageInUse(path, holder="another growdisk, which is making it,") from error
     try:
         yield
     finally:

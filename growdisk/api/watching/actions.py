@@ -12,28 +12,25 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from growdisk.api.fleet.values import LIVE, DiskEntry
-from growdisk.api.watching.promises import Promises
+from growdisk.api.host_space import Promises
 from growdisk.api.watching.rules import WatchRule
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import CompletedCommand, run
 from growdisk.planner.option_table import BY_RULE, SHARED, SNAPSHOTS, as_flag
-from growdisk.planner.rule_words import share
+from growdisk.planner.option_words import share
 from growdisk.units import format_change, format_size, whole_percent
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 
 Ending = Literal[
     "grown", "would grow", "resumed", "nothing", "quiet", "busy", "refused", "restored", "stuck"
 ]
-Ended = Callable[[dict[str, object], float], "Action"]
-"""What becomes of growdisk's document, and of the seconds that it took."""
 
 _GRACE = 60  # seconds between being asked to stop and being killed
 # Seconds beyond what timeout(1) takes at the most: it only counts if that hangs itself.
@@ -87,7 +84,7 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
             return Action(entry, "busy", detail="an unfinished run would be resumed")
         return _resumed(entry, rule, context)
     # Of a guest that says nothing only old superblocks are known: one that is to grow is asked
-    # again, and tells.
+    # again, and answers.
     silent = entry.state in LIVE and bool(entry.note)
     # Below 0 it is not known: growdisk, which can ask the guest, decides by --when-used itself.
     if 0 <= entry.fullness <= rule.threshold and not silent:
@@ -133,22 +130,18 @@ def _grown(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
     for option in (*BY_RULE, SHARED["swap"], SNAPSHOTS):
         if value := getattr(rule, option.name):
             words += [as_flag(option.name), value]
-    return _done(
-        entry,
-        words,
-        rule.timeout,
-        context.stop,
-        lambda found, seconds: _ended(entry, found, seconds),
-    )
+    done = _done(entry, words, rule.timeout, context.stop)
+    return done if isinstance(done, Action) else _ended(entry, *done)
 
 
 def _resumed(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
-    def ended(found: dict[str, object], seconds: float) -> Action:
-        return Action(
-            entry, "resumed", 0, f"an earlier run is finished: {found.get('result')}", seconds
-        )
-
-    return _done(entry, ["resume", entry.path], rule.timeout, context.stop, ended)
+    done = _done(entry, ["resume", entry.path], rule.timeout, context.stop)
+    if isinstance(done, Action):
+        return done
+    found, seconds = done
+    return Action(
+        entry, "resumed", 0, f"an earlier run is finished: {found.get('result')}", seconds
+    )
 
 
 def _target(entry: DiskEntry, uri: str | None) -> list[str]:
@@ -162,9 +155,9 @@ def _target(entry: DiskEntry, uri: str | None) -> list[str]:
 
 
 def _done(
-    entry: DiskEntry, words: list[str], seconds: float, stop: StopRequest, ended: Ended
-) -> Action:
-    """Run growdisk with `words`, no longer than that."""
+    entry: DiskEntry, words: list[str], seconds: float, stop: StopRequest
+) -> tuple[dict[str, object], float] | Action:
+    """Run growdisk with `words`, no longer than that: its answer and seconds, or its failure."""
     # The folder that this very growdisk is in: installed or not, the child is the same one.
     house = str(Path(__file__).parents[3])
     # SIGTERM first, which growdisk takes for a request to stop; its exit code is passed on.
@@ -174,28 +167,22 @@ def _done(
     try:
         done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None, begun=child.at)
     except GrowdiskError as error:
-        return Action(
-            entry, "stuck", _STUCK, f"{error.what}: {error.why}", time.monotonic() - begun
-        )
+        why = f"{error.what}: {error.why}"
+        return Action(entry, "stuck", _STUCK, why, time.monotonic() - begun)
     except OSError as error:  # this host has no room for another process
-        return Action(
-            entry, "stuck", _STUCK, f"growdisk cannot be started: {error}", time.monotonic() - begun
-        )
+        why = f"growdisk cannot be started: {error}"
+        return Action(entry, "stuck", _STUCK, why, time.monotonic() - begun)
     finally:
         child.no_more()
     found = _document(done)
     if done.status == 0:
-        return ended(found, done.seconds)
-    return _failed(
-        entry,
-        done,
-        found,
-        f" (its time of {seconds:g} s was up)" if done.seconds >= seconds else "",
-    )
+        return found, done.seconds
+    late = f" (its time of {seconds:g} s was up)" if done.seconds >= seconds else ""
+    return _failed(entry, done, found, late)
 
 
 class _StoppedWithRound:
-    """A process that is asked to stop when the round is: `timeout` hands that on."""
+    """A process that is asked to stop when the round is: `timeout` passes that on."""
 
     def __init__(self, stop: StopRequest) -> None:
         self._stop, self._pid = stop, 0

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.host_space import Promises
 from growdisk.api.watching.actions import Action, RoundContext, act_on
-from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import Rules, WatchRule
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
@@ -39,13 +39,13 @@ class Round:
 def watch_once(
     rules: Rules,
     uri: str | None,
-    tell: Callable[[Action], None],
+    report: Callable[[Action], None],
     *,
     dry_run: bool,
     jobs: int,
     stopping: AbstractContextManager[StopRequest] | None = None,
 ) -> Round:
-    """`tell` hears of each action as soon as it is done. round-going-on.
+    """`report` hears of each action as soon as it is done. round-going-on.
 
     `stopping` gives a request to stop; it is entered once disks are known, for processes are forked
     to look at them.
@@ -62,7 +62,7 @@ def watch_once(
 
             def one(pair: tuple[DiskEntry, WatchRule]) -> Action:
                 action = act_on(*pair, context)
-                tell(action)
+                report(action)
                 return action
 
             actions = tuple(pool.map(one, wanted))

@@ -26,7 +26,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_fields import Fields, plain_text, words_of
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.option_table import SHARED
-from growdisk.planner.rule_words import largest_size, seconds_of, share
+from growdisk.planner.option_words import largest_size, seconds_of, share
 from growdisk.qcow2.names_in_headers import identity
 from growdisk.units import MiB, align_up, parse_goal_size
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
+from growdisk.api.images.creating import raw_preallocation
+from growdisk.api.images.data_copy import copy_image
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
+from growdisk.cli.images.create import add_options
 from growdisk.cli.images.shared import (
     add_format,
-    add_options,
     add_path,
     ended_like_ctrl_c,
-    human_size,
     note_run,
 )
+from growdisk.cli.keys import add_key, add_new_key, key_for_new, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError, bad_value
 from growdisk.planner.option_table import CONVERTING
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.api.images.converting import Qcow2Target, RawTarget
+from growdisk.units import format_size
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,9 +45,7 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     )
     declare(parser, CONVERTING["snapshot"], "-l", metavar="SNAPSHOT")
     declare(parser, CONVERTING["keep_snapshots"])
-    parser.add_argument(
-        "--bitmaps", action="store_true", help="take the persistent dirty bitmaps of SRC along"
-    )
+    add_flag(parser, "--bitmaps", "take the persistent dirty bitmaps of SRC along")
     add_key(parser)
     add_new_key(parser)
     which = parser.add_mutually_exclusive_group()
@@ -60,8 +58,6 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.converting import Source, convert_image
-
     target = _target(arguments)
     # An internal snapshot is what it was when it was taken: a run in progress does not touch it.
     if arguments.snapshot is None:
@@ -86,7 +82,7 @@ def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
             "actual-size": host,
         }
     )
-    output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
+    output.note(f"{arguments.path}: {format_size(size)}, {format_size(host)} on the host")
     return 0
 
 
@@ -102,8 +98,6 @@ def copy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.copying import copy_image
-
     # The file alone is copied: what lies below it does not matter.
     note_run(arguments.source, output, alone=True)
     with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
@@ -112,14 +106,11 @@ def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
     output.document(
         {"result": "created", "filename": str(arguments.path), "size": size, "actual-size": host}
     )
-    output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
+    output.note(f"{arguments.path}: {format_size(size)}, {format_size(host)} on the host")
     return 0
 
 
 def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
-    from growdisk.api.images.converting import Qcow2Target, RawTarget
-    from growdisk.api.images.creating import raw_preallocation
-
     options = ",".join(arguments.options)
     # --compression alone asks for compression as well.
     compress = arguments.compress or arguments.compression is not None
@@ -130,7 +121,8 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
             str(arguments.jobs),
             hint="leave it out for one per processor",
         )
-    if _format(arguments.to, arguments.path, compress=compress) == "raw":
+    by_name = format_of_name(arguments.path) or ("qcow2" if compress else "raw")
+    if (arguments.to or by_name) == "raw":
         # Before key_for_new, which may ask for a passphrase; without --encrypt it never does.
         if compress or arguments.encrypt:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
@@ -151,9 +143,3 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
         arguments.bitmaps,
         arguments.keep_snapshots,
     )
-
-
-def _format(requested: str | None, path: Path, *, compress: bool) -> str:
-    if requested is not None:
-        return requested
-    return format_of_name(path) or ("qcow2" if compress else "raw")

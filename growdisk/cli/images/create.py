@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
-from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
-from growdisk.cli.images.shared import add_options, add_path, human_size, note_rounded, position_of
+from growdisk.api.images.creating import create_qcow2, create_raw, raw_preallocation
+from growdisk.cli.declaring import declare, help_of
+from growdisk.cli.images.shared import add_path, note_rounded, position_of
+from growdisk.cli.keys import add_key, add_new_key, key_for_new
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
-from growdisk.planner.option_table import CREATING, FORMAT
-from growdisk.qcow2.create_options import CreateOptions
+from growdisk.planner.option_table import CREATE_OPTIONS, CREATING, FORMAT
+from growdisk.qcow2.create_options import CreateOptions, option_words
 from growdisk.qcow2.probe import format_of_name
+from growdisk.units import format_size
 
 _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
 
@@ -44,14 +47,12 @@ def run_create(arguments: argparse.Namespace, output: CommandOutput) -> int:
     size = (_raw if form == "raw" else _qcow2)(arguments, requested)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
     note_rounded(output, requested, size)
-    output.note(f"{arguments.path}: {form}, {human_size(size)}")
+    output.note(f"{arguments.path}: {form}, {format_size(size)}")
     return 0
 
 
 def _take_backing_options(arguments: argparse.Namespace) -> None:
     """qemu-img's `-o backing_file=NAME,backing_fmt=FORMAT` as -b and -F."""
-    from growdisk.qcow2.create_options import option_words
-
     kept = []
     for option in option_words(",".join(arguments.options)):
         name, _, value = option.partition("=")
@@ -96,8 +97,6 @@ def _format(arguments: argparse.Namespace) -> str:
 
 
 def _raw(arguments: argparse.Namespace, size: int | None) -> int:
-    from growdisk.api.images.creating import create_raw, raw_preallocation
-
     if size is None or arguments.backing is not None or arguments.encrypt:
         raise UsageError(
             "a raw image has a SIZE, no backing file and no encryption", hint="make it qcow2"
@@ -106,8 +105,6 @@ def _raw(arguments: argparse.Namespace, size: int | None) -> int:
 
 
 def _qcow2(arguments: argparse.Namespace, size: int | None) -> int:
-    from growdisk.api.images.creating import create_qcow2
-
     options = CreateOptions.parse(",".join(arguments.options))
     return create_qcow2(
         arguments.path,
@@ -117,3 +114,59 @@ def _qcow2(arguments: argparse.Namespace, size: int | None) -> int:
         arguments.backing_format,
         key_for_new(arguments),
     )
+
+
+# The -o of create and convert: qemu-img's option names, and `-o help` that lists them.
+
+_QCOW2 = {
+    "cluster_size=SIZE": "512 to 2M, a power of two (default: 64k)",
+    "compat=0.10|1.1": "version 2 or 3 (default: 1.1)",
+    "refcount_bits=N": "1, 2, 4, 8, 16, 32 or 64 (default: 16)",
+    "lazy_refcounts=on|off": "refcounts may be written late (default: off)",
+    "extended_l2=on|off": "clusters of 32 subclusters (default: off)",
+    "compression_type=zlib|zstd": "of compressed clusters (default: zlib)",
+    "preallocation=off|metadata|falloc|full": "room that is taken at once (default: off)",
+    "data_file=FILE": "guest data go to this file beside the image",
+    "data_file_raw=on|off": "that file stays a valid raw image (default: off)",
+}
+_RAW = {"preallocation=off|falloc|full": "room that is taken at once (default: off)"}
+_NAMES = ", ".join(word.partition("=")[0] for word in _QCOW2)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o",
+        dest="options",
+        action=_Options,
+        default=[],
+        metavar="NAME=VALUE,...",
+        help=help_of(CREATE_OPTIONS, f"{_NAMES}; raw: preallocation; -o help says more"),
+    )
+
+
+class _Options(argparse.Action):
+    """Collects the words of several -o; `help` is answered at once, even if words are missing."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if values in ("help", "?"):
+            # print_help raises TextAsked with this text: SRC and DST need not be there.
+            parser.format_help = _listing  # type: ignore[method-assign]
+            parser.print_help()
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
+
+
+def _listing() -> str:
+    lines = ["-o of a qcow2 image:"]
+    lines += [f"  {name:<40}{text}" for name, text in _QCOW2.items()]
+    lines.append("-o of a raw image:")
+    lines += [f"  {name:<40}{text}" for name, text in _RAW.items()]
+    lines.append(
+        "Backing file and encryption have options of their own: -b, -F, --encrypt luks, --key-file."
+    )
+    return "\n".join(lines)

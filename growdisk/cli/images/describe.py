@@ -5,36 +5,28 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
-from growdisk.cli.images.shared import add_format, add_path, human_size
+from growdisk.api.images.info import ImageInfo, backing_chain, image_info
+from growdisk.cli.common_options import add_flag
+from growdisk.cli.images.shared import add_format, add_path, size_of_qemu_img
 from growdisk.cli.output import CommandOutput, printable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from growdisk.api.images.info import ImageInfo
     from growdisk.api.images.mapping import MapRecord
 
 
 def info_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
     add_format(parser)
-    parser.add_argument(
-        "-U",
-        "--force-share",
-        action="store_true",
-        help="also while a guest writes to it; the answer may be torn",
-    )
-    parser.add_argument(
-        "--backing-chain", action="store_true", help="also of all images that it lies on"
-    )
+    add_flag(parser, "-U --force-share", "also while a guest writes to it; the answer may be torn")
+    add_flag(parser, "--backing-chain", "also of all images that it lies on")
 
 
 def run_info(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.backing_chain:
         return _chain(arguments, output)
-    from growdisk.api.images.info import image_info
 
     info = image_info(arguments.path, arguments.format, shared=arguments.force_share)
     if output.json_mode:
@@ -47,8 +39,6 @@ def run_info(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _chain(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Each layer as qemu-img shows it, with an empty line between them."""
-    from growdisk.api.images.info import backing_chain
-
     layers = backing_chain(arguments.path, arguments.format, shared=arguments.force_share)
     output.document([layer.as_json() for layer in layers])
     for number, layer in enumerate(layers):
@@ -60,8 +50,8 @@ def _lines(info: ImageInfo) -> Iterator[str]:
     facts = info.as_json()
     yield f"image: {info.path}"
     yield f"file format: {info.format}"
-    yield f"virtual size: {human_size(info.virtual_size)} ({info.virtual_size} bytes)"
-    yield f"disk size: {human_size(info.actual_size)}"
+    yield f"virtual size: {size_of_qemu_img(info.virtual_size)} ({info.virtual_size} bytes)"
+    yield f"disk size: {size_of_qemu_img(info.actual_size)}"
     if "encrypted" in facts:
         yield "encrypted: yes"
     if "cluster-size" in facts:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.api.images.guest_bytes import read_bytes, write_bytes
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, note_run, position_of
+from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 
 
@@ -23,8 +24,6 @@ def read_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_read(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.guest_bytes import read_bytes
-
     offset, length = position_of(arguments.offset), position_of(arguments.length)
     note_run(arguments.path, output)
     unlocking(
@@ -47,8 +46,6 @@ def write_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_write(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.guest_bytes import write_bytes
-
     offset = position_of(arguments.offset)
     length = unlocking(
         arguments,

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.api.images.creating import create_overlay
+from growdisk.api.images.layers import commit_overlay, rebase_overlay, rebase_unsafe
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size, note_run
+from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
+from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.planner.option_table import CREATING
+from growdisk.units import format_size
 
 
 def overlay_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +23,9 @@ def overlay_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_overlay(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.creating import create_overlay
-
     size = create_overlay(arguments.base, arguments.path, arguments.backing_format)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
-    output.note(f"{arguments.path}: {human_size(size)} on {arguments.base}")
+    output.note(f"{arguments.path}: {format_size(size)} on {arguments.base}")
     return 0
 
 
@@ -39,8 +41,6 @@ def commit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.layers import commit_overlay
-
     def commit(keys: tuple[bytes, ...]) -> Path:
         # Ended half-way, nothing is lost: the overlay is emptied last.
         with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
@@ -66,19 +66,12 @@ def rebase_arguments(parser: argparse.ArgumentParser) -> None:
         "overlay stands alone)",
     )
     declare(parser, CREATING["backing_format"], "-F")
-    parser.add_argument(
-        "-u",
-        "--unsafe",
-        action="store_true",
-        help="only write the name; the guest sees what the new base shows",
-    )
+    add_flag(parser, "-u --unsafe", "only write the name; the guest sees what the new base shows")
     declare(parser, "overlays_may_break")
     add_key(parser)
 
 
 def run_rebase(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.layers import rebase_overlay, rebase_unsafe
-
     # -b '' as with qemu-img: no backing file.
     name = arguments.backing or None
     if arguments.unsafe:

@@ -1,17 +1,17 @@
-"""What the image verbs share: their arguments, and sizes in qemu-img's words."""
+"""What the verbs of growdisk image share."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import frexp
 from pathlib import Path
 
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize
-from growdisk.units import SizeSpec, parse_size
+from growdisk.units import parse_size
 
 _ZERO = r"0+(b|B|[kKMGTPE](iB)?)?"
 
@@ -34,16 +34,12 @@ def position_of(text: str) -> int:
     # parse_size refuses 0, as no disk is that small; an offset may well be 0.
     if re.fullmatch(_ZERO, text):
         return 0
-    size = size_of(text)
+    size = parse_size(text)
     if size.relative:
         raise BadSize(
             text, reason="there is nothing that it could be added to", hint="write 4096b or 64k"
         )
     return size.bytes
-
-
-def size_of(text: str) -> SizeSpec:
-    return parse_size(text)
 
 
 def note_rounded(output: CommandOutput, requested: int | None, size: int) -> None:
@@ -52,73 +48,11 @@ def note_rounded(output: CommandOutput, requested: int | None, size: int) -> Non
         output.note(f"a disk has whole sectors of 512 bytes: {requested} is rounded up to {size}")
 
 
-def human_size(size: int) -> str:
-    """`64 MiB`, `2.19 MiB`: three digits that matter, as qemu-img."""
+def size_of_qemu_img(size: int) -> str:
+    """`64 MiB`, `2.19 MiB`: where the text is to read as qemu-img's. All else is format_size."""
     # From 1000 of a unit on the next one is used, not from 1024: three digits are enough then.
     power = max(frexp(size / (1000 / 1024))[1] - 1, 0) // 10
     return f"{size / 1024**power:.3g} {('', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei')[power]}B"
-
-
-# The -o of create and convert: qemu-img's option names, and `-o help` that lists them.
-
-_QCOW2 = {
-    "cluster_size=SIZE": "512 to 2M, a power of two (default: 64k)",
-    "compat=0.10|1.1": "version 2 or 3 (default: 1.1)",
-    "refcount_bits=N": "1, 2, 4, 8, 16, 32 or 64 (default: 16)",
-    "lazy_refcounts=on|off": "refcounts may be written late (default: off)",
-    "extended_l2=on|off": "clusters of 32 subclusters (default: off)",
-    "compression_type=zlib|zstd": "of compressed clusters (default: zlib)",
-    "preallocation=off|metadata|falloc|full": "room that is taken at once (default: off)",
-    "data_file=FILE": "guest data go to this file beside the image",
-    "data_file_raw=on|off": "that file stays a valid raw image (default: off)",
-}
-_RAW = {"preallocation=off|falloc|full": "room that is taken at once (default: off)"}
-_NAMES = ", ".join(word.partition("=")[0] for word in _QCOW2)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    from growdisk.cli.declaring import help_of
-    from growdisk.planner.option_table import CREATE_OPTIONS
-
-    parser.add_argument(
-        "-o",
-        dest="options",
-        action=_Options,
-        default=[],
-        metavar="NAME=VALUE,...",
-        help=help_of(CREATE_OPTIONS, f"{_NAMES}; raw: preallocation; -o help says more"),
-    )
-
-
-class _Options(argparse.Action):
-    """Collects the words of several -o; `help` is answered at once, even if words are missing."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[object] | None,
-        option_string: str | None = None,
-    ) -> None:
-        if values in ("help", "?"):
-            # print_help raises TextAsked with this text: SRC and DST need not be there.
-            parser.format_help = _listing  # type: ignore[method-assign]
-            parser.print_help()
-        setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
-
-
-def _listing() -> str:
-    lines = ["-o of a qcow2 image:"]
-    lines += [f"  {name:<40}{text}" for name, text in _QCOW2.items()]
-    lines.append("-o of a raw image:")
-    lines += [f"  {name:<40}{text}" for name, text in _RAW.items()]
-    lines.append(
-        "Backing file and encryption have options of their own: -b, -F, --encrypt luks, --key-file."
-    )
-    return "\n".join(lines)
-
-
-# How a long action of an image verb ends before its end.
 
 
 def note_run(path: Path, output: CommandOutput, *, alone: bool = False) -> None:

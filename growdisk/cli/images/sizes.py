@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import re
 
+from growdisk.api.images.compacting import compact_image
+from growdisk.api.images.resizing import resize_image
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import (
     add_format,
     add_path,
     ended_like_ctrl_c,
-    human_size,
     note_rounded,
 )
+from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize, shell_word
 from growdisk.planner.option_table import RESIZE_TO
-from growdisk.units import SizeSpec, parse_goal_size
+from growdisk.units import SizeSpec, format_size, parse_goal_size
 
 _SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
 
@@ -29,22 +31,18 @@ def resize_arguments(parser: argparse.ArgumentParser) -> None:
     # argparse takes a word like -10 for a value, by this pattern of its own; -10G has to count too.
     parser._negative_number_matcher = _SIZE
     add_format(parser)
-    parser.add_argument(
+    add_flag(
+        parser,
         "--upgrade",
-        action="store_true",
-        help="make a version 2 image version 3 before (compat=1.1): its snapshots need it",
+        "make a version 2 image version 3 before (compat=1.1): its snapshots need it",
     )
-    parser.add_argument(
-        "--shrink", action="store_true", help="consent to lose what lies beyond the new end"
-    )
+    add_flag(parser, "--shrink", "consent to lose what lies beyond the new end")
     declare(parser, "preallocation")
     declare(parser, "overlays_may_break")
     add_key(parser)
 
 
 def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.resizing import resize_image
-
     size = _change_of(arguments.size)
     old, new = unlocking(
         arguments,
@@ -65,9 +63,9 @@ def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # +10G of a disk of odd length may be rounded too: the sum counts, not what was typed.
     note_rounded(output, size.resolve(old), new)
     if old == new:
-        output.note(f"{arguments.path}: nothing to do, it has {human_size(old)} already")
+        output.note(f"{arguments.path}: nothing to do, it has {format_size(old)} already")
     else:
-        output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")
+        output.note(f"{arguments.path}: {format_size(old)} -> {format_size(new)}")
     if new > old:
         output.note(
             f"the partitions inside are as before; growdisk expand {shell_word(arguments.path)} "
@@ -99,8 +97,6 @@ def compact_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.compacting import compact_image
-
     def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:
         with output.working(f"compacting {arguments.path.name}"):
             return compact_image(
@@ -115,7 +111,7 @@ def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
         {"result": result, "filename": str(arguments.path), "before": before, "after": after}
     )
     if before == after:
-        output.note(f"{arguments.path}: nothing to give back, {human_size(after)} on the host")
+        output.note(f"{arguments.path}: nothing to give back, {format_size(after)} on the host")
         return 0
-    output.note(f"{arguments.path}: {human_size(before)} -> {human_size(after)} on the host")
+    output.note(f"{arguments.path}: {format_size(before)} -> {format_size(after)} on the host")
     return 0

@@ -6,16 +6,14 @@ import argparse
 import time
 from collections.abc import Iterable, Iterator
 
+from growdisk.api.images.info import image_info, snapshot_json
+from growdisk.api.images.snapshots import Selector, apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.shared import add_path, human_size
+from growdisk.cli.images.shared import add_path, size_of_qemu_img
 from growdisk.cli.output import CommandOutput, printable
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import SNAPSHOT_NAME
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.api.images.snapshots import Selector
-    from growdisk.qcow2.snapshots import SnapshotEntry
+from growdisk.qcow2.snapshots import SnapshotEntry
 
 _MILLI = 10**6  # nanoseconds
 
@@ -49,8 +47,6 @@ def run_snapshot(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _list(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.info import image_info, snapshot_json
-
     entries = image_info(arguments.path).snapshots
     output.document([snapshot_json(entry) for entry in entries])
     if entries:
@@ -59,8 +55,6 @@ def _list(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _change(arguments: argparse.Namespace, name: str, output: CommandOutput) -> int:
-    from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
-
     path, action = arguments.path, arguments.action
     selector = _selector(arguments)
     if action == "create":
@@ -92,7 +86,7 @@ def snapshot_rows(entries: Iterable[SnapshotEntry]) -> Iterator[str]:
         yield (
             # A space in any case: a name may be longer than its column.
             f"{printable(entry.id):<9} {printable(entry.name):<16} "
-            f"{human_size(entry.vm_state_size):>8}{date:>20}"
+            f"{size_of_qemu_img(entry.vm_state_size):>8}{date:>20}"
             f"{_clock(entry.vm_clock_nsec):>13}{count:>11}"
         )
 

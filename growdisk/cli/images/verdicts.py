@@ -9,17 +9,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from growdisk.api.images.checking import check_image, repair_hint
+from growdisk.api.images.comparing import Comparison, compare_images
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, note_run
+from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.api.images.comparing import Comparison
-    from growdisk.qcow2.check.checker import CheckReport
+from growdisk.qcow2.check.checker import CheckReport
 
 _CLEAN, _NOT_CHECKED, _CORRUPT, _LEAKS, _NOTHING_TO_CHECK = 0, 1, 2, 3, 63
 _SAME, _DIFFERENT, _UNREADABLE = 0, 1, 2
@@ -40,8 +39,6 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.checking import check_image
-
     try:
         with output.working(f"checking {arguments.path.name}"):
             report = check_image(
@@ -52,9 +49,7 @@ def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
             )
     # Caught here, not in dispatch: its exit codes (2, 3) mean something else for this verb.
     except GrowdiskError as error:
-        output.error(error)
-        output.document({"error": error_document(error) | {"code": _NOT_CHECKED}})
-        return _NOT_CHECKED
+        return _failed(error, output, _NOT_CHECKED)
     if report is None:
         text = "a raw image has nothing that could be checked"
         output.note(f"growdisk: {arguments.path}: {text}")
@@ -68,8 +63,6 @@ def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
             output.note(problem)
     output.lines(_lines(report))
     if report.corruptions and not arguments.repair:
-        from growdisk.api.images.advice import repair_hint
-
         output.note(f"growdisk: {repair_hint(arguments.path) or 'growdisk cannot mend it'}")
     return _exit_code(report)
 
@@ -123,15 +116,11 @@ def compare_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("qcow2", "raw"),
         help="the format of B (default: probed)",
     )
-    parser.add_argument(
-        "-s", "--strict", action="store_true", help="images of different size are never the same"
-    )
+    add_flag(parser, "-s --strict", "images of different size are never the same")
     add_key(parser)
 
 
 def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.comparing import compare_images
-
     formats = (arguments.format, arguments.other_format)
 
     def compare(keys: tuple[bytes, ...]) -> Comparison:
@@ -143,9 +132,7 @@ def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
             note_run(path, output)
         found = unlocking(arguments, compare)
     except GrowdiskError as error:
-        output.error(error)
-        output.document({"error": error_document(error) | {"code": _UNREADABLE}})
-        return _UNREADABLE
+        return _failed(error, output, _UNREADABLE)
     if found.sizes_differ:
         output.note(f"the sizes differ: {found.sizes[0]} and {found.sizes[1]} bytes")
     # Without --strict the shorter one counts as if zeros followed: sizes may differ then.
@@ -158,3 +145,9 @@ def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
     else:
         output.lines(["The sizes differ, the rest is zeros."])
     return _SAME if same else _DIFFERENT
+
+
+def _failed(error: GrowdiskError, output: CommandOutput, code: int) -> int:
+    output.error(error)
+    output.document({"error": error_document(error) | {"code": code}})
+    return code

@@ -63,16 +63,10 @@ def check_hash(text: str) -> str:
 def _hashed(library: ctypes.CDLL, method: bytes, clear: bytes, salt: bytes) -> str:
     """ "" if libcrypt does not know the method."""
     # By full prototypes: ctypes would pass an unsigned long as an int.
-    library.crypt_gensalt_rn.restype = library.crypt_rn.restype = ctypes.c_char_p
-    library.crypt_gensalt_rn.argtypes = [
-        ctypes.c_char_p,
-        ctypes.c_ulong,
-        ctypes.c_char_p,
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_int,
-    ]
-    library.crypt_rn.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int]
+    text, number = ctypes.c_char_p, ctypes.c_int
+    library.crypt_gensalt_rn.restype = library.crypt_rn.restype = text
+    library.crypt_gensalt_rn.argtypes = [text, ctypes.c_ulong, text, number, text, number]
+    library.crypt_rn.argtypes = [text, text, ctypes.c_void_p, number]
     setting = ctypes.create_string_buffer(_SETTING_SIZE)
     state = ctypes.create_string_buffer(_STATE_SIZE)
     chosen = library.crypt_gensalt_rn(method, 0, salt, len(salt), setting, _SETTING_SIZE)

@@ -6,8 +6,8 @@ The planner decides about tables; the content of a partition is grown by the mod
 kind of content. A layer that holds others asks for them in turn and puts their steps after its own:
 outermost first, as they are done.
 
-A new kind: `<kind>.py` with a function (GrowthTarget) -> ContentGrowth, its line in `registry.py`,
-and `growable` in its Content.
+A new kind: a function (GrowthTarget, its Content) -> ContentGrowth and a case in `growers.py`, and
+`growable` in its Content.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
+from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.host_writes import NOTHING, HostWrites
+from growdisk.planner.host_need import NOTHING, HostWrites
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.registry import DiskStep
 
@@ -70,6 +71,9 @@ class GrowthTarget:
 
     def within(self, place: DevicePath, content: Content | None, size: int) -> GrowthTarget:
         return replace(self, layers=place.layers, inner=content, inner_size=size)
+
+    def refusal(self, reason: str, hint: str) -> CannotGrow:
+        return CannotGrow(self.facts.image.path, self.partition.number, reason=reason, hint=hint)
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,26 @@
-"""How far each kind of content grows once its device has: file systems, encrypted containers."""
+"""How far each kind of content grows once its device has: file systems, what LUKS encrypts.
+
+Other content can still be asked for by number: then the partition alone grows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs import grown_btrfs
 from growdisk.filesystems.content import (
+    AmbiguousContent,
     BtrfsContent,
     Content,
     ExtContent,
     F2fsContent,
+    ForeignContent,
     LuksContent,
     NtfsContent,
+    PhysicalVolumeContent,
     XfsContent,
 )
 from growdisk.filesystems.ext_growth import grown_size, most_blocks
@@ -21,17 +28,49 @@ from growdisk.filesystems.f2fs import grown_f2fs
 from growdisk.filesystems.ntfs import grown_ntfs
 from growdisk.filesystems.xfs import group_count, grown_xfs
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow
+from growdisk.planner.foreign import INSIDE, content_in_words
+from growdisk.planner.host_need import host_writes_of
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.host_writes import host_writes_of
-from growdisk.planner.refusals import refuse_truncated_filesystem
-from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.planner.layers.lvm import grow_physical_volume
+from growdisk.steps.device_path import LuksLayer, LvLayer
+from growdisk.steps.grow_filesystem import GrowFilesystem, is_plain_ext
 from growdisk.steps.grow_layers import GrowLuks
 from growdisk.units import MiB, align_down, format_size
 from growdisk.volumes.luks2_json import PARTITION_TABLE
 
+_WHOLE: Mapping[type[object], str] = MappingProxyType(
+    {LuksLayer: "the container", LvLayer: "the logical volume"}
+)
 
-def growth_step(
+
+def grow_inside(target: GrowthTarget) -> ContentGrowth:
+    """What is to do inside `target`. Raises Refused errors, which name the image."""
+    match content := target.content:
+        # What holds others asks this function again for them.
+        case LuksContent():
+            return _grow_luks(target, content)
+        case PhysicalVolumeContent():
+            return grow_physical_volume(target, content, grow_inside)
+        case ExtContent():
+            return _grow_ext(target, content)
+        case XfsContent():
+            return _grow_xfs(target, content)
+        case BtrfsContent():
+            return _grow_btrfs(target, content)
+        case NtfsContent():
+            return _grow_ntfs(target, content)
+        case F2fsContent():
+            wanted = grown_f2fs(content, target.size)
+            return _growth_step(target, content, wanted, mountable=False)
+        case ForeignContent() | AmbiguousContent():
+            raise target.refusal(f"{target.name} holds {content_in_words(content)}", INSIDE)
+    what = content.kind if content is not None else "unknown content"
+    whole = _WHOLE.get(type(target.place.innermost), "the partition")
+    note = f"{target.name} holds {what}, which growdisk does not grow: {whole} alone is larger"
+    return ContentGrowth((), content, pending=False, system="", notes=(note,))
+
+
+def _growth_step(
     target: GrowthTarget,
     content: Content,
     wanted: int,
@@ -40,8 +79,16 @@ def growth_step(
     notes: tuple[str, ...] = (),
 ) -> ContentGrowth:
     """One step to `wanted` bytes. `mountable`: the guest's own files can be looked for in it."""
-    refuse_larger(target, content)
     old, part = content.size or 0, target.partition
+    # Right in its partition ext is one kind for all that work on it: such a step says no more.
+    plain = is_plain_ext(content.kind, target.layers)
+    if (missing := old - target.size) > 0:
+        subject = "its file system" if plain else f"the file system on {target.name}"
+        raise target.refusal(
+            f"{subject} is larger than it: {format_size(missing)} are missing",
+            "was the partition or the image cut off? Grow to at least the old size, or restore a "
+            "backup",
+        )
     step = GrowFilesystem(
         part.number,
         part.start,
@@ -50,7 +97,7 @@ def growth_step(
         old,
         wanted,
         suffix=target.suffix,
-        kind=content.kind,
+        kind=GrowFilesystem.kind if plain else content.kind,
         layers=target.layers,
     )
     return ContentGrowth(
@@ -60,59 +107,25 @@ def growth_step(
         # skip.
         pending=wanted > old,
         system=target.device if mountable else "",
-        free=wanted - (content.used or 0),
+        free=(target.size if plain else wanted) - (content.used or 0),
         notes=notes if wanted > old else (),
         host_writes=host_writes_of(content, wanted),
     )
 
 
-def refuse_larger(target: GrowthTarget, content: Content) -> None:
-    if (content.size or 0) > target.size:
-        missing = format_size((content.size or 0) - target.size)
-        raise CannotGrow(
-            target.facts.image.path,
-            target.partition.number,
-            reason=f"the file system on {target.name} is larger than it: {missing} are missing",
-            hint="was the partition or the image cut off? Grow to at least the old size, or "
-            "restore a backup",
-        )
-
-
-def cannot_grow(target: GrowthTarget, reason: str, hint: str) -> CannotGrow:
-    return CannotGrow(target.facts.image.path, target.partition.number, reason=reason, hint=hint)
-
-
 # ext2, ext3 and ext4: one step, resize2fs.
 
 
-def grow_ext(target: GrowthTarget) -> ContentGrowth:
-    content, part = target.content, target.partition
-    assert isinstance(content, ExtContent), content
+def _grow_ext(target: GrowthTarget, content: ExtContent) -> ContentGrowth:
     wanted = grown_size(content, target.size)
     _refuse_too_many_blocks(target, content, wanted)
-    # Inside a layer the step says layers and kind, as for any other file system.
-    if target.layers:
-        return growth_step(target, content, wanted, mountable=True)
-    refuse_truncated_filesystem(target.facts, part, content)
-    old = content.size or 0
-    step = GrowFilesystem(
-        part.number, part.start, part.size, content.uuid, old, wanted, suffix=target.suffix
-    )
-    return ContentGrowth(
-        steps=(step,),
-        content=replace(content, size=wanted),
-        pending=wanted > old,
-        system=target.device,
-        free=part.size - (content.used or 0),
-        host_writes=host_writes_of(content, wanted),
-    )
+    return _growth_step(target, content, wanted, mountable=True)
 
 
 def _refuse_too_many_blocks(target: GrowthTarget, content: ExtContent, wanted: int) -> None:
     limit = (1 << 32) * content.block_size
     if wanted >= limit and not content.has_64bit:
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"its {content.kind} counts blocks in 32 bits: it can have {format_size(limit)} at "
             "most",
             "grow it to less than that; resize2fs -b makes a file system that is at rest count in "
@@ -120,8 +133,7 @@ def _refuse_too_many_blocks(target: GrowthTarget, content: ExtContent, wanted: i
         )
     most = most_blocks(content) * content.block_size
     if wanted > max(most, content.size or 0):
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"its {content.kind} was made so small that its tables end at {format_size(most)}; it "
             f"would have {format_size(wanted)}",
             "grow it to less than that, or copy its files into a new file system",
@@ -136,9 +148,7 @@ _EXPLOSION = 4
 _LEAST_BTRFS = 256 * MiB  # Linux fs/btrfs/ioctl.c, btrfs_ioctl_resize
 
 
-def grow_xfs(target: GrowthTarget) -> ContentGrowth:
-    content = target.content
-    assert isinstance(content, XfsContent), content
+def _grow_xfs(target: GrowthTarget, content: XfsContent) -> ContentGrowth:
     wanted = grown_xfs(content, target.size)
     # XFS never makes its groups larger: the file system gets more of them.
     before, after = content.ag_count, group_count(content, wanted)
@@ -148,57 +158,39 @@ def grow_xfs(target: GrowthTarget) -> ContentGrowth:
             f"XFS on {target.name} will have {after} allocation groups instead of {before}, "
             "because it was made that small: it works, but slower than a new one",
         )
-    inside = growth_step(target, content, wanted, mountable=True, notes=notes)
+    inside = _growth_step(target, content, wanted, mountable=True, notes=notes)
     return replace(inside, content=replace(content, size=wanted, ag_count=after))
 
 
-def grow_btrfs(target: GrowthTarget) -> ContentGrowth:
-    content = target.content
-    assert isinstance(content, BtrfsContent), content
+def _grow_btrfs(target: GrowthTarget, content: BtrfsContent) -> ContentGrowth:
     if content.devices != 1:
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"its btrfs lies on {content.devices} devices, of which this is one",
             "grow it from inside the guest: btrfs filesystem resize DEVICE-ID:max PATH",
         )
     wanted = grown_btrfs(content, target.size)
     if (content.size or 0) < wanted < _LEAST_BTRFS:
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"the kernel resizes no btrfs to less than {format_size(_LEAST_BTRFS)}, and it would "
             f"have {format_size(wanted)}",
             f"grow it to at least {format_size(_LEAST_BTRFS)}",
         )
-    return growth_step(target, content, wanted, mountable=True)
+    return _growth_step(target, content, wanted, mountable=True)
 
 
 # NTFS and F2FS, which their own tools grow while nobody has them mounted.
 
 
-def grow_ntfs(target: GrowthTarget) -> ContentGrowth:
-    content = target.content
-    assert isinstance(content, NtfsContent), content
+def _grow_ntfs(target: GrowthTarget, content: NtfsContent) -> ContentGrowth:
     wanted = grown_ntfs(content, target.size)
     # A volume that already fills its partition may be dirty: nothing will touch it.
-    if wanted > (content.size or 0):
-        _refuse_unready(target, content)
-    note = f"Windows will check {target.name} at its next start, as it does after any resizing"
-    return growth_step(target, content, wanted, mountable=False, notes=(note,))
-
-
-def _refuse_unready(target: GrowthTarget, content: NtfsContent) -> None:
-    if content.dirty:
-        raise cannot_grow(
-            target,
+    if wanted > (content.size or 0) and content.dirty:
+        raise target.refusal(
             "its NTFS is marked as dirty: Windows wants to check it first",
             "start Windows, let it check the volume (chkdsk /f) and shut it down",
         )
-
-
-def grow_f2fs(target: GrowthTarget) -> ContentGrowth:
-    content = target.content
-    assert isinstance(content, F2fsContent), content
-    return growth_step(target, content, grown_f2fs(content, target.size), mountable=False)
+    note = f"Windows will check {target.name} at its next start, as it does after any resizing"
+    return _growth_step(target, content, wanted, mountable=False, notes=(note,))
 
 
 # An encrypted container: it reaches to the end of its device by itself, once it is opened; then
@@ -207,16 +199,14 @@ def grow_f2fs(target: GrowthTarget) -> ContentGrowth:
 _INSIDE = "grow it from inside the guest"
 
 
-def grow_luks(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth]) -> ContentGrowth:
-    content = target.content
-    assert isinstance(content, LuksContent), content
+def _grow_luks(target: GrowthTarget, content: LuksContent) -> ContentGrowth:
     if content.fixed:
-        raise cannot_grow(
-            target, f"it is encrypted (LUKS), and {content.fixed}", content.cure or _INSIDE
+        raise target.refusal(
+            f"it is encrypted (LUKS), and {content.fixed}", content.cure or _INSIDE
         )
     if content.payload >= target.size:
-        raise cannot_grow(
-            target, "its header says that its encrypted data begin beyond its end", _INSIDE
+        raise target.refusal(
+            "its header says that its encrypted data begin beyond its end", _INSIDE
         )
     if not content.unlocked:
         return _locked(target, content)
@@ -224,13 +214,12 @@ def grow_luks(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth
     size = align_down(target.size - content.payload, content.sector_size)
     # LUKS2 with sectors of 4096 bytes, on a device that is not a multiple of them.
     if size != target.size - content.payload:
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"it has sectors of {content.sector_size} bytes, and cryptsetup opens it only where it "
             "is a multiple of them long",
             "choose a size in whole MiB",
         )
-    inside = grow(target.within(place, content.inside, size))
+    inside = grow_inside(target.within(place, content.inside, size))
     old = content.size or size
     step = GrowLuks(place, old, size, target.suffix)
     return replace(

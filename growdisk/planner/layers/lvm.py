@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
+from growdisk.planner.host_need import sum_of_writes
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.growers import cannot_grow
-from growdisk.planner.layers.host_writes import sum_of_writes
-from growdisk.planner.layers.volume_fitness import why_not_group
-from growdisk.planner.layers.volume_shares import VolumeShares
+from growdisk.planner.layers.volume_shares import VolumeShares, why_not_group
 from growdisk.steps.device_path import LvLayer
 from growdisk.steps.grow_layers import GrowLogicalVolume, GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
@@ -23,10 +21,11 @@ _DIGITS = "0123456789"
 
 
 def grow_physical_volume(
-    target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth]
+    target: GrowthTarget,
+    content: PhysicalVolumeContent,
+    grow: Callable[[GrowthTarget], ContentGrowth],
 ) -> ContentGrowth:
-    content = target.content
-    assert isinstance(content, PhysicalVolumeContent), content
+    """`grow` is for what is in its logical volumes."""
     group = _group(target, content)
     extents = group.extents_on(target.size)
     contents = dict(content.volumes)
@@ -112,40 +111,36 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
     """The group, if it can be worked on."""
     group, name = content.group, target.name
     if content.unreadable:
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"{name} belongs to LVM, and {content.unreadable}",
             "look at it in the guest (pvs, pvck), or grow it there",
         )
     if group is None:
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"{name} is a physical volume of LVM without a group",
             "use it in the guest first",
         )
     # LVM does not change a group of which a physical volume is missing.
-    if missing := len(group.physical_volumes) - 1 - len(content.beside):
+    if missing := len(group.physical_volumes) - 1 - len(content.other_pvs):
         where = (
             "another physical volume, which is"
             if missing == 1
             else f"{missing} other physical volumes, which are"
         )
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"its volume group {group.name} also lies on {where} not on this disk",
             "name the guest's other disk as well: --with IMAGE (if it is encrypted, or the guest "
             f"runs: grow it in the guest, pvresize and lvextend --resizefs {group.name}/VOLUME)",
         )
     if _grows_twice(target, group):
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"another physical volume of its volume group {group.name} is to grow in the same run",
             "let them grow one after the other",
         )
     if found := why_not_group(
         group, name, inside_a_volume=any(isinstance(layer, LvLayer) for layer in target.place.chain)
     ):
-        raise cannot_grow(target, *found)
+        raise target.refusal(*found)
     _refuse_odd_sizes(target, group)
     return group
 
@@ -153,8 +148,7 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
 def _refuse_odd_sizes(target: GrowthTarget, group: VolumeGroup) -> None:
     own = group.own_volume
     if group.end_of_extents > target.size:
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"the group {group.name} counts {own.pe_count} extents on it, which is more than it "
             "has room for",
             "was the partition or the image cut off? Grow to at least the old size, or restore a "
@@ -162,8 +156,7 @@ def _refuse_odd_sizes(target: GrowthTarget, group: VolumeGroup) -> None:
         )
     if group.extents_on(target.size) > _MOST_EXTENTS:
         most = format_size(_MOST_EXTENTS * group.extent_size)
-        raise cannot_grow(
-            target,
+        raise target.refusal(
             f"with extents of {format_size(group.extent_size)} a physical volume of LVM can have "
             f"{most} at most",
             "grow it to less, or give the group larger extents first: vgchange -s",

@@ -7,8 +7,6 @@ from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup, mapped_name
 from growdisk.partitions.shares import Percent, Rest, Share, Size
 from growdisk.planner.layers.content_growth import GrowthTarget
-from growdisk.planner.layers.growers import cannot_grow
-from growdisk.planner.layers.volume_fitness import why_no_room, why_not_volume
 from growdisk.units import align_up, format_size
 
 Chosen = list[tuple[LogicalVolume, Share]]
@@ -29,9 +27,7 @@ class VolumeShares:
             parts = [(self._named(request.partition), request.share) for request in goal.lv]
             # Two spellings may mean one volume.
             if len({volume.name for volume, _ in parts}) < len(parts):
-                raise cannot_grow(
-                    self.target, "--lv names a volume twice", "name each of them once"
-                )
+                raise self.target.refusal("--lv names a volume twice", "name each of them once")
         else:
             largest = self._largest(contents)
             parts = [(largest, Rest())]
@@ -44,8 +40,7 @@ class VolumeShares:
             return parts, notes
         without = sum(isinstance(share, Rest) for _, share in parts)
         if not without:
-            raise cannot_grow(
-                self.target,
+            raise self.target.refusal(
                 "--lv-share is for volumes without a share of their own, and --lv gives one to "
                 "each volume",
                 "leave out --lv-share, or the share of a volume",
@@ -70,8 +65,7 @@ class VolumeShares:
         resting = [v.name for v, share in chosen if isinstance(share, Rest)]
         if left < 0:
             total = format_size(sum(given.values()) * group.extent_size)
-            raise cannot_grow(
-                self.target,
+            raise self.target.refusal(
                 f"its volumes are to grow by {total}, but only "
                 f"{format_size(free * group.extent_size)} is available",
                 "grow the disk further, or ask for less",
@@ -102,7 +96,7 @@ class VolumeShares:
         fit = [volume for volume in growable if not self._why_not(volume)]
         if not fit:
             problem = f"none of its logical volumes can grow here: {self._reasons(contents)}"
-            raise cannot_grow(self.target, problem, "grow it in the guest")
+            raise self.target.refusal(problem, "grow it in the guest")
         return max(fit, key=lambda volume: volume.extents)
 
     def _allowed(self, volume: LogicalVolume, wanted: int, share: Share) -> int:
@@ -113,8 +107,7 @@ class VolumeShares:
         # A share or the rest takes what there is; an amount that was named is a promise.
         if isinstance(share, Size):
             policy = volume.allocation or self.group.allocation
-            raise cannot_grow(
-                self.target,
+            raise self.target.refusal(
                 f"{self.group.name}/{volume.name} has the allocation policy {policy}, which leaves "
                 f"it {format_size(most * self.group.extent_size)} more",
                 "ask for less, or change it there: lvchange --alloc",
@@ -130,7 +123,7 @@ class VolumeShares:
                 if not relative and extents < volume.extents:
                     now = format_size(self.group.size_of(volume))
                     problem = f"{self.group.name}/{volume.name} has {now} already"
-                    raise cannot_grow(self.target, problem, "write +SIZE to grow by")
+                    raise self.target.refusal(problem, "write +SIZE to grow by")
                 return extents if relative else extents - volume.extents
         return 0
 
@@ -147,10 +140,10 @@ class VolumeShares:
             spellings |= dict.fromkeys(names, volume)
         if (found := spellings.get(wanted)) is None:
             problem = f"there is no logical volume {wanted}"
-            raise cannot_grow(self.target, problem, f"its volumes are: {_listed(group)}")
+            raise self.target.refusal(problem, f"its volumes are: {_listed(group)}")
         if reason := self._why_not(found):
             problem = f"{group.name}/{found.name} {reason}"
-            raise cannot_grow(self.target, problem, "grow it in the guest (lvextend)")
+            raise self.target.refusal(problem, "grow it in the guest (lvextend)")
         return found
 
     def _why_not(self, volume: LogicalVolume) -> str:
@@ -172,3 +165,89 @@ def _listed(group: VolumeGroup) -> str:
         f"{group.name}/{v.name} ({v.kind}, {format_size(group.size_of(v))})" for v in group.visible
     ]
     return ", ".join(words) or "none"
+
+
+# WRITE_LOCKED keeps old versions of LVM off groups with a system ID.
+_WRITABLE = frozenset({"WRITE", "WRITE_LOCKED"})
+_INSIDE = "grow it in the guest (pvresize, lvextend)"
+
+
+def why_not_group(
+    group: VolumeGroup, name: str, *, inside_a_volume: bool
+) -> tuple[str, str] | None:
+    """Why a group cannot grow, and a hint; None if it can.
+
+    `name` is what people call its physical volume, which may be in a volume of another group.
+    """
+    subject = f"its volume group {group.name}"
+    if inside_a_volume:
+        return f"{subject} stands in a logical volume, where LVM does not look for any", _INSIDE
+    if "EXPORTED" in group.status:
+        return f"{subject} is exported", f"import it first, in the guest: vgimport {group.name}"
+    if "RESIZEABLE" not in group.status:
+        return (
+            f"{subject} is marked as not resizable",
+            f"in the guest: vgchange --resizeable y {group.name}",
+        )
+    if _WRITABLE.isdisjoint(group.status):
+        return f"{subject} is read-only", _INSIDE
+    if "CLUSTERED" in group.status or group.lock_type not in ("", "none"):
+        return f"{subject} is shared with other machines, whose locks hold only there", _INSIDE
+    # The flag stays when the device is back, until --restoremissing.
+    if any("MISSING" in volume.flags for volume in group.physical_volumes):
+        return (
+            f"{subject} says that a physical volume was missing",
+            f"in the guest: vgextend --restoremissing {group.name}",
+        )
+    if not group.own_volume.is_allocatable:
+        reason = (
+            f"{name} is a physical volume that takes no more allocations (pvchange --allocatable n)"
+        )
+        return reason, "in the guest: pvchange --allocatable y, on that physical volume"
+    return None
+
+
+def why_not_volume(group: VolumeGroup, volume: LogicalVolume) -> str:
+    """Why a volume cannot grow here; "" if it can."""
+    if volume.kind == "thin":
+        return (
+            "is thin: its size is only a promise, what it takes comes from its pool, and "
+            "growdisk grows no pools"
+        )
+    if volume.kind == "thin-pool":
+        return (
+            "is a thin pool: data and metadata would have to grow by rules of the guest's, "
+            "which growdisk has not"
+        )
+    if volume.name in group.snapshotted:
+        return "has an LVM snapshot, or is one: it would have to be merged or removed first"
+    if not volume.is_linear:
+        return f"is {volume.kind}, and growdisk grows linear volumes"
+    # pvmove locks what it moves, and lets it lie on a hidden volume meanwhile.
+    if "LOCKED" in volume.flags or not _lies_on_physical_volumes(group, volume):
+        return "is locked: its data are being moved (pvmove), or were when the guest stopped"
+    if _WRITABLE.isdisjoint(volume.flags):
+        return f"is read-only (in the guest: lvchange --permission rw {group.name}/{volume.name})"
+    if "FIXED_MINOR" in volume.flags:
+        fixed = f"lvchange --persistent n {group.name}/{volume.name}"
+        return (
+            f"has a persistent device number, which it could not have here (in the guest: {fixed})"
+        )
+    return ""
+
+
+def why_no_room(group: VolumeGroup, volume: LogicalVolume, own_extents: int) -> str:
+    """Why its allocation policy leaves it nothing; "" if it may have more."""
+    if own_extents == group.own_volume.pe_count or group.room_for(volume, own_extents) != 0:
+        return ""  # also where nothing is to be had: it is as large as it gets
+    policy = volume.allocation or group.allocation
+    where = "right after it" if policy == "contiguous" else "on the physical volume that it ends on"
+    return (
+        f"has the allocation policy {policy}, and there is no room {where} (in the guest: "
+        f"lvchange --alloc normal {group.name}/{volume.name})"
+    )
+
+
+def _lies_on_physical_volumes(group: VolumeGroup, volume: LogicalVolume) -> bool:
+    keys = {physical.key for physical in group.physical_volumes}
+    return all(key in keys for segment in volume.segments for key, _ in segment.areas)

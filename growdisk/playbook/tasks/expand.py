@@ -31,7 +31,7 @@ def plan_in_check_mode(
     propose: PlanFunction,
     foreseen: Foreseen | None,
 ) -> Result:
-    """The plan; `foreseen` is read, and then holds the disk as it would be."""
+    """The plan; `foreseen` is read, and then has the disk as it would be."""
     if foreseen is None:
         return plan(path, goal, options, image_format, propose)
     place, ended = path.resolve(), list[tuple[Facts, Proposal | GoalReached]]()

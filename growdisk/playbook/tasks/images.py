@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import cast
 
 from growdisk import api
+from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.creating import create_qcow2, create_raw, raw_preallocation
 from growdisk.api.images.info import ImageInfo, image_info
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.api.recorded_runs import refuse_left_steps, refuse_unknown_step
-from growdisk.api.run_status import StatusReport
+from growdisk.api.result import StatusReport
 from growdisk.errors import (
     ImageDamaged,
     ImageNotReadable,
@@ -116,8 +117,6 @@ def _run_of(path: Path) -> StatusReport:
 
 
 def _convert(options: Options, context: TaskContext) -> TaskResult:
-    from growdisk.api.images.converting import Source, convert_image
-
     path, dest = options.place("image"), options.place("dest")
     to = (
         options.text("to")
@@ -151,7 +150,7 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
         Source(path, format_of(options), options.text("snapshot"), None, ()),
         dest,
         target,
-        _no_progress,
+        lambda done, total: None,
     )
     return TaskResult(True, f"{path.name} -> {dest.name} ({to})", image_info(dest).as_json())
 
@@ -167,9 +166,7 @@ def _size_of(source: ImageInfo, snapshot: str | None) -> int | None:
     return found[0].disk_size(source.virtual_size) if found else None
 
 
-def _target(options: Options, to: str):  # type: ignore[no-untyped-def]  # one of two classes that are loaded here
-    from growdisk.api.images.converting import Qcow2Target, RawTarget
-
+def _target(options: Options, to: str) -> RawTarget | Qcow2Target:
     compress = options.flag("compress") or options.text("compression") is not None
     if to == "raw":
         if compress or options.flag("keep_snapshots"):
@@ -310,10 +307,6 @@ def _refuse_no_folder(path: Path) -> None:
             "make it first",
             {"folder": path.parent},
         )
-
-
-def _no_progress(done: int, total: int) -> None:
-    """Nobody watches."""
 
 
 HANDLERS = {

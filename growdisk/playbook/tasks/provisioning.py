@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from growdisk import api
-from growdisk.api.provisioning.output_lists import as_template
-from growdisk.api.provisioning.recipe import Output, Recipe
+from growdisk.api.provisioning.recipe import Output, Recipe, as_template
 from growdisk.api.provisioning.result import provision_document
 from growdisk.fast_dataclass import replace
 from growdisk.playbook.options import Options

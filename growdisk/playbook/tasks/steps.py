@@ -164,15 +164,15 @@ def _goal(options: Options) -> Goal:
 
 def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition:
     _refuse_unknown(options, given, _IDENTITY)
-    # In the order of RemovedPartition's fields.
-    words = [str(given[name]) if given.get(name) else None for name in _WORDS]
+    uuid, label, partuuid, partlabel = (
+        str(given[name]) if given.get(name) else None for name in _WORDS
+    )
     mapped = given.get("mapped")
     nodes = tuple(str(node) for node in mapped) if isinstance(mapped, list | tuple) else ()
     # Left out for swap, which is what is mostly given here (partition_result).
     is_swap = truth_of(given.get("is_swap", True)) is not False
-    return RemovedPartition(
-        _number(options, given, "number"), *words, mapped=nodes, is_swap=is_swap
-    )
+    number = _number(options, given, "number")
+    return RemovedPartition(number, uuid, label, partuuid, partlabel, mapped=nodes, is_swap=is_swap)
 
 
 def _space(options: Options, given: Mapping[str, object]) -> SwapSpace:

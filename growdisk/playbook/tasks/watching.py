@@ -32,7 +32,7 @@ def _watch(options: Options, context: TaskContext) -> TaskResult:
         # Under growdisk run the host's process has turned signals into this request already.
         stopping=nullcontext(context.stop) if context.stop else None,
     )
-    # Before the task may fail: metrics are there to tell of that.
+    # Before the task may fail: metrics are there to show that.
     refused = None if metrics is None or context.check else _unwritten(metrics, ended)
     document = round_document(ended)
     # The document tells of all disks, also of those that did grow. The worse of two errors speaks:

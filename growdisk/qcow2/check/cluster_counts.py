@@ -1,8 +1,14 @@
 """A number for every cluster of a file: how often it is referenced, or what its refcount says.
 
-Sparse, in segments, one byte a cluster: 1 TiB of 64 KiB clusters takes 16 MiB. A segment in which a
-number gets too large for a byte becomes one of 64-bit numbers, so nothing is ever cut off. Numbers
-that are scattered over a file of 2^60 bytes would need a segment each: then there is a limit.
+Sparse, in segments of 4096 clusters, one byte a cluster: 1 TiB of 64 KiB clusters takes 16 MiB.
+
+    cluster          8191          8192          9000
+    segment, index   1, 4095       2, 0          2, 808
+    number           1             1             300
+    kept as          bytearray     array("Q"), because 300 is more than a byte can tell
+
+So nothing is ever cut off. Numbers that are scattered over a file of 2^60 bytes would need a
+segment each: then there is a limit.
 """
 
 from __future__ import annotations

@@ -13,9 +13,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
-from growdisk.qcow2.check.entry_runs import RunFinder
-from growdisk.qcow2.check.fragmented_tables import FragmentedTable
-from growdisk.qcow2.check.l2_reading import L2Reader
+from growdisk.qcow2.check.l2_tables import FragmentedTable, L2Reader, RunFinder
 from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
@@ -40,7 +38,7 @@ def check_copied_flags(
         # Extended tables are not kept by the reader: their bitmaps are taken out again here.
         found = l2.runs(_entries_in(l2.raw(offset), header)) if l2.extended else l2.read(offset)
         if isinstance(found, FragmentedTable):
-            _check_scattered(found, refcounts, header.cluster_bits, findings, times)
+            _check_fragmented(found, refcounts, header.cluster_bits, findings, times)
             continue
         for first, length in found:
             if wrong := _wrong_flags(header, refcounts, first, length):
@@ -51,7 +49,7 @@ def check_copied_flags(
                 )
 
 
-def _check_scattered(
+def _check_fragmented(
     found: FragmentedTable, refcounts: ClusterCounts, bits: int, findings: CheckErrors, times: int
 ) -> None:
     wanted = refcounts.ones_among(found.clusters, found.last)

@@ -16,13 +16,11 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
-from growdisk.qcow2.check.fragmented_tables import FragmentedTable
-from growdisk.qcow2.check.l2_reading import L2Reader, Runs
+from growdisk.qcow2.check.l2_tables import FragmentedTable, L2Reader, Runs
 from growdisk.qcow2.check.stored_refcounts import StoredRefcounts, counts_for, read_padded
 from growdisk.qcow2.check.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import Header
+from growdisk.qcow2.header import Extension, Header
 from growdisk.units import align_up, split_range
 
 _MAX_REPEATED = 32 << 20  # as much as one L1 table may have
@@ -105,12 +103,12 @@ class ReferenceCount:
         header = self._header
         active = self._walk_l1("active disk", header.l1_offset, header.l1_size)
         self.l2_tables.update(active)
-        table = snapshot_tables(self._file, header, self._found)
-        for snapshot in table.snapshots:
+        snapshots, length = snapshot_tables(self._file, header, self._found)
+        for snapshot in snapshots:
             self.l2_tables.update(
                 self._walk_l1(snapshot.label, snapshot.l1_offset, snapshot.l1_size)
             )
-        self._table("snapshot table", header.snapshots_offset, table.length)
+        self._table("snapshot table", header.snapshots_offset, length)
         # Each table is read once, and what it names is counted for all L1 entries that name it.
         for offset, times in self.l2_tables.items():
             self._walk_l2(offset, times, active.get(offset, 0))
@@ -210,7 +208,7 @@ class ReferenceCount:
             self.fragmentation.fragmented += found.breaks * active
 
     def _count_runs(self, runs: Runs, times: int, active: int) -> None:
-        behind = 0  # where the next cluster would lie if the disk were contiguous
+        expected = 0  # where the next cluster would lie if the disk were contiguous
         for entry, length in runs:
             if entry & entries.COMPRESSED:
                 self._count_compressed(entry, times, active)
@@ -225,8 +223,8 @@ class ReferenceCount:
             self._count_run(entry, length, times)
             if active:
                 self.fragmentation.allocated += length * active
-                self.fragmentation.fragmented += active * bool(behind and start != behind)
-            behind = start + length * self._cluster_size
+                self.fragmentation.fragmented += active * bool(expected and start != expected)
+            expected = start + length * self._cluster_size
 
     def _count_run(self, entry: int, length: int, times: int) -> None:
         start = entry & entries.OFFSET_MASK

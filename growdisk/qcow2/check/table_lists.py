@@ -37,14 +37,13 @@ class SnapshotTables:
     l1_size: int
 
 
-@dataclass(frozen=True)
-class SnapshotList:
-    snapshots: tuple[SnapshotTables, ...]
-    length: int  # of the snapshot table in bytes, as far as it could be read
+def snapshot_tables(
+    file: BlockDevice, header: Header, findings: CheckErrors
+) -> tuple[list[SnapshotTables], int]:
+    """The L1 tables of all snapshots, and how long their list is, as far as it can be read.
 
-
-def snapshot_tables(file: BlockDevice, header: Header, findings: CheckErrors) -> SnapshotList:
-    """The L1 tables of all snapshots; those that cannot be true are reported and left out."""
+    Those that cannot be true are reported and left out.
+    """
     found: list[SnapshotTables] = []
     offset = header.snapshots_offset
     for index in range(header.snapshot_count):
@@ -75,7 +74,7 @@ def snapshot_tables(file: BlockDevice, header: Header, findings: CheckErrors) ->
             )
         else:
             found.append(SnapshotTables(label, l1_offset, l1_size))
-    return SnapshotList(tuple(found), offset - header.snapshots_offset)
+    return found, offset - header.snapshots_offset
 
 
 def bitmap_tables(
@@ -89,7 +88,7 @@ def bitmap_tables(
     if not size or offset + size > file.size:
         findings.broken_structure(f"the bitmap directory at {offset:#x} lies outside the file")
         return (0, 0), []
-    # extensions.py has refused one of more than 64 MiB.
+    # header.py has refused one of more than 64 MiB.
     directory = file.read(offset, size)
     tables: list[tuple[int, int]] = []
     position, names = 0, set[bytes]()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.images.pump import Comparer
-from growdisk.block.device import Part
-from growdisk.block.parts import fill
+from growdisk.api.images.pump import are_alike
+from growdisk.block.device import Part, fill
 from growdisk.block.raw import RawFile
 
 _SIZE = 1 << 20
+BUFFERS = bytearray(_SIZE), bytearray(_SIZE)
 
 
 def cut(chooser: random.Random, file: RawFile, place: int, zeros: tuple[int, int]) -> list[Part]:
@@ -49,13 +49,12 @@ def test_it_says_what_comparing_all_bytes_says(tmp_path: Path, seed: int):
     for parts, buffer in zip(pieces, seen, strict=True):
         fill(parts, 0, memoryview(buffer))
     assert seen == [content, other]
-    comparer = Comparer()
-    assert [comparer.are_alike(*pieces) for _ in range(2)] == [changed is None] * 2
+    assert [are_alike(*pieces, BUFFERS) for _ in range(2)] == [changed is None] * 2
     first.close()
     second.close()
 
 
 def test_what_must_be_decompressed_is_not_told():
     decompressed = [Part(0, _SIZE, lambda buffer: None, is_slow=True)]
-    assert not Comparer().are_alike(decompressed, decompressed)
-    assert Comparer().are_alike([Part(0, _SIZE)], [Part(0, 1), Part(1, _SIZE)])
+    assert not are_alike(decompressed, decompressed, BUFFERS)
+    assert are_alike([Part(0, _SIZE)], [Part(0, 1), Part(1, _SIZE)], BUFFERS)

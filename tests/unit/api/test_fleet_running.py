@@ -16,10 +16,10 @@ from growdisk.api.fleet.running_guests import (
     with_guest_usage,
 )
 from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.host_space import Promises
 from growdisk.api.live_request import LiveRequest
 from growdisk.api.watching import actions
 from growdisk.api.watching.actions import Action, RoundContext, act_on
-from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import load_rules
 from growdisk.workflow.stopping import StopRequest
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.host_space import RunImage, refuse_without_room
+from growdisk.api.host_space import RunImage, refuse_run_without_room
 from growdisk.block.raw import RawFile
 from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.layers.host_writes import HostWrites
+from growdisk.planner.host_need import HostWrites
 from growdisk.planner.proposal import Proposal
 from growdisk.units import MiB
 
@@ -36,7 +36,7 @@ def room(*disks: tuple[Path, int]) -> int:
         with closing(RawFile.open(path, lock=False)) as device:
             proposal = Proposal((), facts, host_writes=HostWrites(bytes=filled))
             images.append(RunImage(device, facts, proposal, "none", keep=False))
-    return refuse_without_room(disks[0][0], images)
+    return refuse_run_without_room(disks[0][0], images)
 
 
 def test_what_images_beside_each_other_take_counts_together(tmp_path: Path) -> None:

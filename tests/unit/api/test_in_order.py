@@ -10,7 +10,7 @@ from threading import Event, active_count
 
 import pytest
 
-from growdisk.api.images.in_order import StopEarly, in_order
+from growdisk.api.images.pump import StopEarly, in_order
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +140,6 @@ def test_taking_and_using_exclude_each_other_where_they_have_something_in_common
         lambda number: number,
         alone,
         told,
-        apart=False,
+        independent=False,
         jobs=4,
     )

@@ -8,8 +8,8 @@ from threading import Thread
 
 import pytest
 
-from growdisk.api.watching import promises as module
-from growdisk.api.watching.promises import Promises
+from growdisk.api import host_space as module
+from growdisk.api.host_space import Promises
 from growdisk.errors import Refused
 from growdisk.host.free_space import HostRoom
 from growdisk.units import GiB

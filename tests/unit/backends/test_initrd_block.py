@@ -15,8 +15,8 @@ from growdisk.guest_config.initrd import (
     forgets,
     forgetting_block,
     is_initrd,
-    leading_names,
 )
+from growdisk.guest_config.initrd_content import leading_names
 from growdisk.guest_config.removed_partition import RemovedPartition
 
 UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"

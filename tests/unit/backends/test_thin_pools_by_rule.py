@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api import by_rule
+from growdisk.api import host_space
 from growdisk.host.free_space import HostRoom, thin_pool_in
 from growdisk.host.logical_volumes import volumes_in
 from growdisk.planner.goal import Goal, Rule
@@ -58,9 +58,9 @@ def test_a_growth_that_would_overcommit_the_pool_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     room = HostRoom(70 * GiB, 100 * GiB, "in the thin pool vg/pool", 40 * GiB, 90 * GiB)
-    monkeypatch.setattr("growdisk.api.by_rule.room_for", lambda _: room)
+    monkeypatch.setattr("growdisk.api.host_space.room_for", lambda _: room)
     goal = Goal(rule=Rule(0.85))
-    by_rule.refuse_to_fill_host(Path("/dev/vg/a"), goal, 40 * GiB, 50 * GiB)
+    host_space.refuse_to_fill_host(Path("/dev/vg/a"), goal, 40 * GiB, 50 * GiB)
     with raises("pool-overcommitted"):
-        by_rule.refuse_to_fill_host(Path("/dev/vg/a"), goal, 40 * GiB, 51 * GiB)
-    by_rule.refuse_to_fill_host(Path("/dev/vg/a"), Goal(), 40 * GiB, 51 * GiB)
+        host_space.refuse_to_fill_host(Path("/dev/vg/a"), goal, 40 * GiB, 51 * GiB)
+    host_space.refuse_to_fill_host(Path("/dev/vg/a"), Goal(), 40 * GiB, 51 * GiB)

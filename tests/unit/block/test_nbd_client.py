@@ -14,7 +14,7 @@ import pytest
 
 from growdisk.block.address import Address
 from growdisk.block.nbd import serve
-from growdisk.block.nbd_client import NotOffered, query_export
+from growdisk.block.nbd_handshake import NotOffered, query_export
 from growdisk.block.raw import RawFile
 from tests.hosts.far import await_listening
 

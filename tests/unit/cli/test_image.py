@@ -158,8 +158,8 @@ def test_a_raw_image_is_refused_before_a_passphrase_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "disk.raw").write_bytes(bytes(1 << 20))
-    monkeypatch.setattr("growdisk.cli.images.keys._is_terminal", lambda: True)
-    monkeypatch.setattr("growdisk.cli.images.keys._ask", lambda text: pytest.fail(text))
+    monkeypatch.setattr("growdisk.cli.keys._is_terminal", lambda: True)
+    monkeypatch.setattr("growdisk.cli.keys._ask", lambda text: pytest.fail(text))
     answer = in_process(
         "image", "convert", tmp_path / "disk.raw", tmp_path / "new.raw", "--encrypt", "luks"
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.provisioning.output_lists import as_template, counted, numbered, read_output_list
-from growdisk.api.provisioning.recipe_file import load_recipe
+from growdisk.api.provisioning.recipe import as_template, counted, numbered
+from growdisk.api.provisioning.recipe_file import load_recipe, read_output_list
 from growdisk.errors import UsageError
 from growdisk.units import GiB
 from tests.conftest import Copier

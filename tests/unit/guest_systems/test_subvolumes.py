@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.filesystems.btrfs_tree import BtrfsTree, Subvolume
+from growdisk.filesystems.btrfs_tree import BtrfsTree
+from growdisk.filesystems.file_tree import Subvolume
 from growdisk.guest_config.etc_tables import Entry
 from growdisk.guest_systems.look import _inner
 

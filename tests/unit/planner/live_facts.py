@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from growdisk.host.free_space import HostRoom
 from growdisk.live.live_disk import Arrival, Bus, LiveDisk
-from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.live_plan import HostEnvironment
+from growdisk.planner.plan import GuestConnection
 from growdisk.units import GiB, MiB
 
 VIRTIO = Bus("virtio-blk", Arrival.AT_ONCE)

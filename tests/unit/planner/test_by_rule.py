@@ -12,9 +12,9 @@ from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, Rule
+from growdisk.planner.option_words import rule_of
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, Proposal
-from growdisk.planner.rule_words import rule_of
 from growdisk.units import GiB, SizeSpec
 from tests.refusals import raises
 

@@ -19,8 +19,7 @@ from growdisk.steps.guest_steps import RepairGuest
 from growdisk.steps.registry import step_of
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.storage import Storage
-from growdisk.workflow.journal import Event, read_journal
-from growdisk.workflow.states import RunStatus, fold
+from growdisk.workflow.journal import Event, RunStatus, fold, read_journal
 
 RUNS = sorted((Path(__file__).parent / "earlier").iterdir())
 RUNNING = [run for run in RUNS if run.name.startswith("running")]

@@ -14,9 +14,8 @@ from growdisk.live.live_disk import Arrival, Bus
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.live_plan import HostEnvironment, make_live_plan
-from growdisk.planner.plan import Plan, decode_plan, encode_plan
+from growdisk.planner.plan import GuestConnection, Plan, decode_plan, encode_plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
 from growdisk.units import GiB, MiB, parse_size

@@ -10,8 +10,8 @@ from growdisk.errors import UsageError
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.layout import ImageLayout, Layout, TableLayout, layout_of
+from growdisk.planner.option_words import requests_by_disk
 from growdisk.planner.plan import ExtraDisk, Plan, decode_plan, encode_plan
-from growdisk.planner.size_specs import requests_by_disk
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import GrowLogicalVolume

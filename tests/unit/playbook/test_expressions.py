@@ -64,5 +64,5 @@ def test_a_variable_made_of_itself_is_said_to_be() -> None:
 
 
 def test_conditions_are_expressions_that_must_all_hold() -> None:
-    assert SCOPE.holds(["size == 5", "text == 'b'", "done is not failed"], "here")
-    assert not SCOPE.holds(["size == 5", "text == 'a'"], "here")
+    assert SCOPE.are_true(["size == 5", "text == 'b'", "done is not failed"], "here")
+    assert not SCOPE.are_true(["size == 5", "text == 'a'"], "here")

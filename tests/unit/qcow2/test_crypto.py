@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from growdisk.block.sector_cipher import UnknownCipher, sector_cipher
 from growdisk.errors import ImageDamaged, ImageUnsupported, WrongKey
-from growdisk.qcow2.luks1 import luks_header_of, new_luks, unlock
+from growdisk.qcow2.encryption import luks_header_of, new_luks, unlock
 
 NAME = Path("image")
 

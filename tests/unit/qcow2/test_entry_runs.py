@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 
-from growdisk.qcow2.check.entry_runs import RunFinder
+from growdisk.qcow2.check.l2_tables import RunFinder
 
 STEP = 1 << 16
 COPIED, COMPRESSED = 1 << 63, 1 << 62

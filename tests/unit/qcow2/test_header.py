@@ -12,8 +12,7 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
-from growdisk.qcow2.extensions import Extension
-from growdisk.qcow2.header import Header, read_header
+from growdisk.qcow2.header import Extension, Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 
 MIB = 1 << 20

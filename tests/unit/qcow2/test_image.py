@@ -104,7 +104,7 @@ def test_a_snapshot_stays_if_a_table_of_the_disk_that_it_does_not_share_is_damag
     for operation in (
         lambda opened: opened.delete_snapshot("one"),
         lambda opened: opened.forget_newest_snapshots(("one",)),
-        lambda opened: opened.go_back_to("one", ()),
+        lambda opened: opened.revert_to("one", ()),
         lambda opened: opened.make_empty(),
     ):
         with pytest.raises(ImageDamaged), Qcow2Image.open(image, writable=True) as opened:

@@ -12,7 +12,7 @@ import pytest
 
 from growdisk.api.images.checking import check_image
 from growdisk.qcow2.check.cluster_counts import SEGMENT, ClusterCounts
-from growdisk.qcow2.check.fragmented_tables import FragmentedTable, FragmentedTables
+from growdisk.qcow2.check.l2_tables import FragmentedTable, FragmentedTables
 from tests.unit.qcow2.shuffled import Change, shuffled
 
 COPIED = 1 << 63

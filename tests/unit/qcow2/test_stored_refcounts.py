@@ -8,7 +8,7 @@ import pytest
 
 from growdisk.qcow2.check.stored_refcounts import pack_counts, table_problem, unpack_counts
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.header_rules import refcount_table_problem
+from growdisk.qcow2.header_fields import refcount_table_problem
 
 
 def plain_get(block: bytes, index: int, order: int) -> int:

@@ -8,7 +8,7 @@ from array import array
 import pytest
 
 from growdisk.qcow2.entries import COMPRESSED, COPIED, CompressedRange
-from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.header_fields import Geometry
 from growdisk.qcow2.l1_walk import RunSplitter
 from growdisk.qcow2.refblock import (
     RefblockCodec,

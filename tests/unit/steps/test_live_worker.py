@@ -23,7 +23,7 @@ from growdisk.steps.live_place import GuestAccess
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.units import parse_size
 from growdisk.workflow.engine import Engine
-from growdisk.workflow.failures import StoppedWithoutWayBack
+from growdisk.workflow.failures import StoppedWithoutSnapshots
 from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.snapshots import NoSnapshots
 from growdisk.workflow.step import Ready
@@ -145,7 +145,7 @@ def test_swap_that_was_there_already_is_told_in_the_guest_s_words(image: Path) -
 def test_a_phase_that_fails_is_the_step_s_failure(image: Path) -> None:
     plan, journal = planned(image, "move"), Journal()
     worker, _ = reached(plan, FAILED)
-    with pytest.raises(StoppedWithoutWayBack):
+    with pytest.raises(StoppedWithoutSnapshots):
         engine_of(plan, worker, journal).advance()
     assert list(details(journal, Event.FAILED)) == [
         ("remake-swap", "repair failed inside the guest: mkswap failed: no room")

@@ -9,9 +9,8 @@ import pytest
 
 from growdisk.errors import NeedsUser, OperationFailed, ToolFailed
 from growdisk.workflow.engine import Engine
-from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
-from growdisk.workflow.journal import Event
-from growdisk.workflow.states import RunStatus, fold
+from growdisk.workflow.failures import NothingToRestore, StoppedWithoutSnapshots
+from growdisk.workflow.journal import Event, RunStatus, fold
 from growdisk.workflow.step import Evidence
 from growdisk.workflow.stopping import StopRequest
 from tests.refusals import raises
@@ -154,7 +153,7 @@ def test_a_kept_run_goes_back_to_any_step_and_on_again():
         before = ["start"] + [
             f"{name}.{half}" for name in "abc"[: "abc".index(oldest)] for half in (1, 2)
         ]
-        engine(storage, keep=True).go_back(oldest)
+        engine(storage, keep=True).roll_back(oldest)
         assert storage.words == before
         if oldest != "a":
             assert engine(storage).advance().status is RunStatus.DONE
@@ -177,7 +176,7 @@ def test_what_is_accepted_half_taken_back_is_not_taken_back_further_after_a_cras
         storage = new_world()
         engine(storage, keep=True).advance()
         with suppress(NeedsUser):
-            engine(storage, keep=True, broken=frozenset({broken})).go_back("b")
+            engine(storage, keep=True, broken=frozenset({broken})).roll_back("b")
         accepted = list(storage.words)
         died = crash_then(storage, writes, lambda s=storage: engine(s, keep=True).commit())
         if fold(storage.records).committing:
@@ -233,9 +232,9 @@ def test_a_crash_at_every_write_of_a_rollback_ends_all_undone():
         for second in range(60):
             again = new_world()
             crash_then(again, first, lambda s=again: engine(s).advance())
-            died = crash_then(again, second, lambda s=again: engine(s).go_back())
+            died = crash_then(again, second, lambda s=again: engine(s).roll_back())
             if not fold(again.records).finished:
-                engine(again).go_back()
+                engine(again).roll_back()
             assert (again.words, again.snapshots) == (["start"], {})
             if not died:
                 break
@@ -269,14 +268,14 @@ def test_the_crash_schedules_notice_an_engine_that_restores_without_deciding_fir
 
 def test_without_snapshots_a_failed_run_stays_where_it_is():
     storage = new_world()
-    with pytest.raises(StoppedWithoutWayBack) as failure:
+    with pytest.raises(StoppedWithoutSnapshots) as failure:
         engine(storage, failing="c", reversible=False).advance()
     assert failure.value.exit_code == 5
     assert fold(storage.records).status == RunStatus.UNFINISHED
-    assert fold(storage.records).going_back is False
+    assert fold(storage.records).rolling_back is False
     with pytest.raises(NothingToRestore):
-        engine(storage, reversible=False).go_back()
-    assert fold(storage.records).going_back is False
+        engine(storage, reversible=False).roll_back()
+    assert fold(storage.records).rolling_back is False
 
 
 def test_a_step_that_is_gone_on_with_in_place_costs_nothing_that_others_wrote():

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from growdisk.cli.common_options import add_list
 from growdisk.errors import KeyNeeded, UsageError, WrongKey
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -25,9 +26,7 @@ _TEXT = (
 
 
 def add_key(parser: argparse._ActionsContainer, text: str = _TEXT) -> None:
-    parser.add_argument(
-        "--key-file", type=Path, action="append", default=[], metavar="FILE", help=text
-    )
+    add_list(parser, "--key-file", "FILE", text, type=Path)
 
 
 def add_new_key(parser: argparse.ArgumentParser) -> None:

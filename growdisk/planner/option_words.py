@@ -1,6 +1,6 @@
-"""Sizes and shares as people write them: `sda1=60%`, `vg/home=+5G`, `60%`.
+"""Values of options as people write them: `sda1=60%`, `vg/home=+5G`, 85%, 200G, 1h.
 
-For the command line and for playbooks.
+For the command line, playbooks and files of rules.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from growdisk.errors import UsageError, bad_value
 from growdisk.partitions.shares import Percent, Rest, Share, Size
-from growdisk.planner.goal import Grow
-from growdisk.planner.option_table import as_flag
+from growdisk.planner.goal import Grow, Rule
+from growdisk.planner.option_table import as_flag, as_key
 from growdisk.units import parse_goal_size
 
 _DISK = re.compile(
@@ -109,3 +109,78 @@ def parse_percent(text: str | None, written: Written = as_flag) -> float | None:
             hint=f"write a percentage, such as {written('lv_share', '60%')}",
         )
     return value
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])")
+_NUMBER = re.compile(r"\d+(\.\d*)?")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def rule_of(
+    when_used: str | None,
+    max_size: str | None,
+    min_interval: str | None,
+    keep_host_free: str | None,
+    *,
+    written: Callable[..., str] = as_flag,
+) -> Rule | None:
+    """As people write it: 85%, 200G, 1h, 10%.
+
+    UsageError. None if nothing is said; "", as a script's variable that was never set, says
+    something, and wrongly.
+    """
+    if when_used is max_size is min_interval is keep_host_free is None:
+        return None
+    return Rule(
+        share("when_used", when_used, written),
+        largest_size(max_size, written),
+        seconds_of(min_interval, "min_interval", written),
+        share("keep_host_free", keep_host_free, written),
+    )
+
+
+def share(name: str, text: str | None, written: Callable[..., str] = as_key) -> float | None:
+    """85% (or 85) as 0.85; `name` is the option that it stands in, and `written` writes it."""
+    if text is None:
+        return None
+    number = text.strip().removesuffix("%")
+    # Everything that is not a number fails the test of the bounds below.
+    value = float(number) if _NUMBER.fullmatch(number) else -1.0
+    if not 0 <= value <= 100:
+        raise bad_value(
+            f"{written(name)} {text}: that is not a percentage",
+            written(name),
+            text,
+            hint=f"write {written(name, '85%')}, from 0% to 100%",
+        )
+    return value / 100
+
+
+def largest_size(text: str | None, written: Callable[..., str] = as_key) -> int | None:
+    if text is None:
+        return None
+    size = parse_goal_size(text)
+    if size.relative:
+        raise bad_value(
+            f"{written('max_size')} {text}: a largest size does not begin with +",
+            written("max_size"),
+            text,
+            hint=f"write {written('max_size', '200G')}",
+        )
+    return size.resolve(0)
+
+
+def seconds_of(
+    text: str | None, name: str = "min_interval", written: Callable[..., str] = as_key
+) -> float | None:
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise bad_value(
+            f"{written(name)} {text}: that is not a time",
+            written(name),
+            text,
+            hint="write 90s, 15m, 1h or 2d",
+        )
+    return float(match[1]) * _SECONDS[match[2]]

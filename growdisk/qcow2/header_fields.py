@@ -1,7 +1,7 @@
-"""What a header must satisfy before anything that it names is believed.
+"""The fixed fields of a qcow2 header: what they must satisfy, how they divide offsets.
 
-Stricter than QEMU in one way: tables must lie inside the file, because QEMU reads zeros beyond the
-end and so takes a cut-off table for an empty one.
+The rules are stricter than QEMU's in one way: tables must lie inside the file, because QEMU reads
+zeros beyond the end and so takes a cut-off table for an empty one.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.errors import ImageDamaged, ImageUnsupported
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header_values import MAGIC, V2_LENGTH, V3_LENGTH, HeaderValues
 
+MAGIC = b"QFI\xfb"
+V2_LENGTH, V3_LENGTH, CURRENT_LENGTH = 72, 104, 112
+LEGACY_AES, LUKS = 1, 2  # crypt_method
 # QEMU's limits: it refuses an image beyond them.
 MAX_L1_BYTES = 32 << 20
 MAX_REFTABLE_BYTES = 8 << 20
@@ -19,6 +22,86 @@ MAX_SNAPSHOTS = 65536
 MAX_BACKING_NAME = 1023
 # The largest whole number of sectors that a signed 64-bit offset can express.
 MAX_SIZE = (1 << 63) - 512
+
+
+@dataclass(frozen=True)
+class HeaderValues:
+    """All fixed fields; sizes and offsets in bytes, `l1_size` in entries."""
+
+    version: int
+    cluster_bits: int
+    size: int
+    crypt_method: int
+    l1_size: int
+    l1_offset: int
+    reftable_offset: int
+    reftable_clusters: int
+    snapshot_count: int
+    snapshots_offset: int
+    incompatible: int = 0
+    compatible: int = 0
+    autoclear: int = 0
+    refcount_order: int = 4
+    header_length: int = V2_LENGTH
+    late_fields: bytes = b""  # bytes 104..header_length, the compression type first
+
+    @property
+    def cluster_size(self) -> int:
+        return 1 << self.cluster_bits
+
+    @property
+    def refcount_bits(self) -> int:
+        return 1 << self.refcount_order
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(self.cluster_bits, self.refcount_order, self.has(Incompatible.EXTENDED_L2))
+
+    @property
+    def compression_type(self) -> int:
+        """0 deflate, 1 zstd."""
+        return self.late_fields[0] if self.late_fields else 0
+
+    def has(self, bit: int) -> bool:
+        """Whether an incompatible feature bit (features.Incompatible) is set."""
+        return bool(self.incompatible & bit)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Derived from three header fields; all counts are entries unless the name says bytes."""
+
+    cluster_bits: int
+    refcount_order: int
+    extended_l2: bool = False
+
+    def __post_init__(self) -> None:
+        # Plain attributes, because these are read for every guest access.
+        set_field = object.__setattr__
+        set_field(self, "cluster_size", 1 << self.cluster_bits)
+        set_field(self, "l2_entry_size", 16 if self.extended_l2 else 8)
+        set_field(self, "l2_entries", self.cluster_size // self.l2_entry_size)
+        set_field(self, "l2_coverage", self.cluster_size * self.l2_entries)
+        set_field(self, "refcount_bits", 1 << self.refcount_order)
+        set_field(self, "refcount_max", (1 << self.refcount_bits) - 1)
+        set_field(self, "refblock_entries", self.cluster_size * 8 // self.refcount_bits)
+
+    cluster_size: int = 0
+    l2_entry_size: int = 0
+    l2_entries: int = 0  # of one L2 table
+    l2_coverage: int = 0  # guest bytes mapped by one L1 entry
+    refcount_bits: int = 0
+    refcount_max: int = 0
+    refblock_entries: int = 0  # clusters that one refcount block counts
+
+    def clusters(self, size: int) -> int:
+        """Clusters needed for `size` bytes."""
+        # -(-a // b) divides and rounds up, in all of this package.
+        return -(-size // self.cluster_size)
+
+    def l1_entries(self, size: int) -> int:
+        """L1 entries needed for a disk of `size` bytes; VM state begins after them."""
+        return -(-size // self.l2_coverage)
 
 
 def damaged(path: Path, reason: str) -> ImageDamaged:
