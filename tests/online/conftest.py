@@ -31,6 +31,14 @@ def scsi_guest(tmp_path: Path) -> Iterator[LiveGuest]:
         yield guest
 
 
+@pytest.fixture(scope="module")
+def awake_guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGuest]:
+    """The same, for all tests of a module: none of them changes its disk."""
+    folder = tmp_path_factory.mktemp("awake")
+    with started(wake_copy("scsi", folder), disk="scsi", woken=True) as guest:
+        yield guest
+
+
 @pytest.fixture(autouse=True)
 def _trust(monkeypatch: pytest.MonkeyPatch) -> None:
     """The images here are ours, and many lie on a base in another folder."""
