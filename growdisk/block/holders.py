@@ -351,11 +351,10 @@ def _lasting_use(path: Path, *, claimed: bool) -> Use:
     """What only looks at a device (udev, blkid, losetup) is gone in a moment; who stays uses it."""
     use, began = use_of(path, claimed=claimed), time.monotonic()
     # Only programs go away by themselves; a mount or a mapping stays.
-    while use.pids and not use.release and time.monotonic() - began < _patience(use):
+    while use.pids and not use.release:
+        is_udev = all(holder.startswith(_UDEV) for holder in use.holders)
+        if time.monotonic() - began >= (_UDEV_SECONDS if is_udev else _MOMENT):
+            break
         time.sleep(_PAUSE)
         use = use_of(path, claimed=claimed)
     return use
-
-
-def _patience(use: Use) -> float:
-    return _UDEV_SECONDS if all(holder.startswith(_UDEV) for holder in use.holders) else _MOMENT

@@ -54,7 +54,9 @@ def open_descriptor(path: Path, *, writable: bool) -> int:
         return os.open(path, flags)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.EBUSY:
-            name_holder(path)
+            from growdisk.block.holders import refuse_users
+
+            refuse_users(path, not_in_use=True)  # it can say who that is
             raise ImageInUse(path, holder="this host (a mount, a mapping, or an array)") from error
         if writable and isinstance(error, OSError) and error.errno in _READ_ONLY and path.is_file():
             reason, hint = _READ_ONLY[error.errno]
@@ -142,9 +144,3 @@ def second_look(path: Path, *, not_in_use: bool) -> Callable[[], None] | None:
     return partial(
         refuse_users, path, claimed=True, not_in_use=not_in_use, written=answer == "somebody"
     )
-
-
-def name_holder(path: Path) -> None:
-    from growdisk.block.holders import refuse_users
-
-    refuse_users(path, not_in_use=True)

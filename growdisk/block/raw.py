@@ -20,14 +20,16 @@ from pathlib import Path
 from growdisk.block import direct_io
 from growdisk.block.device import Extent, InParts, Part, check_range
 from growdisk.block.host_blocks import extents, possible_size, unallocated
+from growdisk.block.host_devices import is_on_fuse
 from growdisk.block.locks import lock_image, others_open
 from growdisk.block.opening import open_descriptor, require_disk, require_size, second_look
 from growdisk.durable import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
 
 _CHUNK = 1 << 20
 _SECTOR = 512
-_SENT_AT_ONCE = 4 << 20
-# seconds a byte: memory at hand takes a quarter of that, a disk of today about as much
+# so much that a moment in which another process has the processor does not count
+_SENT_AT_ONCE = 32 << 20
+# seconds a byte: memory at hand takes a third of that, a disk of today about as much
 _SLOW_COPY = 1 / (1 << 30)
 # a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
 _AHEAD = 32 << 20
@@ -373,8 +375,6 @@ class RawFile(InParts):
 
     def _is_on_fuse(self) -> bool:
         if self._on_fuse is None:
-            from growdisk.block.host_devices import is_on_fuse
-
             self._on_fuse = is_on_fuse(self._fd)
         return self._on_fuse
 

@@ -48,7 +48,12 @@ def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
     UnknownCipher for others.
     """
     chaining, ivs = _chaining(algorithm, mode, key)
-    return _xts(key, ivs) if chaining == "xts" else _Cbc(key, ivs)
+    if chaining == "cbc":
+        return _Cbc(key, ivs)
+    try:
+        return _FastXts(key, ivs)
+    except (OSError, ValueError):  # without libcrypto
+        return _Xts(key, ivs)
 
 
 def decrypt_unit(algorithm: str, mode: str, key: bytes, sector: int, unit: bytes) -> bytes:
@@ -71,13 +76,6 @@ def _chaining(algorithm: str, mode: str, key: bytes) -> tuple[str, _Ivs]:
     if len(key) not in lengths:
         raise UnknownCipher(f"{algorithm}-{mode} with {8 * len(key)} bits")
     return chaining, _iv_generator(generator, key)
-
-
-def _xts(key: bytes, ivs: _Ivs) -> SectorCipher:
-    try:
-        return _FastXts(key, ivs)
-    except (OSError, ValueError):
-        return _Xts(key, ivs)
 
 
 def _iv_generator(name: str, key: bytes) -> _Ivs:

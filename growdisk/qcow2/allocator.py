@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
@@ -120,6 +120,12 @@ class Allocator:
         found = self._in_use[place : place + 1]
         return found[0] if found and found[0] < first + count else None
 
+    def refuse_metadata(self, first: int, count: int) -> None:
+        """ImageDamaged if a run of guest clusters has one that certainly holds metadata."""
+        if (cluster := self.metadata_in(first, count)) is not None:
+            reason = f"cluster {cluster:#x} is guest data and holds metadata too"
+            raise damaged(self._path, reason)
+
     def now_metadata(self, cluster: int) -> None:
         """A cluster from allocate() is a table now."""
         # An empty list has not been asked for yet, and will have this cluster then.
@@ -147,7 +153,12 @@ class Allocator:
         ranges = list(joined(sorted((first, first + count) for first, count in runs)))
         inside: list[tuple[int, int]] = []
         # The last ones first: the end moves down before the runs below it are looked at.
-        for first, last in self._free_among(reversed(ranges)):
+        free = (
+            run
+            for first, last in reversed(ranges)
+            for run in reversed(list(self._refcounts.free_in(first, last - first)))
+        )
+        for first, last in free:
             if last >= end:
                 end = min(first, end)
             elif inside and inside[-1][0] == last:
@@ -164,12 +175,6 @@ class Allocator:
         self.trim_file()
         # a block device goes on for long after it
         self.give_back([(1, self._find_end() - 1)])
-
-    def _free_among(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        """The clusters of these ranges with the count 0, as ranges; the last ones first."""
-        for first, end in ranges:
-            free = list(self._refcounts.free_in(first, end - first))
-            yield from reversed(free)
 
     def _count_up(self, first: int, count: int) -> None:
         if first == 0:

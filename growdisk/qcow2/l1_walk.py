@@ -138,9 +138,8 @@ class Walker:
         low, high = (1, highest - 1) if up else (1, highest)
         bad = refcounts.first_outside(references.runs(), low, high)
         if references.repeated is not None:
-            raise damaged(
-                self._metadata.path,
-                f"cluster {references.repeated:#x} is used twice by the same disk",
+            raise self._metadata.damaged(
+                f"cluster {references.repeated:#x} is used twice by the same disk"
             )
         # runs() has such a cluster once for each reference, and each was compared with 1 alone.
         for cluster, times in references.compressed.items():
@@ -162,10 +161,9 @@ class Walker:
         for first, count, times in overlaid(runs):
             bad = refcounts.first_outside([(first, count)], times, highest)
             if bad is not None:
-                raise damaged(
-                    self._metadata.path,
+                raise self._metadata.damaged(
                     f"cluster {bad[0]:#x} is in use {times} times and its reference count is "
-                    f"{bad[1]}",
+                    f"{bad[1]}"
                 )
 
     def check_disjoint(self, references: References, tables: list[int]) -> None:
@@ -173,9 +171,8 @@ class Walker:
         for first, count in references.runs():
             place = bisect_left(tables, first)
             if place < len(tables) and tables[place] < first + count:
-                raise damaged(
-                    self._metadata.path,
-                    f"cluster {tables[place]:#x} holds a table and guest data too",
+                raise self._metadata.damaged(
+                    f"cluster {tables[place]:#x} holds a table and guest data too"
                 )
 
     def clear_copied(self, l1: array[int]) -> None:
@@ -277,8 +274,8 @@ class Walker:
     def bad_count(self, cluster: int, count: int) -> ImageError:
         """What to raise for a cluster that is in use and has this count."""
         if count == 0:
-            return damaged(
-                self._metadata.path, f"cluster {cluster:#x} is in use and its reference count is 0"
+            return self._metadata.damaged(
+                f"cluster {cluster:#x} is in use and its reference count is 0"
             )
         return RefcountsTooNarrow(
             self._metadata.path,

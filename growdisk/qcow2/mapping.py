@@ -22,7 +22,6 @@ from growdisk.qcow2.entries import (
     L2Kind,
 )
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import equal_until, progression
 
@@ -149,8 +148,8 @@ class Mapping:
             return L2Kind.COMPRESSED
         offset = entry & OFFSET_MASK
         if entry & self.bad_bits or offset >= self._metadata.data.size:
-            raise damaged(
-                self._metadata.path, f"L2 entry {entry:#x} does not point to a cluster of the file"
+            raise self._metadata.damaged(
+                f"L2 entry {entry:#x} does not point to a cluster of the file"
             )
         if entry & ZERO:
             return L2Kind.ZERO_ALLOCATED if offset else L2Kind.ZERO_PLAIN
@@ -164,9 +163,8 @@ class Mapping:
         place, offset = start & -self._geometry.cluster_size, entry & OFFSET_MASK
         # Offset 0 is a cluster of the data file only if COPIED says that there is one.
         if offset != place and (offset or (entry & COPIED and not entry & ZERO)):
-            raise damaged(
-                self._metadata.path,
-                f"L2 entry {entry:#x} puts the cluster at {place:#x} elsewhere in the data file",
+            raise self._metadata.damaged(
+                f"L2 entry {entry:#x} puts the cluster at {place:#x} elsewhere in the data file"
             )
 
     def host_clusters(self, entry: int) -> range:
@@ -199,16 +197,16 @@ class Mapping:
         # kind() has checked the first entry. A contiguous run may still go on beyond the file.
         last_offset = (first & OFFSET_MASK) + (end - 1 - index) * step
         if last_offset >= self._metadata.data.size:
-            raise damaged(
-                self._metadata.path, f"cluster {last_offset:#x} lies beyond the end of the file"
+            raise self._metadata.damaged(
+                f"cluster {last_offset:#x} lies beyond the end of the file"
             )
         return end
 
     def _check_compressed(self, entry: int) -> None:
         offset = entry & self._compressed_offset
         if self._elsewhere or entry & COPIED or not 0 < offset < self._metadata.file.size:
-            raise damaged(
-                self._metadata.path, f"compressed L2 entry {entry:#x} does not point into the file"
+            raise self._metadata.damaged(
+                f"compressed L2 entry {entry:#x} does not point into the file"
             )
 
 

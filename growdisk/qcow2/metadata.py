@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from growdisk.block.device import Part, ResizableDevice, parts_of
+from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.allocator import Allocator
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
@@ -136,6 +137,10 @@ class Metadata:
         header = replace(self.header, incompatible=int(bits))
         self.switch(header, FEATURES_OFFSET, header.features_bytes())
 
+    def damaged(self, reason: str) -> ImageDamaged:
+        """What to raise if something in the image cannot be true."""
+        return damaged(self.path, reason)
+
     # --- tables -----------------------------------------------------------------------------------
 
     def check_l1(self, table: array[int], name: str) -> None:
@@ -149,9 +154,8 @@ class Metadata:
                 or not entry & OFFSET_MASK
                 or (entry & OFFSET_MASK) + cluster_size > size
             ):
-                raise damaged(
-                    self.path,
-                    f"entry {index} of its {name} ({entry:#x}) is not a cluster of the file",
+                raise self.damaged(
+                    f"entry {index} of its {name} ({entry:#x}) is not a cluster of the file"
                 )
 
     def load_l2(self, offset: int) -> array[int]:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.entries import COPIED, OFFSET_MASK, L2Kind
-from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
@@ -97,12 +96,7 @@ class Preflight:
         references = self._walker.range_references(start, end)
         self._walker.check_counts(references, up=False)
         for first, count in references.runs():
-            cluster = self._metadata.allocator.metadata_in(first, count)
-            if cluster is not None:
-                raise damaged(
-                    self._metadata.path,
-                    f"cluster {cluster:#x} is guest data and holds metadata too",
-                )
+            self._metadata.allocator.refuse_metadata(first, count)
 
     def _readable(self, start: int, end: int) -> None:
         """Read compressed clusters that will be written to in part: their data may be broken."""

@@ -13,7 +13,6 @@ from growdisk.block.device import BlockDevice, Extent, ExtentKind, Part, parts_o
 from growdisk.qcow2.cluster_marks import HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.compress import Unpacker, unpacker
 from growdisk.qcow2.entries import CompressedRange, L2Kind
-from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 
@@ -173,7 +172,7 @@ class Reader:
                 unpack(source, buffer[number * size : (number + 1) * size])
             except ValueError as error:
                 reason = f"the compressed cluster at {place.offset:#x} is broken: {error}"
-                raise damaged(self._metadata.path, reason) from error
+                raise self._metadata.damaged(reason) from error
 
     def _unpacker(self) -> Unpacker:
         self._unpack = self._unpack or unpacker(self._metadata.header.compression_type)

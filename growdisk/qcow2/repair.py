@@ -3,7 +3,7 @@
 The order makes a crash harmless at every point, and a second repair finishes the first: refcounts
 up, flags off, refcounts down, flags on, dirty bit off last. References stay as they are: an image
 whose *references* are doubtful is refused, because what they name cannot be guessed. Only those
-known to be zeros, or to be lost, are dropped (`_mend_references`).
+known to be zeros, or to be lost, are dropped.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def repair(
         # Dirty first: if this repair dies, the next to open the image repairs it again.
         _write_features(file, header, header.incompatible | Incompatible.DIRTY)
         if errors and (analysis.findings.cut_off or analysis.findings.misplaced_zeros):
-            _mend_references(file, analysis)
+            _lengthen(file, analysis)
+            _forget_misplaced_zeros(file, analysis)
             analysis = analyse(file, path)
         if errors and needs_rebuild(analysis):
             rebuild_refcounts(file, analysis)
@@ -94,11 +95,6 @@ def refuse_broken(analysis: Analysis, *, errors: bool, accept_loss: bool) -> Non
         reason = reason or next(iter(findings.cut_off), None)
     if reason is not None:
         raise ImageDamaged(analysis.path, format="qcow2", reason=reason)
-
-
-def _mend_references(file: ResizableDevice, analysis: Analysis) -> None:
-    _lengthen(file, analysis)
-    _forget_misplaced_zeros(file, analysis)
 
 
 def _lengthen(file: ResizableDevice, analysis: Analysis) -> None:

@@ -72,9 +72,8 @@ class SnapshotManager:
         entry = self.find(name, by_id=by_id)
         size = entry.disk_size(self._metadata.header.size)
         if size > MAX_SIZE or 8 * self._geometry.l1_entries(size) > MAX_L1_BYTES:
-            raise damaged(
-                self._metadata.path,
-                f"snapshot '{entry.name}' claims an impossible size ({size} bytes)",
+            raise self._metadata.damaged(
+                f"snapshot '{entry.name}' claims an impossible size ({size} bytes)"
             )
         return entry, self.l1_of(entry)
 

@@ -22,7 +22,6 @@ from growdisk.qcow2.entries import (
     ZERO,
     L2Kind,
 )
-from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 
@@ -123,9 +122,8 @@ class SubclusterMapping(Mapping):
             or (allocated and kind is L2Kind.UNALLOCATED)
             or (bitmap and kind is L2Kind.COMPRESSED)
         ):
-            raise damaged(
-                self._metadata.path,
-                f"L2 entry {entry:#x} and its subcluster bitmap {bitmap:#x} contradict each other",
+            raise self._metadata.damaged(
+                f"L2 entry {entry:#x} and its subcluster bitmap {bitmap:#x} contradict each other"
             )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 from growdisk.qcow2.entries import COPIED, ZERO, L2Kind
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.reader import Reader
@@ -114,10 +113,7 @@ class Writer:
         # wrong.
         if not self._metadata.refcounts.all_equal(first, last - first + 1, 1):
             return False
-        if (cluster := self._metadata.allocator.metadata_in(first, last - first + 1)) is not None:
-            raise damaged(
-                self._metadata.path, f"cluster {cluster:#x} is guest data and holds metadata too"
-            )
+        self._metadata.allocator.refuse_metadata(first, last - first + 1)
         return True
 
     def _rewritable_end(self, first: GuestRun, end: int) -> int:
