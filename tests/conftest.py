@@ -38,10 +38,12 @@ _TOGETHER = {
     "tests/e2e/test_several_disks.py": "group on two disks",
     "tests/online/test_libvirt.py": _LIBVIRTD,
     "tests/online/test_live_refusals.py": "awake guest",
+    "tests/online/test_ways_inside.py": "another awake guest",
     "tests/packaging/test_deb.py": "package",
     "tests/packaging/test_wheel.py": "wheel",
     "tests/playbooks/test_machines.py": _LIBVIRTD,
     "tests/test_architecture.py": "syntax",
+    "tests/unit/api/test_what_the_disk_needs.py": "kept run",
     "tests/vagrant/test_vagrant.py": _LIBVIRTD,
 }
 

@@ -14,8 +14,7 @@ from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
 from growdisk.errors import ImageUnsupported, TableDamaged, shell_word
 from growdisk.filesystems.content import Content
-from growdisk.filesystems.foreign import find_foreign
-from growdisk.filesystems.nested_table import foreign_table
+from growdisk.filesystems.foreign import find_foreign, foreign_table
 from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role

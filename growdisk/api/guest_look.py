@@ -28,7 +28,7 @@ from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
 from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest, swap_alone
+from growdisk.planner.giving_up import as_guest_allows, changes_guest, in_guest_system, swap_alone
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
 from growdisk.planner.refusals import hibernated, memory_in
@@ -75,7 +75,7 @@ def proposed_with_guest(
     # Most plans touch no file of the guest: then nothing more is searched.
     if isinstance(proposal, GoalReached) or not changes_guest(proposal):
         return proposal
-    proposal = at_home(proposal, [home.root.node for home in look.systems])
+    proposal = in_guest_system(proposal, [home.root.node for home in look.systems])
     seen, alone = _seen(look, proposal.steps), swap_alone(proposal.steps)
     of_swap = seen if alone == proposal.steps else _seen(look, alone)
     # If swap moves, others may still be given up, and what names them is looked for then.

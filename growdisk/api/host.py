@@ -21,7 +21,7 @@ from growdisk.planner.plan import Plan
 from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
-from growdisk.storage import Storage
+from growdisk.storage.values import Storage
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_apart, is_served
 
@@ -147,7 +147,7 @@ def _doubt(path: Path) -> str:
     )
 
 
-# --- the planner's questions about this machine (planner/host_tools.py) ---------------------------
+# --- the planner's questions about this machine (planner/backend_choice.py) ----------------------
 
 
 @dataclass(frozen=True)

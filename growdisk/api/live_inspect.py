@@ -1,23 +1,35 @@
-"""Inspects a running guest: by its own account of its disk, through the connection found."""
+"""What a running guest says of its disk: what is on it, what its blkid sees there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.api.disk_facts import inspect_device
 from growdisk.api.live_request import LiveRequest
 from growdisk.api.live_target import RunningGuest, reach
+from growdisk.api.second_opinion import touched, whole_disk_part
+from growdisk.api.unclaimed_space import grown_over, newly_covered
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.host.blkid import BlkidResult, CannotAsk, verdicts_in
 from growdisk.host.free_space import room_for
-from growdisk.live.guest_block_device import find_in_guest, guest_disk_at
+from growdisk.live.guest_block_device import GuestBlockDevice, find_in_guest, guest_disk_at
 from growdisk.live.guest_shell import GuestShell
-from growdisk.live.guest_volumes import look_in_guest, partition_device, volumes_of
+from growdisk.live.guest_volumes import GuestVolumes, look_in_guest, partition_device, volumes_of
+from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.planner.goal import Goal
 from growdisk.planner.live_plan import HostEnvironment
-from growdisk.steps.live_place import GuestAccess
+from growdisk.planner.proposal import Proposal
+from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
+from growdisk.steps.device_path import DevicePath
+from growdisk.steps.failures import DeviceNotReadable
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.live_place import GuestAccess, content_at, guest_device_at
+from growdisk.steps.step_traits import of_kind
 from growdisk.workflow.stopping import StopRequest
 
 
@@ -138,3 +150,131 @@ def _image_facts(reached: RunningGuest, path: Path) -> ImageFacts:
         disk.refcount_bits,
         disk.corrupt,
     )
+
+
+# --- the second opinion: the guest's own blkid, before a plan is made -----------------------------
+#
+# What of a disk at rest is read byte by byte (space that no partition has) is asked for here at its
+# beginning alone: everything comes through the guest's agent, or ssh. The answer is the guest's
+# word, and nothing of it reaches a command.
+
+
+_LEAST = 4096  # bytes of free space that are worth a question
+_SECONDS = 120.0
+_UNKNOWN = 3
+# Another blkid (BusyBox has one) knows no low-level probing.
+_KNOWN = f"blkid -V 2>&1 | grep -q util-linux || exit {_UNKNOWN}\n"
+_ASK = """\
+echo "= {name}"; status=0
+[ -r {device} ] || status=1 # to blkid a device that is not there is one with nothing on it
+[ $status != 0 ] || blkid -p -o udev{range} {device} 2>/dev/null || status=$?
+echo "= $status"
+"""
+
+
+@dataclass(frozen=True)
+class GuestPlace:
+    """Bytes [start, start+size) of a device of the guest; all of it without a size."""
+
+    device: str
+    start: int = 0
+    size: int = 0
+
+
+def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Proposal:
+    """The proposal with notes. belongs-to-others if the guest's blkid, which is asked, objects."""
+    facts, shell = looked.facts, looked.inside.shell
+    disk = guest_disk_at(shell, looked.device)
+    parts = {f"part{n}": part for n, part in enumerate(_parts(looked, goal, proposal, disk))}
+    gaps = {f"gap{n}": gap for n, gap in enumerate(_gaps(facts, proposal, disk))}
+    probed = {
+        **{name: place for name, (_, place) in parts.items()},
+        **{name: place for name, (_, place) in gaps.items()},
+    }
+    # One call for all: in an emulated guest starting a program is what takes long.
+    verdicts = ask_guest(shell, probed)
+    if isinstance(verdicts, CannotAsk):
+        note = (
+            f"blkid could not be asked in the guest ({verdicts.reason}): growdisk's own "
+            "readers decide"
+        )
+        return replace(proposal, notes=(*proposal.notes, note))
+    for name, (part, _) in parts.items():
+        refuse_disagreement(facts, part, verdicts[name])
+    for name, (grown, place) in gaps.items():
+        if _is_somebodys(verdicts[name]):
+            raise grown_over(facts, grown, verdicts[name].kind, place.start)
+    return proposal
+
+
+def _parts(
+    looked: InspectedGuest, goal: Goal, proposal: Proposal, disk: GuestBlockDevice
+) -> Iterator[tuple[TouchedPart, GuestPlace]]:
+    yield whole_disk_part(looked.facts), GuestPlace(disk.device)
+    for part, old in touched(looked.facts, goal, proposal):
+        # By the partition's own node, if there is one: a mounted file system writes to its cache.
+        own = next((seen.device for seen in disk.partitions if seen.number == old.number), "")
+        yield part, GuestPlace(own) if own else GuestPlace(disk.device, old.start, old.size)
+    yield from _inner(looked, proposal, disk)
+
+
+def _inner(
+    looked: InspectedGuest, proposal: Proposal, disk: GuestBlockDevice
+) -> Iterator[tuple[TouchedPart, GuestPlace]]:
+    """What grows inside containers and logical volumes, as the guest has it open."""
+    inner = [step for step in of_kind(GrowFilesystem, proposal.steps) if step.layers]
+    volumes = volumes_of(looked.inside.shell) if inner else GuestVolumes(looked.inside.shell, ())
+    for step in inner:
+        # None for number 0, the disk itself: that reaches to its end.
+        seen = next((one for one in disk.partitions if one.number == step.number), None)
+        place = DevicePath(
+            step.number, step.start, seen.size if seen else disk.size - step.start, step.layers
+        )
+        try:
+            device, content = (
+                guest_device_at(disk, volumes, place),
+                content_at(disk, volumes, place),
+            )
+        except DeviceNotReadable:
+            # Closed in the guest: its scripts refuse that when they check (LiveWorker.check).
+            continue
+        if isinstance(device, GuestBlockDevice):
+            yield (
+                TouchedPart(place.name, step.number, Treatment.KEPT_WHOLE, content),
+                GuestPlace(device.device),
+            )
+
+
+def _gaps(
+    facts: Facts, proposal: Proposal, disk: GuestBlockDevice
+) -> Iterator[tuple[Partition, GuestPlace]]:
+    if facts.table is not None and proposal.after.table is not None:
+        for part, space in newly_covered(facts.table, proposal.after.table, disk.size):
+            if space.length >= _LEAST:
+                yield part, GuestPlace(disk.device, space.start, space.length)
+
+
+def _is_somebodys(verdict: BlkidResult) -> bool:
+    """Old swap is nobody's loss, nor is the boot record of a logical partition that is gone."""
+    return bool(verdict.kind) and verdict.kind not in ("swap", "dos_table")
+
+
+def ask_guest(
+    shell: GuestShell, places: Mapping[str, GuestPlace]
+) -> dict[str, BlkidResult] | CannotAsk:
+    """What the guest's blkid finds at each of `places` (plain names), or why it cannot be asked.
+
+    GuestLost.
+    """
+    questions = (_question(name, place) for name, place in places.items())
+    answer = shell.run(_KNOWN + "".join(questions), _SECONDS)
+    # Other failures are in the answer, place by place.
+    if answer.status == _UNKNOWN:
+        return CannotAsk("the guest has none of util-linux")
+    results = verdicts_in(answer.stdout.decode(errors="replace"))
+    return {name: results.get(name, BlkidResult(failed=True)) for name in places}
+
+
+def _question(name: str, place: GuestPlace) -> str:
+    part = f" -O {place.start} -S {place.size}" if place.size else ""
+    return _ASK.format(name=name, range=part, device=shlex.quote(place.device))

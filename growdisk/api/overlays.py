@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from growdisk.errors import Refused, error_id
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.names_in_headers import Identity, identity, named_files
 from growdisk.storage.proxmox import folders_beside
@@ -48,8 +49,16 @@ class Dependents:
 
 
 def overlays_on(path: Path, *, libvirt: bool = True) -> tuple[Overlay, ...]:
-    """The images that lie on the image at `path`, directly or not."""
-    return dependents_of(path, libvirt=libvirt).overlays
+    """The images that lie on the image at `path`, directly or not.
+
+    To look is not refused if Python has no module for libvirt: the folder alone is searched then.
+    """
+    try:
+        return dependents_of(path, libvirt=libvirt).overlays
+    except Refused as error:
+        if error_id(error) != "libvirt-missing":
+            raise
+        return dependents_of(path, libvirt=False).overlays
 
 
 def dependents_of(

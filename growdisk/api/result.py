@@ -1,4 +1,4 @@
-"""How a call ended, as values: for programs, for --json, for the words of the command line."""
+"""How a call ended, or how a run stands, as values: for programs, --json, the command line."""
 
 from __future__ import annotations
 

@@ -14,9 +14,13 @@ from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
 from growdisk.api.device_host import refuse_unsafe_place
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host import refuse_full_storage
-from growdisk.api.live_inspect import InspectedGuest, guest_not_running, inspected
+from growdisk.api.live_inspect import (
+    InspectedGuest,
+    confirmed_by_guest,
+    guest_not_running,
+    inspected,
+)
 from growdisk.api.live_request import LiveRequest
-from growdisk.api.live_second_opinion import confirmed_by_guest
 from growdisk.api.live_session import LiveSession, lock_run, thaw, worker_of
 from growdisk.api.live_target import RunningGuest, reach, reconnect, request_of
 from growdisk.errors import GrowdiskError, Refused

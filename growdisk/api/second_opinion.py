@@ -80,7 +80,7 @@ def _parts(
 
 
 def whole_disk_part(facts: Facts) -> TouchedPart:
-    treatment = Treatment.KEPT_WHOLE if facts.table is None else Treatment.AROUND
+    treatment = Treatment.KEPT_WHOLE if facts.table is None else Treatment.WHOLE_DISK
     return TouchedPart(facts.name_of(0), 0, treatment, facts.contents.get(0))
 
 

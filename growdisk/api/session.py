@@ -24,7 +24,7 @@ from growdisk.steps.registry import disk_name
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind
-from growdisk.steps.stores_at_rest import QuietSnapshots
+from growdisk.steps.stores_at_rest import SyncedSnapshots
 from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
@@ -158,7 +158,7 @@ class Session:
         stores = [_snapshots(run.plan, run_disk, disk) for run_disk in _run_disks(run, disk)]
         worker = _worker(run, disk)
         backends = [worker.run_backend, *(other.run_backend for other in worker.extra_disks)]
-        store = QuietSnapshots(stores, backends, disk)
+        store = SyncedSnapshots(stores, backends, disk)
         engine = Engine(
             run.plan.steps,
             worker,
@@ -285,12 +285,12 @@ def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
         grown = of_kind(GrowDevice, plan.steps)
         if run_disk.disk is not first or not grown:
             return overlays
-        from growdisk.steps.stores_at_rest import GrownDevice
+        from growdisk.steps.stores_at_rest import DeviceSizeSnapshots
 
         step = grown[0]
         # QEMU may not have known of all that the device had.
         old_size = (step.running and step.device_size) or step.old_size
-        return GrownDevice(overlays, run_disk.disk, step.name, old_size, step.new_size)
+        return DeviceSizeSnapshots(overlays, run_disk.disk, step.name, old_size, step.new_size)
     # Without overlays a step writes to the image itself, which Disk has open to read so far.
     image = run_disk.disk.base(writable=True)
     run_disk.disk.activate(image)
@@ -307,7 +307,7 @@ def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState)
     if state.committing or state.keeping:
         # Undo files fit only the image as it was left. A kept run's internal snapshots have no
         # pin: they are whole whatever was written since, and a rollback gives that up.
-        changed = state.status is RunStatus.KEPT and not run_disk.pin.holds()
+        changed = state.status is RunStatus.KEPT and not run_disk.pin.matches()
     elif run_disk.snapshots == "internal":
         # The mark is an autoclear bit: any other program that writes to the image clears it. As
         # long as no step has touched the image, nothing of ours depends on it.
@@ -318,7 +318,7 @@ def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState)
             and not _image(run_disk.disk, writable=False).has_run_mark
         )
     else:
-        changed = not run_disk.pin.holds()
+        changed = not run_disk.pin.matches()
     if changed:
         raise Refused.named(
             "image-changed",

@@ -14,8 +14,8 @@ from growdisk.block.window import Window
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ForeignContent, SwapContent
+from growdisk.filesystems.foreign import MBR_KIND
 from growdisk.filesystems.identify import identify
-from growdisk.filesystems.nested_table import MBR_KIND
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others

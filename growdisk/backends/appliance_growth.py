@@ -28,7 +28,7 @@ from growdisk.backends.backend import (
     verdict_of,
 )
 from growdisk.backends.guest_handle import Shell
-from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
+from growdisk.backends.judging import CHECKERS, complaint, filesystem_unsound
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.fast_imports import LateLogger
@@ -221,7 +221,7 @@ def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
     if kind.startswith("ext"):
         _judge_ext(shell, device)
     elif kind not in _CHECKED_TO or shell.size_of(device) <= _CHECKED_TO[kind]:
-        for command in LOOKING.get(kind, ()):
+        for command in CHECKERS.get(kind, ()):
             status, output = shell.run(*command, device, accept=range(256))
             if found := complaint(kind, status, output):
                 raise filesystem_unsound(device, judge=command[0], found=found)

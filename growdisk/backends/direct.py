@@ -24,7 +24,7 @@ from growdisk.backends.backend import (
     verdict_of,
 )
 from growdisk.backends.direct_editor import DirectEditor
-from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
+from growdisk.backends.judging import CHECKERS, complaint, filesystem_unsound
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
 from growdisk.block.window import Window
@@ -144,7 +144,7 @@ class DirectTools:
                     raise filesystem_unsound(device, judge="e2fsck", found=found)
             return
         # Which status means what differs from judge to judge: complaint() knows.
-        for judge in LOOKING.get(kind, ()):
+        for judge in CHECKERS.get(kind, ()):
             done = self._run([*judge, SHOWN], _name(device), writable=False, accept=range(256))
             if found := complaint(kind, done.status, done.stdout + done.stderr):
                 raise filesystem_unsound(device, judge=judge[0], found=found)
@@ -280,8 +280,8 @@ class DirectTools:
             self._place, self._folder = self._resources.enter_context(
                 mounted(shown, writes=self._writes)
             )
-        with _naming(name):
-            work = _WORK + _WORK_A_TIB * self._device(name).size // TiB
+        work = _WORK + _WORK_A_TIB * self._device(name).size // TiB
+        try:
             done = run_confined(
                 argv,
                 self._place / name,
@@ -291,6 +291,10 @@ class DirectTools:
                 work=work,
                 meanwhile=meanwhile,
             )
+        except ToolFailed as error:
+            hint = _NEWER if "unsupported feature" in error.detail else error.hint
+            raise ToolFailed(error.tool, error.status, _named(error.detail, name), hint) from error
+        # By the user's names, here as above.
         return replace(done, stdout=_named(done.stdout, name), stderr=_named(done.stderr, name))
 
     def _device(self, name: str) -> BlockDevice:
@@ -345,17 +349,8 @@ def _refusing_unknown() -> Iterator[None]:
         ) from unknown
 
 
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Report a tool's failure by the user's names, with a hint if the guest is too new for it."""
-    try:
-        yield
-    except ToolFailed as error:
-        hint = _NEWER if "unsupported feature" in error.detail else error.hint
-        raise ToolFailed(error.tool, error.status, _named(error.detail, name), hint) from error
-
-
 def _named(text: str, name: str) -> str:
+    """`text` with the user's name of the device that a tool has worked on."""
     return text.replace(SHOWN, f"/dev/{name}")
 
 

@@ -162,10 +162,7 @@ def _module_finding(module: str, package: str) -> MachineCheck:
     return MachineCheck(f"python {module}", True, "can be imported")
 
 
-# What can be grown on this machine, and which packages are missing: from what `doctor.run_checks`
-# found.
-#
-# Pure but for a look whether programs and libraries are there.
+# --- what can be grown here, and which packages are missing ---------------------------------------
 
 _FEDORA = {
     "e2fsprogs": "e2fsprogs", "fdisk": "util-linux", "bubblewrap": "bubblewrap", "fuse3": "fuse3",

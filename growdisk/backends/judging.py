@@ -21,7 +21,7 @@ from types import MappingProxyType
 from growdisk.errors import OperationFailed
 from growdisk.host.command import last_lines
 
-LOOKING: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
+CHECKERS: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
     {
         "ntfs": (("ntfsresize", "--info", "--force", "--no-progress-bar"),),
         "f2fs": (("fsck.f2fs", "--dry-run"),),
@@ -30,7 +30,7 @@ LOOKING: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
     }
 )
 # Kinds whose checker ends with 0 whatever it finds: these words show it.
-_SAYS = {"f2fs": ("[Fail]", "[ASSERT]")}
+_COMPLAINTS = {"f2fs": ("[Fail]", "[ASSERT]")}
 
 
 def filesystem_unsound(device: str, judge: str, found: str) -> OperationFailed:
@@ -48,6 +48,8 @@ def filesystem_unsound(device: str, judge: str, found: str) -> OperationFailed:
 def complaint(kind: str, status: int, output: str) -> str:
     """What a judge found; "" for nothing. fsck.f2fs always ends with 0."""
     bad = [
-        line for line in output.splitlines() if any(word in line for word in _SAYS.get(kind, ()))
+        line
+        for line in output.splitlines()
+        if any(word in line for word in _COMPLAINTS.get(kind, ()))
     ]
     return last_lines("\n".join(bad) or output) or "it gave no reason" if status or bad else ""

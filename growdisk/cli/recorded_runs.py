@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from growdisk import api
-from growdisk.api.result import Result, StatusReport
 from growdisk.cli.arguments import add_image, add_keys, add_sector_size, keys_of
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
-from growdisk.cli.progress import StepLines
-from growdisk.cli.report import print_commit, print_result
 from growdisk.cli.targets import image_of
 from growdisk.errors import options_conflict, shell_word
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.option_table import DOWN_TO
-from growdisk.workflow.stopping import SignalsStop, StopRequest
 
-Action = Callable[[tuple[bytes, ...], StepLines, StopRequest], Result]
+if TYPE_CHECKING:
+    from growdisk.api.result import Result, StatusReport
+    from growdisk.cli.progress import StepLines
+    from growdisk.workflow.stopping import StopRequest
+
+    Action = Callable[[tuple[bytes, ...], StepLines, StopRequest], Result]
 
 _WHERE_KNOWN = ("failure", "pid", "step", "missing")
 _AS_BEGUN = "for --force; otherwise as the run was begun"
@@ -72,7 +74,12 @@ def run_status(arguments: argparse.Namespace, output: CommandOutput) -> int:
     return 0
 
 
+# What shows a run is loaded by those who have one: `status` is asked often, by monitors.
+
+
 def run_resume(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.cli.report import print_result
+
     image = image_of(arguments)
     may_break, not_in_use = arguments.overlays_may_break, arguments.not_in_use
 
@@ -88,6 +95,8 @@ def run_resume(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def run_rollback(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.cli.report import print_result
+
     # Without its folder a run's steps are not known: only the snapshot from before it is.
     if arguments.force and arguments.to:
         raise options_conflict(
@@ -113,6 +122,8 @@ def run_rollback(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.cli.report import print_commit
+
     image, force = image_of(arguments), arguments.force
     not_in_use, sector_size = arguments.not_in_use, arguments.sector_size
 
@@ -126,6 +137,8 @@ def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _unlocked(arguments: argparse.Namespace, output: CommandOutput, action: Action) -> Result:
     """Call `action` with passphrases, an observer, and what says that a signal came."""
+    from growdisk.workflow.stopping import SignalsStop, StopRequest
+
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         return unlocking(arguments, lambda keys: action(keys, steps, stop), keys_of(arguments))
 

@@ -23,20 +23,9 @@ _PAGE = 4096
 def read_btrfs(head: bytes) -> Content | None:
     if len(head) < SUPERBLOCK_OFFSET + _SUPERBLOCK.size:
         return None
-    (
-        uuid,
-        flags,
-        magic,
-        size,
-        used,
-        devices,
-        sector_size,
-        ro_compat,
-        incompat,
-        device_id,
-        device_size,
-        label,
-    ) = _SUPERBLOCK.unpack_from(head, SUPERBLOCK_OFFSET)
+    fields = _SUPERBLOCK.unpack_from(head, SUPERBLOCK_OFFSET)
+    uuid, flags, magic, size, used, devices, sector_size, *rest = fields
+    ro_compat, incompat, device_id, device_size, label = rest
     if magic != b"_BHRfS_M":
         return None
     return BtrfsContent(

@@ -72,16 +72,8 @@ class BtrfsTree(FileTree):
     def __init__(self, device: BlockDevice) -> None:
         super().__init__(device)
         head = self._bytes(SUPERBLOCK_OFFSET, 4096)
-        (
-            magic,
-            root,
-            chunk_root,
-            self._node_size,
-            array_size,
-            level,
-            chunk_level,
-            self._device_id,
-        ) = _SUPER.unpack_from(head)
+        magic, root, chunk_root, self._node_size, array_size, *rest = _SUPER.unpack_from(head)
+        level, chunk_level, self._device_id = rest
         if magic != b"_BHRfS_M":
             raise Unknown("it is not a btrfs file system")
         # The kernel's limits (BTRFS_MAX_METADATA_BLOCKSIZE, BTRFS_SYSTEM_CHUNK_ARRAY_SIZE).
@@ -93,9 +85,8 @@ class BtrfsTree(FileTree):
         # The chunk tree has its addresses mapped by itself; the superblock has the chunks that it
         # takes to read it.
         self._read_system_chunks(head[_SYSTEM_CHUNKS : _SYSTEM_CHUNKS + array_size])
-        for key, data in self._between(
-            _Root(chunk_root, chunk_level), (0, 0, 0), (_LAST, 255, _LAST)
-        ):
+        chunk_tree = _Root(chunk_root, chunk_level)
+        for key, data in self._between(chunk_tree, (0, 0, 0), (_LAST, 255, _LAST)):
             if key[1] == _CHUNK_ITEM:
                 self._add_chunk(key[2], data)
         self._root_tree = _Root(root, level)

@@ -199,10 +199,7 @@ class ExtTree(FileTree):
             length = min(run.length * self.block_size, size - start)
             # Holes and unwritten extents between `end` and `start` read as zeros.
             if run.written and length > 0:
-                pieces += [
-                    bytes(start - end),
-                    self._bytes(run.physical * self.block_size, length),
-                ]
+                pieces += [bytes(start - end), self._bytes(run.physical * self.block_size, length)]
                 end = start + length
         pieces = [piece for piece in (*pieces, bytes(size - end)) if piece]
         # most files are one piece: nothing is copied

@@ -26,9 +26,8 @@ from growdisk.filesystems.content import (
 from growdisk.filesystems.ext import read_ext
 from growdisk.filesystems.f2fs import read_f2fs, with_checkpoint
 from growdisk.filesystems.fat import read_exfat, read_fat, with_usage
-from growdisk.filesystems.foreign import find_foreign
+from growdisk.filesystems.foreign import find_foreign, nested_gpt, nested_mbr
 from growdisk.filesystems.lvm import read_lvm, with_group
-from growdisk.filesystems.nested_table import nested_gpt, nested_mbr
 from growdisk.filesystems.ntfs import read_ntfs, with_state
 from growdisk.filesystems.swap import read_swap
 from growdisk.filesystems.xfs import read_xfs

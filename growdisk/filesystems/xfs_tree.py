@@ -59,18 +59,8 @@ class XfsTree(FileTree):
     def __init__(self, device: BlockDevice) -> None:
         super().__init__(device)
         head = self._bytes(0, 512)
-        (
-            magic,
-            size,
-            root,
-            group_blocks,
-            version,
-            inode_size,
-            per_block,
-            group_log,
-            directory_log,
-            features2,
-        ) = _SUPER.unpack_from(head)
+        magic, size, root, group_blocks, version, inode_size, *rest = _SUPER.unpack_from(head)
+        per_block, group_log, directory_log, features2 = rest
         if magic != b"XFSB":
             raise Unknown("it is not an XFS file system")
         # The lower four bits are the version; the others were its first feature bits.

@@ -35,11 +35,8 @@ def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
 
 def swap_file_of(text: str) -> str:
     """The path of the file that a swap unit swaps on; "" for a device, or another unit."""
-    source = (
-        ""
-        if "[Swap]" not in text
-        else next((m["source"] for m in reversed([*_WHAT.finditer(text)])), "")
-    )
+    sources = [match["source"] for match in _WHAT.finditer(text)] if "[Swap]" in text else []
+    source = sources[-1] if sources else ""
     return source if source.startswith("/") and not source.startswith("/dev/") else ""
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum
+from typing import Any
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass, field, replace
@@ -37,12 +38,6 @@ class ScriptOutcome(Enum):
     FAILED = "failed"
     STUCK = "stuck"
     REBOOT = "reboot"
-
-    @property
-    def exit_status(self) -> int:
-        return {"done": 0, "already": 0, "refused": 3, "failed": 4, "stuck": 5, "reboot": 10}[
-            self.value
-        ]
 
 
 class TableState(Enum):
@@ -143,7 +138,9 @@ def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
         raise _guest_answer_bad(
             phase.value, reason=f"its numbers cannot be; it said: {clean(line)}"
         )
-    return _cleaned(answer)
+    cleaned = _cleaned(answer)
+    assert isinstance(cleaned, Answer)
+    return cleaned
 
 
 def clean(text: str | bytes) -> str:
@@ -167,24 +164,15 @@ def _numbers(facts: GuestFacts) -> Iterator[int]:
     yield from (saved.sector for saved in facts.saved)
 
 
-def _cleaned(answer: Answer) -> Answer:
-    facts = answer.facts
-    facts = replace(
-        facts,
-        tool=clean(facts.tool),
-        reread_tools=tuple(map(clean, facts.reread_tools)),
-        mount_point=clean(facts.mount_point),
-        init=clean(facts.init),
-        boot_id=clean(facts.boot_id),
-        blocked=clean(facts.blocked),
-        swaps=tuple(replace(swap, device=clean(swap.device)) for swap in facts.swaps),
-    )
-    return replace(
-        answer,
-        run=clean(answer.run),
-        what=clean(answer.what),
-        why=clean(answer.why),
-        do=clean(answer.do),
-        disk=clean(answer.disk),
-        facts=facts,
-    )
+def _cleaned(value: object) -> object:
+    """The answer, or a part of it, with every text as it may be shown; hex is not shown."""
+    match value:
+        case str():
+            return clean(value)
+        case tuple():
+            return tuple(map(_cleaned, value))
+        case Answer() | GuestFacts() | SwapInUse():
+            names = type(value).__annotations__
+            fields: dict[str, Any] = {name: _cleaned(getattr(value, name)) for name in names}
+            return replace(value, **fields)
+    return value

@@ -22,6 +22,11 @@ _GZIPPED = f"is given the output of `gzip -9c {USER_DATA}`, which cloud-init rea
 _TOO_LARGE = (
     f"does not take this one, even by `gzip -9c {USER_DATA}`: run the scripts by hand there"
 )
+_KEY = """
+`GROWDISK_KEY_FILE=FILE` holds the passphrase of the encrypted container, which LUKS2 asks for once more to grow."""  # noqa: E501
+_KEYLESS = """\
+It brings no passphrase, and LUKS2 asks for one: there it is refused, and the scripts are run by hand.
+"""  # noqa: E501
 _EACH_BOOT = "/var/lib/cloud/scripts/per-boot"
 
 _WORK_OF = {
@@ -64,11 +69,16 @@ def _readme(plan: GuestPlan, gives_up: tuple[str, ...], *, fits: bool) -> str:
         for number, p in enumerate(RUN_ORDER, start=1)
     )
     lost = "".join(f"\nGiven up: {item}.\n" for item in gives_up)
+    disk, subject = f"table `{plan.before.disk_id}`", f"Partition {plan.target}"
+    if plan.is_whole_disk:
+        disk = f"the one that is all `{plan.content_kind}` `{plan.before.disk_id}`"
+        subject = "What is on the whole disk"
+    encrypted = any(layer.kind == "luks" for layer in plan.layers)
     return f"""\
 # Growing a disk from inside its guest
 
-Made by growdisk for one disk: {_disk(plan)}, run `{plan.run}`. With any other disk the scripts refuse.
-{_subject(plan)} ({plan.filesystem.kind}) grows to {format_size(plan.goal.size)}, without a restart where the
+Made by growdisk for one disk: {disk}, run `{plan.run}`. With any other disk the scripts refuse.
+{subject} ({plan.filesystem.kind}) grows to {format_size(plan.goal.size)}, without a restart where the
 kernel allows it.
 
     before   {_drawn(plan.before)}
@@ -106,7 +116,7 @@ Back to before, until the file system has grown: `sh {DRIVER} --undo`
 
 Each may be run by itself and again. All is written down in `/var/log/growdisk.log`; what was saved is in
 `{STATE_FOLDER}/{plan.run}`. `GROWDISK_DISK=/dev/sdb` names the disk where several look alike, and
-`GROWDISK_TOOL=parted` the tool that writes the table (else sfdisk, parted or fdisk, whichever is there).{_key(plan)}
+`GROWDISK_TOOL=parted` the tool that writes the table (else sfdisk, parted or fdisk, whichever is there).{_KEY if encrypted else ""}
 
 ## By cloud-init
 
@@ -114,37 +124,7 @@ Each may be run by itself and again. All is written down in `/var/log/growdisk.l
 cloud-init's growpart to keep out. Where the power is cut it goes on at the next boot, and after a restart where the
 disk was too small still; `cloud-init status --long` and `/var/log/cloud-init-output.log` say what failed. A cloud that
 takes 16 KiB only {_GZIPPED if fits else _TOO_LARGE}.
-{_keyless(plan)}"""  # noqa: E501  the lines of a page for people
-
-
-def _is_encrypted(plan: GuestPlan) -> bool:
-    return any(layer.kind == "luks" for layer in plan.layers)
-
-
-def _keyless(plan: GuestPlan) -> str:
-    if not _is_encrypted(plan):
-        return ""
-    return (
-        "It brings no passphrase, and LUKS2 asks for one: there it is refused, and the scripts "
-        "are run by hand.\n"
-    )
-
-
-def _key(plan: GuestPlan) -> str:
-    if not _is_encrypted(plan):
-        return ""
-    return """
-`GROWDISK_KEY_FILE=FILE` holds the passphrase of the encrypted container, which LUKS2 asks for once more to grow."""  # noqa: E501
-
-
-def _disk(plan: GuestPlan) -> str:
-    if plan.is_whole_disk:
-        return f"the one that is all `{plan.content_kind}` `{plan.before.disk_id}`"
-    return f"table `{plan.before.disk_id}`"
-
-
-def _subject(plan: GuestPlan) -> str:
-    return "What is on the whole disk" if plan.is_whole_disk else f"Partition {plan.target}"
+{_KEYLESS if encrypted else ""}"""  # noqa: E501  the lines of a page for people
 
 
 def _drawn(table: PartitionTable) -> str:

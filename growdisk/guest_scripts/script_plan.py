@@ -19,7 +19,6 @@ with the script on stdin. Its last line on stdout is the answer (answers.py); st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import Enum
 from typing import Literal
 
@@ -185,10 +184,9 @@ class GuestPlan:
     @property
     def moved(self) -> tuple[Partition, ...]:
         """Partitions that start elsewhere afterwards; an extended one before what is in it."""
-        return tuple(sorted(self._moved(), key=lambda p: p.number))
-
-    def _moved(self) -> Iterator[Partition]:
-        for new in self.after.partitions:
-            old = self.before.by_number(new.number)
-            if old is not None and old.start != new.start:
-                yield new
+        moved = [
+            new
+            for new in self.after.partitions
+            if (old := self.before.by_number(new.number)) and old.start != new.start
+        ]
+        return tuple(sorted(moved, key=lambda p: p.number))

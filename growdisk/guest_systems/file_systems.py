@@ -67,6 +67,7 @@ def file_systems_on(
     pv_finder: PhysicalVolumeFinder,
     closed: dict[str, str],
 ) -> Iterator[SeenFileSystem]:
+    """All that can be read; `closed` gets the others by their nodes, each with why."""
     table = read_table(disk, path, sector_size)
     # The disk as a whole has content of its own only if it has no table.
     parts = windows_of(disk, table) if table else [(None, disk)]

@@ -57,11 +57,8 @@ class GuestPaths:
     @property
     def trees(self) -> list[FileTree]:
         """All file systems, each once."""
-        return list(
-            {
-                id(mounted.tree): mounted.tree for mounted in (self.root, *self.mounts.values())
-            }.values()
-        )
+        mounted = (self.root, *self.mounts.values())
+        return list({id(mount.tree): mount.tree for mount in mounted}.values())
 
     def find(self, path: str, *, follow: bool = True) -> FoundInode | None:
         """The inode at `path`; a symbolic link itself with `follow` false.

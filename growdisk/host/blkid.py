@@ -14,7 +14,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import GrowdiskError, ToolMissing, ToolTimedOut
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.fuse_mount import mounted
-from growdisk.host.sandbox import FOLDER, run_confined_in_folder
+from growdisk.host.sandbox import FOLDER, run_confined
 
 TOOL = "blkid"
 _NOTHING, _AMBIVALENT = 2, 8  # blkid's exit statuses
@@ -70,9 +70,10 @@ def probe_devices(
     """
     try:
         with mounted(devices) as (place, folder):
-            done = run_confined_in_folder(
+            done = run_confined(
                 ["sh", "-c", _ASK, TOOL, *devices],
                 place,
+                name=FOLDER,
                 seconds=_SECONDS,
                 work=_WORK,
                 meanwhile=meanwhile,

@@ -34,47 +34,30 @@ _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin"}
 
 def run_confined(
     argv: Sequence[str],
-    disk: Path,
+    place: Path,
     *,
-    writable: bool,
+    name: str = DISK,
+    writable: bool = False,
     accept: Collection[int] | None = (0,),
     seconds: float = _SECONDS,
     work: int = _WORK,
     input: str | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> CompletedCommand:
-    """Run `argv`, which names the file `disk` as DISK.
+    """Run `argv`, which names the file `place` as DISK, or the folder `place` as FOLDER (`name`).
 
     Raises what command.run() raises, in the tool's own name. `seconds` are those of the clock,
     `work` of the processor: a busy machine does not make a tool look like one caught in a loop.
     `meanwhile` is called while the tool works.
     """
-    walls = _walls(disk, writable=writable)
-    return _run_within(walls, argv, accept, seconds, work, input, meanwhile)
-
-
-def run_confined_in_folder(
-    argv: Sequence[str],
-    folder: Path,
-    *,
-    seconds: float,
-    work: int,
-    meanwhile: Callable[[], None] | None = None,
-) -> CompletedCommand:
-    """As `run_confined`, if `argv` reads all files of `folder`, named FOLDER, and changes none."""
-    walls = [*_system(), "--dev", "/dev", "--ro-bind", str(folder), FOLDER, *_closed()]
-    return _run_within(walls, argv, (0,), seconds, work, None, meanwhile)
-
-
-def _run_within(
-    walls: Sequence[str],
-    argv: Sequence[str],
-    accept: Collection[int] | None,
-    seconds: float,
-    work: int,
-    input: str | None,
-    meanwhile: Callable[[], None] | None,
-) -> CompletedCommand:
+    walls = [*_system(), "--dev", "/dev"]
+    if name == DISK:
+        # Without an mtab, resize2fs does not know whether the disk is mounted, and refuses. The
+        # folder that contains the FUSE folder is ours alone, and goes with it.
+        mtab = place.parent.parent / "mtab"
+        mtab.touch()
+        walls += ["--ro-bind", str(mtab), "/etc/mtab"]
+    walls += ["--bind" if writable else "--ro-bind", str(place), name, *_closed()]
     # Inside the walls: prlimit becomes the tool, so that the limits are the tool's alone.
     limits = ["prlimit", f"--as={_MEMORY}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
     words = ["bwrap", *walls, "--", *limits, *argv]
@@ -147,16 +130,6 @@ def _system() -> list[str]:
         elif Path(f"/{name}").is_dir():
             words += ["--ro-bind", f"/{name}", f"/{name}"]
     return words
-
-
-def _walls(disk: Path, *, writable: bool) -> list[str]:
-    words = _system()
-    # Without an mtab, resize2fs does not know whether the disk is mounted, and refuses. The folder
-    # around the FUSE folder is ours alone, and goes with it.
-    mtab = disk.parent.parent / "mtab"
-    mtab.touch()
-    words += ["--dev", "/dev", "--ro-bind", str(mtab), "/etc/mtab"]
-    return [*words, "--bind" if writable else "--ro-bind", str(disk), DISK, *_closed()]
 
 
 def _closed() -> list[str]:

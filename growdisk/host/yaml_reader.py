@@ -210,7 +210,7 @@ class _Reader:
         # 2024-01-01 without quotes, which PyYAML makes a date of: in a playbook it is a text.
         if isinstance(value, date):
             return str(node.value)
-        if not _is_scalar(value):
+        if value is not None and not isinstance(value, str | int | float | bytes):
             raise bad_file(f"{node.tag} is not known here", place=self._place(node))
         if isinstance(value, str) and _NO_NAME.search(value):
             raise bad_file(
@@ -263,10 +263,6 @@ class _Reader:
 
     def _place(self, node: Node) -> YamlPosition:
         return YamlPosition(self._name, node.start_mark.line + 1, node.start_mark.column + 1)
-
-
-def _is_scalar(value: object) -> TypeGuard[Scalar]:
-    return value is None or isinstance(value, str | int | float | bool | bytes)
 
 
 def _one_line(error: Exception) -> str:

@@ -20,7 +20,6 @@ from growdisk.block.holders import use_of
 from growdisk.block.locks import image_writers
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.command import run
 from growdisk.units import SizeSpec
 
 _FILE = re.compile(r"(?:file|filename|path)=(?:file:)?([^,]+)")
@@ -212,6 +211,9 @@ def running_users(number: int) -> list[str]:
 
 def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
     """Pairs of a machine's name and a path of one of its disks."""
+    # Many verbs ask which guests there are, and few hosts have a libvirt: subprocess takes 10 ms.
+    from growdisk.host.command import run
+
     try:
         # --nowait: a machine that is busy with a job is not waited for.
         listed = run(

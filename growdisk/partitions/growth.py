@@ -56,6 +56,8 @@ class Grown:
 
 
 class _Ungrown:
+    """An outcome without a new table."""
+
     def gain(self, _old: Partition) -> int:
         return 0
 

@@ -70,14 +70,9 @@ class MbrEntry:
 
         It may reach beyond the disk's end.
         """
-        end = (self.first + self.count) * sector_size
-        return Claim(
-            self.first * sector_size,
-            end,
-            f"entry {number} of the MBR (type {self.type:x})",
-            number,
-            mirrors,
-        )
+        start, end = self.first * sector_size, (self.first + self.count) * sector_size
+        what = f"entry {number} of the MBR (type {self.type:x})"
+        return Claim(start, end, what, number, mirrors)
 
     def partition(self, number: int, base: int, sector_size: int, role: Role) -> Partition:
         """`base` is the sector that `first` counts from."""

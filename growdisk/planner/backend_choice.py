@@ -128,7 +128,7 @@ def _why_not(facts: Facts, proposal: Proposal, host: HostTools) -> str:
         return f"{other[0]} needs a kernel"
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
-    # What can be told from the facts comes before what has to be looked up on this machine.
+    # What the facts show comes before what has to be looked up on this machine.
     inside = next((reason for step in steps if (reason := _why_not_inside(facts, step))), "")
     inside = inside or _why_not_in_guest(proposal)
     missing = (host.why_no_tool(tool) for step in steps for tool in step.own_tools)

@@ -52,23 +52,13 @@ def _within_bounds(rule: Rule, facts: Facts, goal: Goal) -> tuple[Goal, str]:
         and rule.since_growth is not None
         and rule.since_growth < rule.min_interval
     ):
-        return (
-            goal,
-            (
-                f"it grew {_time(rule.since_growth)} ago, and is left alone for "
-                f"{_time(rule.min_interval)}"
-            ),
-        )
+        grew, waits = _time(rule.since_growth), _time(rule.min_interval)
+        return goal, f"it grew {grew} ago, and is left alone for {waits}"
     if rule.max_size is None or goal.size is None:
         return goal, ""
     if current >= rule.max_size:
-        return (
-            goal,
-            (
-                f"it has its largest size already, {format_size(current)} of "
-                f"{format_size(rule.max_size)}"
-            ),
-        )
+        sizes = f"{format_size(current)} of {format_size(rule.max_size)}"
+        return goal, f"it has its largest size already, {sizes}"
     # The last growth before the largest size is cut down to it.
     wanted = min(goal.size.resolve(current), rule.max_size)
     return replace(goal, size=SizeSpec(wanted, relative=False)), ""
@@ -82,10 +72,8 @@ def _not_full(rule: Rule, facts: Facts, growing: dict[str, Content]) -> str | No
         name: content.fullness for name, content in growing.items() if content.fullness is not None
     }
     if not known:
-        kinds = (
-            ", ".join(f"{content.kind} in {name}" for name, content in growing.items())
-            or "nothing recognised"
-        )
+        found = [f"{content.kind} in {name}" for name, content in growing.items()]
+        kinds = ", ".join(found) or "nothing recognised"
         raise Refused.named(
             "fullness-unknown",
             "cannot know how full {path} is",
@@ -118,7 +106,7 @@ def _wanted(facts: Facts, goal: Goal, error: Refused) -> dict[str, Content]:
     try:
         _table, shares = choose_shares(facts, goal)
     except Refused:
-        # What would have grown cannot be told either: the first refusal is the one to show.
+        # What would have grown is not known either: the first refusal is the one to show.
         raise error from None
     return {name: inner for number in shares for name, inner in facts.leaves_of(number)}
 

@@ -76,7 +76,7 @@ def merge_proposals(
     if isinstance(main, GoalReached) and any(
         other.proposal and other.proposal.steps for other in others
     ):
-        # A proposal without steps: the run is still recorded beside the first disk.
+        # A proposal without steps: the run is still recorded with the first disk.
         return Proposal((), facts)
     return main
 

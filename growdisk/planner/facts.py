@@ -15,7 +15,7 @@ from growdisk.filesystems.content import (
 )
 from growdisk.partitions.blocks import blockers
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable, Role
-from growdisk.storage import Storage
+from growdisk.storage.values import Storage
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Facts:
 
     @property
     def main(self) -> Partition | None:
-        """The partition that is meant if none is named: the largest, as a root beside its /boot.
+        """The partition that is meant if none is named: the largest, a root rather than its /boot.
 
         Of two alike the later one has less in its way.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from growdisk.filesystems.content import AmbiguousContent, Content, ForeignContent
-from growdisk.filesystems.nested_table import GPT_KIND, MBR_KIND
+from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND
 from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role
@@ -44,7 +44,7 @@ def refuse_foreign_disk(facts: Facts) -> None:
 def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
     """Raise nothing-to-grow if the partition that people would mean belongs to others.
 
-    The /boot beside it is not what they mean.
+    Its /boot is not what they mean.
     """
     largest = max(facts.members, key=lambda part: part.size, default=None)
     if goal.partition != "auto" or goal.grow or largest is None or facts.main is None:
@@ -119,32 +119,31 @@ def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[
 
 def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) -> None:
     """`consented`: it was named to be given up, which a type alone does not prevent."""
-    content = facts.contents.get(part.number)
+    if found := _objection(facts.contents.get(part.number), part, consented=consented):
+        raise belongs_to_others(facts.image.path, part.number, *found)
+
+
+def _objection(
+    content: Content | None, part: Partition, *, consented: bool
+) -> tuple[str, str] | None:
+    """Why a partition must stay as it is, and a hint."""
     # Consent to lose a partition is enough for a file system that growdisk does not know. It is not
     # enough for a member: what it belongs to lies elsewhere, too.
     if isinstance(content, ForeignContent) and (content.member or not consented):
-        raise belongs_to_others(
-            facts.image.path,
-            part.number,
-            reason=f"it holds {content_in_words(content)}",
-            hint=_hint(content),
-        )
+        return f"it holds {content_in_words(content)}", _hint(content)
     if isinstance(content, AmbiguousContent):
-        raise belongs_to_others(
-            facts.image.path,
-            part.number,
-            reason=f"it has the signatures of {content_in_words(content)} at once",
-            hint="find out which of them is true, and take the others away (wipefs -t KIND -a, in "
-            "the guest)",
+        return (
+            f"it has the signatures of {content_in_words(content)} at once",
+            "find out which of them is true, and take the others away (wipefs -t KIND -a, in the "
+            "guest)",
         )
     if (owner := owner_of(part)) and not consented:
-        raise belongs_to_others(
-            facts.image.path,
-            part.number,
-            reason=f"its type, {part.type_code}, says that it belongs to {owner}",
-            hint=f"{INSIDE}; if the type is wrong, correct it: sfdisk --part-type DISK "
-            f"{part.number} TYPE",
+        return (
+            f"its type, {part.type_code}, says that it belongs to {owner}",
+            f"{INSIDE}; if the type is wrong, correct it: sfdisk --part-type DISK {part.number} "
+            "TYPE",
         )
+    return None
 
 
 def whose(facts: Facts, part: Partition) -> str:

@@ -98,7 +98,7 @@ def _repair(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> R
 
 
 def _mountable(facts: Facts, growth: Grown) -> Iterator[str]:
-    """The largest first: a root has more room than a /boot beside it."""
+    """The largest first: a root has more room than its /boot."""
     contents = ((part, facts.contents.get(part.number)) for part in growth.table.partitions)
     for part, _ in sorted(
         ((p, c) for p, c in contents if isinstance(c, _MOUNTABLE)), key=lambda pair: -pair[0].size
@@ -141,7 +141,7 @@ def changes_guest(proposal: Proposal) -> bool:
     return any(step.changes_guest for step in proposal.steps)
 
 
-def at_home(proposal: Proposal, systems: Sequence[str]) -> Proposal:
+def in_guest_system(proposal: Proposal, systems: Sequence[str]) -> Proposal:
     """With the guest's system where it was seen (`systems`: devices), if that is not what grows."""
     return replace(proposal, steps=tuple(step.in_system(systems) for step in proposal.steps))
 

@@ -33,7 +33,7 @@ _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 
 @dataclass(frozen=True)
 class Growth:
-    """A file system that grows, and what grows around it, from the outside in."""
+    """A file system that grows, and the layers that it lies in, from the outside in."""
 
     filesystem: GrowFilesystem
     layers: tuple[LayerStep, ...]
@@ -42,12 +42,12 @@ class Growth:
 def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
     """In the order in which they grow.
 
-    Volumes of one group have what is around the group in common.
+    Volumes of one group have the layers of the group in common.
     """
     steps = tuple(steps)
     layers = of_kind(LayerStep, steps)
     return tuple(
-        Growth(step, tuple(layer for layer in layers if _is_around(layer, step.place)))
+        Growth(step, tuple(layer for layer in layers if _leads_to(layer, step.place)))
         for step in of_kind(GrowFilesystem, steps)
     )
 
@@ -67,7 +67,7 @@ def growth_layers(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
     return parts
 
 
-def _is_around(layer: LayerStep, place: DevicePath) -> bool:
+def _leads_to(layer: LayerStep, place: DevicePath) -> bool:
     outer = layer.opens
     return outer.number == place.number and place.layers[: len(outer.layers)] == outer.layers
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.partitions.growth import WORTH_A_BLOCKER
-from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable, Role
+from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.foreign import whose
-from growdisk.units import ByteRange, format_size
+from growdisk.units import format_size
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Layout:
 
 def layout_of(facts: Facts) -> Layout:
     """A disk as it is shown and drawn, from what inspect found. Sizes and places in bytes."""
-    image = facts.image
+    image, table = facts.image, facts.table
     return Layout(
         image=ImageLayout(
             str(image.path),
@@ -119,18 +119,18 @@ def layout_of(facts: Facts) -> Layout:
             image.snapshots,
             image.backing,
         ),
-        table=TableLayout(facts.table.kind, facts.table.disk_id)
-        if facts.table
-        else TableLayout(None, None),
-        partitions=tuple(_partition(facts, part) for part in facts.table.partitions)
-        if facts.table
+        table=TableLayout(table.kind, table.disk_id) if table else TableLayout(None, None),
+        partitions=tuple(_partition(facts, part) for part in table.partitions)
+        if table
         else _whole(facts),
         volumes=tuple(
             v
             for n, content in sorted(facts.contents.items())
             for v in _volumes(facts.name_of(n), content)
         ),
-        free=tuple(FreeLayout(free.start, free.length) for free in _free(facts.table)),
+        free=tuple(
+            FreeLayout(free.start, free.length) for free in (table.free_ranges() if table else ())
+        ),
         blockers=(
             # What belongs to others is listed with its reason, so it is not listed as a blocker
             # again.
@@ -149,12 +149,8 @@ def _partition(facts: Facts, part: Partition) -> PartitionLayout:
         role=part.role.value,
         type=part.type_code,
         bootable=part.bootable,
-        content=_content(facts, part.number),
+        content=_shown(facts.contents.get(part.number)),
     )
-
-
-def _content(facts: Facts, number: int) -> ContentLayout | None:
-    return _shown(facts.contents.get(number))
 
 
 def _shown(content: Content | None) -> ContentLayout | None:
@@ -180,11 +176,11 @@ def _volumes(holder: str, content: Content | None) -> Iterator[VolumeLayout]:
 def _blocker(facts: Facts, part: Partition) -> BlockerLayout:
     assert facts.table is not None and facts.main is not None
     name, kind = facts.name_of(part.number), facts.kind_of(part.number)
-    behind = any(
+    room_after = any(
         free.start >= part.end and free.length >= WORTH_A_BLOCKER
         for free in facts.table.free_ranges()
     )
-    goal = "the free space" if behind else "the end of the disk"
+    goal = "the free space" if room_after else "the end of the disk"
     why = (
         f"{name}, {kind}, {format_size(part.size)}, stands between "
         f"{facts.name_of(facts.main.number)} and {goal}"
@@ -227,15 +223,8 @@ def _options(facts: Facts, part: Partition) -> Iterator[str]:
 
 def _whole(facts: Facts) -> tuple[PartitionLayout, ...]:
     """A file system on the whole disk is shown as partition 0."""
-    if 0 not in facts.contents:
+    content, size = facts.contents.get(0), facts.image.virtual_size
+    if content is None:
         return ()
-    size = facts.image.virtual_size
-    return (
-        PartitionLayout(
-            0, facts.name_of(0), 0, size, "whole", "", bootable=False, content=_content(facts, 0)
-        ),
-    )
-
-
-def _free(table: PartitionTable | None) -> tuple[ByteRange, ...]:
-    return table.free_ranges() if table else ()
+    name, shown = facts.name_of(0), _shown(content)
+    return (PartitionLayout(0, name, 0, size, "whole", "", bootable=False, content=shown),)

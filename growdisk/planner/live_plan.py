@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HostEnvironment:
-    """What a live plan depends on beside the disk: the machine's disks, memory (bytes), host space.
+    """What a live plan depends on besides: the machine's disks, memory (bytes), host space.
 
     `managed`: by libvirt, which must know of every change of a disk's files. `fixed`: what of the
     machine QEMU cannot put into a snapshot; "" if nothing.
@@ -179,7 +179,7 @@ def _restart(
     option-unsupported if that is impossible, or not allowed.
     """
     bus, path = environment.disk.bus, facts.image.path
-    # Nothing to see if the disk keeps its size, or if its bus tells the guest by itself.
+    # Nothing to see if the disk keeps its size, or if its bus lets the guest know.
     if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:
         return False
     if bus.arrival is Arrival.NEVER:
@@ -252,17 +252,15 @@ def _obstacle(environment: HostEnvironment, steps: int) -> str:
             "the image is encrypted, and QEMU ends with an error when it is to write a guest's "
             "memory into such a one"
         )
-    if beside := [other for other in environment.disks if not other.read_only and other.data_file]:
+    written = [other for other in environment.disks if not other.read_only]
+    if elsewhere := [other for other in written if other.data_file]:
         return (
-            f"its disk {beside[0].names[0]} keeps its data in another file, and has no such "
+            f"its disk {elsewhere[0].names[0]} keeps its data in another file, and has no such "
             "snapshots"
         )
     if environment.fixed:
         return f"QEMU cannot save all of the machine ({environment.fixed})"
-    others = [
-        other for other in environment.disks if not other.read_only and other.format != "qcow2"
-    ]
-    if others:
+    if others := [other for other in written if other.format != "qcow2"]:
         return (
             f"its disk {others[0].names[0]} is {others[0].format}, and would not go back "
             "together with the memory"
@@ -307,7 +305,7 @@ def _notes(
         )
     else:
         why = f" ({reason})" if reason else ""
-        # The first growth inside a partition is what the guest's own undo cannot take back
+        # The first growth inside a partition is what the guest's own undo cannot do
         # (LiveUndo).
         first = next(
             (step.name for step in proposal.steps if step.works_at),

@@ -229,7 +229,7 @@ def _snapshot_mode(
             "snapshots by overlays: each internal one would have to go through "
             f"{format_size(image.tables)} of tables"
         )
-    # Growing it would leave its snapshots without a size: after going back to one the disk would be
+    # Growing it would leave its snapshots without a size: after a restore the disk would be
     # wrong.
     if image.version == 2 and image.snapshots:
         raise ImageUnsupported(

@@ -12,7 +12,6 @@ from contextlib import suppress
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
-from growdisk.filesystems.content import Content
 from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
 from growdisk.partitions.growth import Grown, NothingToDo, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
@@ -35,8 +34,12 @@ from growdisk.planner.foreign import (
 )
 from growdisk.planner.giving_up import repair_notes, swap_steps
 from growdisk.planner.goal import Goal
-from growdisk.planner.host_need import sum_of_writes
-from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
+from growdisk.planner.layers.content_growth import (
+    ContentGrowth,
+    GrowthTarget,
+    contents_after,
+    together,
+)
 from growdisk.planner.layers.growers import grow_inside, notes_on_tpm
 from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.proposal import GoalReached, Proposal
@@ -122,17 +125,15 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         for part in (growth.target, *growth.others)
     ]
     insides = [grow_inside(target) for target in targets]
-    if growth.table == facts.table and not any(inside.pending for inside in insides):
+    inside = together(insides)
+    if growth.table == facts.table and not inside.pending:
         return GoalReached(_all_done(facts, goal, growth.target))
     # 5. There is something to do.
     moves = moves_of(facts, growth)
     return Proposal(
-        steps=tuple(_steps(facts, goal, growth, new_size, moves, insides)),
+        steps=tuple(_steps(facts, goal, growth, new_size, moves, inside)),
         after=_after(facts, growth, new_size, targets, insides),
-        given_up=(
-            *_given_up(facts, goal, growth),
-            *(line for inside in insides for line in inside.given_up),
-        ),
+        given_up=tuple(_given_up(facts, goal, growth)),
         notes=(
             *([NOTE] if facts.table and table.kind != facts.table.kind else []),
             *notes_on(facts, moves),
@@ -141,10 +142,10 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
                 if growth.table != facts.table and growth.table.kind == "gpt"
                 else []
             ),
-            *(note for inside in insides for note in inside.notes),
-            *repair_notes(facts, goal, growth, _with_system(insides)),
+            *inside.notes,
+            *repair_notes(facts, goal, growth, inside),
         ),
-        host_writes=sum_of_writes(inside.host_writes for inside in insides),
+        host_writes=inside.host_writes,
     )
 
 
@@ -228,7 +229,7 @@ def _steps(
     growth: Grown,
     new_size: int,
     moves: tuple[Move, ...],
-    insides: list[ContentGrowth],
+    inside: ContentGrowth,
 ) -> Iterator[DiskStep]:
     assert facts.table is not None
     # A table counts whole sectors; a raw file may end within one.
@@ -239,9 +240,8 @@ def _steps(
     yield grown_image(facts, goal, new_size)
     yield RewritePartitions(before, after, moves)
     yield RereadPartitions(after)
-    for inside in insides:
-        yield from inside.steps
-    yield from swap_steps(facts, goal, growth, _with_system(insides))
+    yield from inside.steps
+    yield from swap_steps(facts, goal, growth, inside)
 
 
 def grown_image(facts: Facts, goal: Goal, new_size: int) -> ResizeImage:
@@ -250,14 +250,6 @@ def grown_image(facts: Facts, goal: Goal, new_size: int) -> ResizeImage:
     if storage is not None and new_size > old:
         return GrowDevice(old, new_size, goal.preallocation, storage=storage)
     return ResizeImage(old, new_size, goal.preallocation)
-
-
-def _with_system(insides: list[ContentGrowth]) -> ContentGrowth:
-    """A root has more room than a /boot beside it."""
-    return max(
-        insides,
-        key=lambda inside: (bool(inside.system), inside.content.size or 0 if inside.content else 0),
-    )
 
 
 def _propose_whole(facts: Facts, goal: Goal) -> Proposal | GoalReached:
@@ -271,7 +263,7 @@ def _propose_whole(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     image = replace(facts.image, virtual_size=new_size)
     after = replace(facts, image=image, contents={0: inside.content} if inside.content else {})
     steps = (grown_image(facts, goal, new_size), *inside.steps)
-    return Proposal(steps, after, inside.given_up, inside.notes, host_writes=inside.host_writes)
+    return Proposal(steps, after, notes=inside.notes, host_writes=inside.host_writes)
 
 
 # --- what it will look like ---------------------------------------------------------------------
@@ -285,10 +277,8 @@ def _after(
     insides: list[ContentGrowth],
 ) -> Facts:
     numbers = {part.number for part in growth.table.partitions}
-    contents: dict[int, Content] = {n: c for n, c in facts.contents.items() if n in numbers}
-    for target, inside in zip(targets, insides, strict=True):
-        if inside.content is not None:
-            contents[target.partition.number] = inside.content
+    left = {n: content for n, content in facts.contents.items() if n in numbers}
+    contents = contents_after(left, targets, insides)
     image = replace(facts.image, virtual_size=new_size)
     return replace(
         facts, image=image, table=growth.table.with_disk_size(new_size), contents=contents
@@ -308,7 +298,7 @@ def _given_up(facts: Facts, goal: Goal, growth: Grown) -> Iterator[str]:
 
 
 def _asked_for(part: Partition, goal: Goal, growth: Grown) -> int:
-    """The number that speaks for it: its own, or that of the extended partition around it."""
+    """The number that speaks for it: its own, or that of its extended partition."""
     outer = next((p.number for p in growth.removed if p.role is Role.EXTENDED), part.number)
     return part.number if part.number in goal.delete else outer
 

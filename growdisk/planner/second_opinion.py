@@ -1,4 +1,4 @@
-"""What blkid says beside growdisk's own readers, and what follows from it. Pure.
+"""What blkid says of the same bytes as growdisk's own readers. Pure.
 
 Where the two see the same, the plan may go on. Where they differ, one of them is wrong about
 somebody's data; and where blkid sees what growdisk does not know, nobody here knows what may be
@@ -32,7 +32,7 @@ class Treatment(Enum):
 
     KEPT_WHOLE = "changed"  # grown, moved, or given up because it looks like swap
     GIVEN_UP = "given up"  # by its number
-    AROUND = "around"  # the disk that has a table, with all its partitions
+    WHOLE_DISK = "whole disk"  # the disk that has a table, with all its partitions
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _objection(facts: Facts, part: TouchedPart, verdict: BlkidResult) -> str:
     # No answer is no agreement.
     if verdict.failed:
         return f"blkid came to no result on {part.name}"
-    if part.treatment is Treatment.AROUND:
+    if part.treatment is Treatment.WHOLE_DISK:
         return _objection_to_disk(facts, verdict)
     if verdict.candidates:
         return f"blkid finds {' and '.join(verdict.candidates)} at once on {part.name}"

@@ -14,7 +14,12 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import nothing_to_grow
 from growdisk.planner.foreign import refuse_foreign_disk, refuse_target
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
+from growdisk.planner.layers.content_growth import (
+    ContentGrowth,
+    GrowthTarget,
+    contents_after,
+    together,
+)
 from growdisk.planner.layers.growers import grow_inside
 from growdisk.planner.planner import grown_image, propose, wanted_size, without_gone
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
@@ -80,18 +85,11 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     targets, insides = _insides(facts, goal)
     for target in targets:
         refuse_target(facts, target.partition)
-    if not any(inside.pending for inside in insides):
+    inside = together(insides)
+    if not inside.pending:
         return GoalReached("what is in it fills it already")
-    contents = dict(facts.contents)
-    for target, inside in zip(targets, insides, strict=True):
-        if inside.content is not None:
-            contents[target.partition.number] = inside.content
-    return Proposal(
-        tuple(step for inside in insides for step in inside.steps),
-        replace(facts, contents=contents),
-        tuple(line for inside in insides for line in inside.given_up),
-        tuple(note for inside in insides for note in inside.notes),
-    )
+    contents = contents_after(facts.contents, targets, insides)
+    return Proposal(inside.steps, replace(facts, contents=contents), notes=inside.notes)
 
 
 def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
@@ -130,8 +128,7 @@ def _in_the_guest(facts: Facts, goal: Goal, step: DiskStep) -> Proposal:
     """With the steps that lead there: they are done already, and say what has to be opened."""
     refuse_unwritable(facts)
     refuse_hibernated(facts)
-    leading = [inner for inside in _insides(facts, goal)[1] for inner in inside.steps]
-    return Proposal((*leading, step), facts)
+    return Proposal((*together(_insides(facts, goal)[1]).steps, step), facts)
 
 
 def _insides(facts: Facts, goal: Goal) -> tuple[list[GrowthTarget], list[ContentGrowth]]:

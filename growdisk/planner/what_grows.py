@@ -24,7 +24,7 @@ _NAME = re.compile(r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?
 
 
 def is_whole_disk(facts: Facts) -> bool:
-    """A file system that can grow, and no partition table around it."""
+    """A file system that can grow, on a disk without a partition table."""
     content = facts.contents.get(0)
     return facts.table is None and content is not None and content.growable is not None
 

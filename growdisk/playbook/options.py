@@ -27,13 +27,13 @@ _TRUE = frozenset({"yes", "true", "on", "y", "t", "1"})
 _FALSE = frozenset({"no", "false", "off", "n", "f", "0"})
 
 
-def _bad_option(problem: str, hint: str = "see growdisk --help", task: str = "") -> UsageError:
+def _bad_option(spec: TaskSpec, problem: str, hint: str) -> UsageError:
     return UsageError.named(
         "bad-option",
         "{task}: {problem}",
         "",
         "{hint}",
-        {"problem": problem, "hint": hint, "task": task},
+        {"problem": problem, "hint": hint, "task": spec.qualified},
     )
 
 
@@ -78,9 +78,7 @@ def typed(spec: TaskSpec, given: Mapping[str, object]) -> Options:
             value = None  # a template makes it of a variable that is not set
         if value is None:
             if option.required:
-                raise _bad_option(
-                    f"it needs {option.name}", hint=option.description, task=spec.qualified
-                )
+                raise _bad_option(spec, f"it needs {option.name}", option.description)
             value = option.default
         values[option.name] = None if value is None else _checked(spec, option, value)
     return Options(spec.qualified, values)
@@ -115,7 +113,7 @@ def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
     found = _converted(spec, option, option.type, _choice_again(option, value))
     if option.choices and found not in option.choices:
         hint = suggestion(str(found), option.choices, f"choose one of {', '.join(option.choices)}")
-        raise _bad_option(f"{option.name} cannot be '{found}'", hint=hint, task=spec.qualified)
+        raise _bad_option(spec, f"{option.name} cannot be '{found}'", hint)
     return found
 
 
@@ -149,11 +147,8 @@ def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: obje
             ]
         case "dict", Mapping():
             return {str(key): item for key, item in value.items()}
-    raise _bad_option(
-        f"{option.name} must be {_WORDS[kind]}, and is {json.dumps(value, default=str)}",
-        hint=option.description,
-        task=spec.qualified,
-    )
+    problem = f"{option.name} must be {_WORDS[kind]}, and is {json.dumps(value, default=str)}"
+    raise _bad_option(spec, problem, option.description)
 
 
 def truth_of(value: object) -> bool | None:

@@ -39,7 +39,7 @@ class DevicePath:
             case LvLayer(name=name):
                 return name
             case LuksLayer():
-                return f"LUKS in {self.around.name_on(disk)}"
+                return f"LUKS in {self.outer.name_on(disk)}"
 
     @property
     def device(self) -> str:
@@ -61,7 +61,7 @@ class DevicePath:
         return layer_of(self.layers[-1]) if self.layers else None
 
     @property
-    def around(self) -> DevicePath:
+    def outer(self) -> DevicePath:
         return replace(self, layers=self.layers[:-1])
 
     def within_luks(self, uuid: str) -> DevicePath:

@@ -40,7 +40,7 @@ class ImageFingerprint:
         return self._path.exists()
 
     def set(self) -> None:
-        if self.exists() and self.holds():
+        if self.exists() and self.matches():
             return
         self.lift()
         # JSON ignores the blanks that fill it up.
@@ -68,7 +68,7 @@ class ImageFingerprint:
                 path.unlink()
             sync_directory(self._path.parent)
 
-    def holds(self) -> bool:
+    def matches(self) -> bool:
         """False if there is a pin and the file is not as it was pinned."""
         if not self.exists():
             return True

@@ -1,4 +1,4 @@
-"""The steps that grow what lies around a file system: a LUKS container, LVM's volumes."""
+"""The steps that grow what a file system lies in: a LUKS container, LVM's volumes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LayerStep(StepTraits):
         return ""
 
     def guest_layer(self, group: str) -> GuestLayer:
-        """The same for guest scripts; `group` is the UUID of the volume group around it, or ""."""
+        """The same for guest scripts; `group` is the UUID of its volume group, or ""."""
         raise NotImplementedError
 
     def while_running(self, *, restart: bool, device_size: int) -> Self:

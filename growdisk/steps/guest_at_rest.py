@@ -127,7 +127,7 @@ class GuestAtRest:
             with backend.mounted_guest(
                 home.root.node,
                 home.mounts,
-                # After the last one: a search takes longer than the judge that it runs beside.
+                # After the last one: the search runs while the judge does, and takes longer.
                 meanwhile=search_again if repair is to_write[-1] else None,
             ) as guest:
                 repair.pending.write_to(guest)

@@ -118,6 +118,6 @@ def group_at(
 def _volume(
     seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath, name: str
 ) -> GuestBlockDevice | None:
-    group = group_at(seen, volumes, place.around)
+    group = group_at(seen, volumes, place.outer)
     volume = group.by_name(name) if group else None
     return volumes.volume(group.uuid, volume.uuid) if group and volume else None

@@ -1,8 +1,8 @@
-"""Snapshots of a running guest in its qcow2 images, with memory: going back restores it running.
+"""Snapshots of a running guest in its qcow2 images, with memory: it is restored running.
 
-What the guest did since the snapshot is lost then, with everything that it told others meanwhile;
-so the guest's own undo is tried first, which loses nothing. Names are those of the offline store: a
-guest that is off is taken back by that one.
+What the guest did since the snapshot is lost then, with everything that it sent to others; so the
+guest's own undo is tried first, which loses nothing. Names are those of the offline store: a guest
+that is off is rolled back by that one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LiveSnapshots:
             save(self._worker.machine, self._worker.key, self._names[step])
 
     def refuse_missing(self, step: str) -> None:
-        """Told by `restore`: perhaps the guest can take the step back itself."""
+        """Said by `restore`: perhaps the guest can undo the step itself."""
 
     def restore(self, step: str) -> None:
         name, names = self._names[step], list(self._names.values())
@@ -89,7 +89,7 @@ class LiveSnapshots:
         self._worker.inside.forget()
 
     def _undone(self, step: str) -> bool:
-        """Whether the guest could take the step back itself, which loses nothing."""
+        """Whether the guest could undo the step itself, which loses nothing."""
         try:
             self._undo.restore(step)
         except GrowdiskError:
@@ -103,7 +103,7 @@ class LiveSnapshots:
                 delete(self._worker.machine, name)
 
 
-# Going back without losing anything: the guest's own undo takes its table back, and QEMU the disk's
+# Restoring without losing anything: the guest's own undo restores its table, and QEMU the disk's
 # size.
 #
 # That works until something in the partition has begun to grow: what is in use cannot be made
@@ -127,7 +127,7 @@ class LiveUndo(NoSnapshots):
             return False
 
     def refuse_missing(self, step: str) -> None:
-        """Told by `restore`: the guest's own files are what it needs."""
+        """Said by `restore`: the guest's own files are what it needs."""
 
     def restore(self, step: str) -> None:
         """NothingToRestore once something in the partition has grown."""
@@ -135,9 +135,9 @@ class LiveUndo(NoSnapshots):
             raise NothingToRestore(step)
         # A growth needs nothing: _has_grown() has just said that none has begun.
         if step in (RewritePartitions.name, RereadPartitions.name):
-            self._take_table_back()
+            self._restore_table()
         elif step == ResizeImage.name:
-            self._take_size_back()
+            self._restore_size()
 
     def close(self) -> None:
         self._worker.inside.forget()
@@ -145,7 +145,7 @@ class LiveUndo(NoSnapshots):
     def _has_grown(self) -> bool:
         return any(step.has_begun(self._worker) for step in self._steps)
 
-    def _take_table_back(self) -> None:
+    def _restore_table(self) -> None:
         assert self._rewrite is not None
         self._worker.run_to_the_end(Phase.UNDO)
         before = self._rewrite.before
@@ -153,7 +153,7 @@ class LiveUndo(NoSnapshots):
         if self._table(self._worker.seen().size) != before:
             raise NothingToRestore(self._rewrite.name)
 
-    def _take_size_back(self) -> None:
+    def _restore_size(self) -> None:
         """Shrink the disk again if the table has nothing beyond the old end.
 
         NothingToRestore otherwise.
@@ -162,7 +162,7 @@ class LiveUndo(NoSnapshots):
         sector = old - old % 512
         if self._worker.disk.size == old:
             return
-        # Without a table nothing tells where the content ends: the guest's own script looks.
+        # Without a table nothing says where the content ends: the guest's own script looks.
         if self._rewrite is None:
             self._worker.run_to_the_end(Phase.UNDO)  # what has begun to grow meanwhile refuses
         # Read as if the disk had its old size: a partition beyond it makes that unsound.
@@ -172,8 +172,8 @@ class LiveUndo(NoSnapshots):
         self._worker.machine.restore_size(self._worker.key, old)
 
     def _shrink_device(self) -> None:
-        """Take the host's device back to its size; NothingToRestore if others changed that."""
-        # Before QEMU's own size is taken back: QEMU goes by the device's.
+        """Restore the size of the host's device; NothingToRestore if others changed that."""
+        # Before QEMU's own size is restored: QEMU goes by the device's.
         path, step = self._worker.path, self._resize
         if not isinstance(step, GrowDevice) or (present := device_size(path)) == step.device_size:
             return

@@ -70,7 +70,7 @@ class LiveWorker:
 
     `key` is the disk's name in QEMU, `device_name` the guest's own; `path` the image, for messages.
 
-    `parts` tells of a growing step which of the guest plan's growths it belongs to, and up to which
+    `parts` says of a growing step which of the guest plan's growths it belongs to, and up to which
     of its layers it goes (0: all); `last` is the plan's last step. `keys` are the passphrases that
     were given. They go into the guest with the scripts that need them, on stdin. `on_line` gets
     each line that the guest says while it works.
@@ -179,7 +179,7 @@ class LiveWorker:
     def write_table(
         self, before: PartitionTable, after: PartitionTable, moves: Sequence[Move]
     ) -> Facts:
-        # In this order: the old table lies beside the image before the first sector of it changes.
+        # In this order: the old table is saved here before the first sector of it changes.
         self._keep_table(self.run(Phase.PREPARE))
         self.run(Phase.REWRITE)
         return {}
@@ -224,7 +224,7 @@ class LiveWorker:
         return answer.stdout.decode(errors="replace")
 
     def _keep_table(self, prepared: Answer) -> None:
-        """Save the old table, as prepare did in the guest, beside the image too."""
+        """Save the old table, as prepare did in the guest, next to the image too."""
         # For a guest that does not start any more: nobody could read the copy inside it.
         if prepared.facts.saved:
             folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
@@ -309,7 +309,7 @@ class LiveWorker:
     def restart(self) -> None:
         """An orderly restart of the guest, until it lets us in again."""
         # A shell that answers may still be that of the old system, on its way down: only another
-        # boot id tells.
+        # boot id shows that.
         before = self.ask(_BOOT_ID)
         self.ask(_RESTART)
         deadline = time.monotonic() + _RESTART_SECONDS

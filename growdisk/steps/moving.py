@@ -2,7 +2,7 @@
 
 Our engine copies. Old and new place may overlap: it starts at the end, so that nothing is
 overwritten before it was read. Until the table is switched the guest knows the old place only; if
-that is overwritten, the step's snapshot is the way back.
+that is overwritten, only the step's snapshot restores it.
 
 One thing is changed on the way: a volume that says where on the disk it starts gets its new place.
 """

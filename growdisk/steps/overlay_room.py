@@ -17,8 +17,8 @@ _SECTOR = 512
 Range = tuple[int, int]  # bytes [start, end)
 
 
-class HeldRoom:
-    """What is taken in `file`, as told by the record at `path`."""
+class ReservedRoom:
+    """What is taken in `file`, as recorded at `path`."""
 
     def __init__(self, path: Path, file: RawFile) -> None:
         self._path, self._file = path, file
@@ -112,7 +112,7 @@ def new_length(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> int:
 
 
 def _joined(overlays: Iterable[Qcow2Image]) -> list[Range]:
-    """Where any of them has data, neighbours joined."""
+    """Where any of them has data, adjacent ranges joined."""
     found = sorted(
         (extent.start, extent.end)
         for overlay in overlays

@@ -1,11 +1,11 @@
 """External snapshots: each step writes to its own overlay; the image changes at the end only.
 
-Going back deletes overlays. At the end they are committed downward by a redo that survives a
-crash: an overlay's file is removed only when all of it is durable below. To keep a way back after
+Restoring deletes overlays. At the end they are committed downward by a redo that survives a
+crash: an overlay's file is removed only when all of it is durable below. For a restore after
 that, an undo file keeps what the redo of each step is about to overwrite; it fits only the image as
 growdisk left it, which the pin checks.
 
-All space that this takes on the host is taken by reserve(), while going back still is nothing but
+All space that this takes on the host is taken by reserve(), while restoring still is nothing but
 removing files.
 """
 
@@ -25,7 +25,7 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import snapshot_missing
 from growdisk.steps.fingerprint import ImageFingerprint
-from growdisk.steps.overlay_room import HeldRoom, new_length, room_for_redo
+from growdisk.steps.overlay_room import ReservedRoom, new_length, room_for_redo
 
 
 class OverlaySnapshots:
@@ -47,7 +47,7 @@ class OverlaySnapshots:
     ) -> None:
         self._disk, self._pin, self._keep_undo = disk, pin, keep_undo
         self._chain = OverlayChain(disk, directory, steps)
-        self._room = HeldRoom(directory / "held-room.json", disk.file)
+        self._room = ReservedRoom(directory / "held-room.json", disk.file)
         self._begun = False  # to make the result final
         self._chain.open()
         disk.on_base_resized = self._renew_top
@@ -115,7 +115,7 @@ class OverlaySnapshots:
         self._pin.remove()
 
     def close(self) -> None:
-        with suppress(OSError):  # what could not be written was told when it was asked for
+        with suppress(OSError):  # what could not be written was reported then
             self._chain.close()
 
     def _renew_top(self) -> None:
@@ -151,8 +151,8 @@ class OverlaySnapshots:
         if self._chain.undo(step).exists():
             self._pin.lift()
             undo = self._chain.open_image(self._chain.undo(step), backing=None, writable=False)
-            # Where a raw image had holes the held room tells; a qcow2 image shall not keep clusters
-            # for zeros.
+            # Where a raw image had holes the reserved room says; a qcow2 image shall not keep
+            # clusters for zeros.
             base = self._disk.base(writable=True)
             redo(undo, base, free_zeros=isinstance(base, Qcow2Image))
             if isinstance(base, Qcow2Image):

@@ -24,23 +24,23 @@ def device_at(
     disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512
 ) -> BlockDevice:
     """The place through our own engine. DeviceNotReadable if it cannot be read."""
-    return look_through(disk, place, keyring, neighbours_of(disk, sector_size))
+    return look_through(disk, place, keyring, pv_finder_of(disk, sector_size))
 
 
 def look_through(
     device: BlockDevice, place: DevicePath, keyring: Keyring, pv_finder: PhysicalVolumeFinder
 ) -> BlockDevice:
-    """The same on any device; what a volume group has elsewhere is found among `neighbours`."""
+    """The same on any device; what a volume group has elsewhere is found by `pv_finder`."""
     layer = place.innermost
     if layer is None:
         return Window(device, place.start, place.size)
-    outer = look_through(device, place.around, keyring, pv_finder)
+    outer = look_through(device, place.outer, keyring, pv_finder)
     if isinstance(layer, LvLayer):
         return _volume(outer, place, layer.volume, pv_finder)
     return _decrypted(outer, place, keyring)
 
 
-def neighbours_of(disk: Disk, sector_size: int) -> PhysicalVolumeFinder:
+def pv_finder_of(disk: Disk, sector_size: int) -> PhysicalVolumeFinder:
     """The physical volumes on all the disks of a run."""
     return PhysicalVolumeFinder(
         [(each, each.path) for each in (disk, *disk.extra_disks)], sector_size
@@ -68,22 +68,22 @@ def open_inside(
     layer = place.innermost
     if layer is None:
         return
-    # From the outermost layer in: each layer's device is there only when what is around it is open.
-    open_inside(appliance, disk, place.around, keyring, sector_size)
+    # From the outermost layer in: each layer's device is there only when the outer one is open.
+    open_inside(appliance, disk, place.outer, keyring, sector_size)
     if isinstance(layer, LvLayer):
-        # The system ID: LVM leaves alone a group that another system owns, unless it is told to be
+        # The system ID: LVM leaves alone a group that another system owns, unless it is started as
         # that one.
-        group = read_volume_group(device_at(disk, place.around, keyring, sector_size))
+        group = read_volume_group(device_at(disk, place.outer, keyring, sector_size))
         appliance.activate_volume(layer.name, group.system_id if group else "")
         return
     from growdisk.volumes.luks import read_luks_header
 
-    outer = device_at(disk, place.around, keyring, sector_size)
+    outer = device_at(disk, place.outer, keyring, sector_size)
     # The appliance gets the volume key, never a passphrase.
     key = keyring.volume_key(outer, read_luks_header(outer))
     if key is None:
-        raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
-    appliance.open_luks(place.around.device, layer.mapping, key)
+        raise DeviceNotReadable(place.outer.name, reason="no passphrase that was given opens it")
+    appliance.open_luks(place.outer.device, layer.mapping, key)
 
 
 def _volume(
@@ -107,7 +107,7 @@ def _decrypted(outer: BlockDevice, place: DevicePath, keyring: Keyring) -> Block
     try:
         view = keyring.open(outer, read_luks_header(outer))
     except LuksUnreadable as error:
-        raise DeviceNotReadable(place.around.name, reason=str(error)) from error
+        raise DeviceNotReadable(place.outer.name, reason=str(error)) from error
     if view is None:
-        raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
+        raise DeviceNotReadable(place.outer.name, reason="no passphrase that was given opens it")
     return view

@@ -1,8 +1,8 @@
 """Every kind of step that a written plan may contain.
 
 A new step is a class in this room and a line here. Steps of earlier versions had classes of their
-own for running guests: most around the planned step, and two that knew it by its words only. What
-these leave out, the plan's values for the guest's scripts tell.
+own for running guests: most wrapped the planned step, and two had its words only. What these
+leave out is in the plan's values for the guest's scripts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker import SwapSpace
-from growdisk.storage import Storage
+from growdisk.storage.values import Storage
 from growdisk.workflow.step import Check, Evidence
 
 if TYPE_CHECKING:

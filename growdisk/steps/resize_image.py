@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
-from growdisk.storage import Storage
+from growdisk.storage.values import Storage
 from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
 

@@ -100,7 +100,7 @@ class RunBackend:
 
     @property
     def _failed(self) -> tuple[Disk, Exception] | None:
-        """The first error of an image that anybody inside was told of."""
+        """The first error of an image that was reported to anybody inside."""
         served = ((self._disk, self._tools),) if self._tools else self._servers
         return next(
             ((disk, server.failure) for disk, server in served if server.failure is not None), None

@@ -14,12 +14,11 @@ from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.partitions.sectors import read_table
 from growdisk.steps.disk import Disk
 from growdisk.steps.run_backend import RunBackend
-from growdisk.storage.device import device_size, resize_device
 from growdisk.units import Bytes, align_down, format_size
 from growdisk.workflow.snapshots import CompositeSnapshotStore, SnapshotStore
 
 
-class QuietSnapshots(CompositeSnapshotStore):
+class SyncedSnapshots(CompositeSnapshotStore):
     """The snapshot stores of all disks of a run, for all backends that work on them.
 
     `disk` is the first of these disks.
@@ -44,7 +43,7 @@ class QuietSnapshots(CompositeSnapshotStore):
         super().refuse_missing(step)
 
     def restore(self, step: str) -> None:
-        # Ended without a flush: what they hold is of the step that is taken back.
+        # Ended without a flush: what they hold is of the step that is undone.
         self._kill()
         super().restore(step)
 
@@ -88,8 +87,8 @@ def _new_room_in_use(path: Path, size: int, reason: str) -> NeedsUser:
     )
 
 
-class GrownDevice(CompositeSnapshotStore):
-    """A SnapshotStore around another one: restoring `step` also restores the size of the device."""
+class DeviceSizeSnapshots(CompositeSnapshotStore):
+    """Another SnapshotStore, wrapped: restoring `step` also restores the size of the device."""
 
     def __init__(
         self, store: SnapshotStore, disk: Disk, step: str, old_size: int, new_size: int
@@ -107,6 +106,9 @@ class GrownDevice(CompositeSnapshotStore):
 
     def _shrink(self) -> None:
         """new-room-in-use if anything but growdisk has come to need it."""
+        # Here: most runs are not on a device.
+        from growdisk.storage.device import device_size, resize_device
+
         path, present = self._disk.path, device_size(self._disk.path)
         if present == self._old:
             return

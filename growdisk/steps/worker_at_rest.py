@@ -23,7 +23,7 @@ from growdisk.steps.disk import Disk
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.grow_filesystem import is_ext, is_plain_ext
 from growdisk.steps.moving import Move, copy, require_copied
-from growdisk.steps.place_at_rest import device_at, neighbours_of
+from growdisk.steps.place_at_rest import device_at, pv_finder_of
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.table_steps import differences, names_in
 from growdisk.steps.worker import Facts, PartitionExtents
@@ -72,7 +72,7 @@ class WorkerAtRest:
             group = read_volume_group(device)
             if group is not None:
                 # Raises if the copies of the metadata do not agree.
-                neighbours_of(self.disk, self.run_backend.sector_size).of(group, device)
+                pv_finder_of(self.disk, self.run_backend.sector_size).of(group, device)
         except VolumeGroupUnreadable:
             return None
         return group

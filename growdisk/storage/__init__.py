@@ -2,38 +2,3 @@
 
 One file a kind; device.py finds the kind, makes it larger, and restores its old size.
 """
-
-from __future__ import annotations
-
-from growdisk.fast_dataclass import dataclass
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from typing import Literal
-
-    Kind = Literal["lvm", "zvol", "rbd", "loop", "other"]
-
-
-@dataclass(frozen=True)
-class Storage:
-    """`name` is what its own tools call it: vg0/web01, rpool/vm-1, pool/image, /srv/web01.raw.
-
-    Sizes are multiples of `unit` bytes. `room`: by how many bytes it can grow, None if nothing is
-    known to limit it, and `place` is where.
-
-    `obstacle`: why growdisk cannot make it larger, with a `hint` at what can; both "" if it can.
-    """
-
-    kind: Kind
-    name: str
-    unit: int = 512
-    room: int | None = None
-    place: str = ""
-    obstacle: str = ""
-    hint: str = ""
-    notes: tuple[str, ...] = ()
-
-
-def unmanaged(obstacle: str, hint: str) -> Storage:
-    """What growdisk cannot make larger."""
-    return Storage("other", "", obstacle=obstacle, hint=hint)

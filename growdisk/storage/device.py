@@ -8,16 +8,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from growdisk.block.host_devices import (
-    device_path_of,
-    disk_of_partition,
-    kernel_name_of,
-    value_of,
-)
+from growdisk.block.host_devices import device_path_of, disk_of_partition, kernel_name_of, value_of
 from growdisk.block.identity import dataset_of
 from growdisk.errors import GrowdiskError, ImageError, ToolFailed, write_failed
 from growdisk.host.json_codec import NotThatValue
-from growdisk.storage import Storage, loop, lvm, rbd, unmanaged, zvol
+from growdisk.storage import loop, lvm, rbd, zvol
+from growdisk.storage.values import Storage, unmanaged
 from growdisk.units import Bytes
 
 _LUN = "grow it at the storage that it comes from, then let the host look again (echo 1 > {rescan})"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk.block.host_devices import file_behind, value_of
 from growdisk.host.command import run
-from growdisk.storage import Storage, unmanaged
+from growdisk.storage.values import Storage, unmanaged
 from growdisk.units import format_size
 
 _SECONDS = 60.0

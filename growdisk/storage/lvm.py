@@ -9,7 +9,7 @@ import os
 
 from growdisk.host.command import run
 from growdisk.host.logical_volumes import HostVolume, lvs, own_system_id, pool_of, use_of_pool
-from growdisk.storage import Storage, unmanaged
+from growdisk.storage.values import Storage, unmanaged
 from growdisk.units import format_size
 
 _SECONDS = 60.0
@@ -55,15 +55,11 @@ def _thin(own: HostVolume, pool: HostVolume, unit: int) -> Storage:
     """Its size is a promise: the pool must have something to keep it with."""
     use, place = use_of_pool(pool), f"the thin pool {pool.name}"
     if use.is_full:
-        reason = (
-            f"{place} is full ({use.data:.0f} % of its data, {use.metadata:.0f} % of its metadata)"
-        )
-        return Storage(
-            "lvm", own.name, unit, obstacle=reason, hint=f"extend the pool (lvextend {pool.name})"
-        )
-    return Storage(
-        "lvm", own.name, unit, None, place, notes=(f"{place} has {format_size(use.free)} free",)
-    )
+        shares = f"{use.data:.0f} % of its data, {use.metadata:.0f} % of its metadata"
+        reason, hint = f"{place} is full ({shares})", f"extend the pool (lvextend {pool.name})"
+        return Storage("lvm", own.name, unit, obstacle=reason, hint=hint)
+    note = f"{place} has {format_size(use.free)} free"
+    return Storage("lvm", own.name, unit, None, place, notes=(note,))
 
 
 def rehearse(name: str, size: int) -> None:

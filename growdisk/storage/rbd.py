@@ -12,7 +12,7 @@ from growdisk.errors import GrowdiskError, ImageInUse
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import run
 from growdisk.host.json_codec import NotThatValue, decoded
-from growdisk.storage import Storage
+from growdisk.storage.values import Storage
 
 _DEVICES = Path("/sys/bus/rbd/devices")
 _SECONDS = 120.0

@@ -218,18 +218,11 @@ def far_server(
         socket, far = Path(folder) / "nbd", f"/tmp/growdisk-{secrets.token_hex(8)}"
         arguments = [_locked(address.path, image_format), *([] if writable else ["--read-only"])]
         script = shlex.join(["sh", "-c", _FAR_SIDE, "growdisk", address.path, far, *arguments])
-        words = [
-            "ssh",
-            *_OPTIONS,
-            *_port(address),
-            "-L",
-            f"{socket}:{far}/nbd",
-            "--",
-            _login(address),
-            # exec: the login shell does not stay between ssh and our script, so that stdin is the
-            # script's.
-            f"exec {script}",
-        ]
+        forwarded = f"{socket}:{far}/nbd"
+        words = ["ssh", *_OPTIONS, *_port(address), "-L", forwarded, "--", _login(address)]
+        # exec: the login shell does not stay between ssh and our script, so that stdin is the
+        # script's.
+        words.append(f"exec {script}")
         ssh = start(words, pass_fds=(claim,), env={}, shown=words)
         try:
             server = Address("nbd+unix", "", socket=str(socket))

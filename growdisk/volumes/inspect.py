@@ -84,15 +84,12 @@ class _Looker:
         except VolumeGroupUnreadable as error:
             return replace(content, unreadable=str(error)), []
         others = tuple(key for key in devices if key != group.own)
-        return replace(content, other_pvs=others), [
-            _View(
-                volume.name,
-                f"/dev/{group.name}/{volume.name}",
-                LogicalVolumeView(devices, group, volume),
-            )
-            for volume in group.visible
-            if is_readable(volume, devices)
+        readable = (volume for volume in group.visible if is_readable(volume, devices))
+        views = [
+            _View(v.name, f"/dev/{group.name}/{v.name}", LogicalVolumeView(devices, group, v))
+            for v in readable
         ]
+        return replace(content, other_pvs=others), views
 
     def _container(self, device: BlockDevice, content: LuksContent) -> tuple[Content, list[_View]]:
         from growdisk.block.sector_cipher import UnknownCipher

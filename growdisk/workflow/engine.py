@@ -53,9 +53,9 @@ class Observer(Protocol):
 class Engine(Generic[C]):
     """One run of `steps` on `context`. `journal` and `snapshots` outlive the process.
 
-    `make_room` frees what was set aside on the host's disk so that going back works even when it is
+    `make_room` frees what was set aside on the host's disk so that restoring works even when it is
     full. `again_in_place`: a step that was cut short is applied again where it stands (its steps
-    must bear that), because going back to its snapshot would cost what others have written since: a
+    must bear that), because its snapshot would cost what others have written since: a
     running guest.
     """
 
@@ -107,7 +107,7 @@ class Engine(Generic[C]):
         self._make_room()  # on a full disk not even the journal could be written
         state = self.state
         if not (state.rolling_back and state.rollback_to == oldest):
-            # Decided in the journal before the first restore: a run that dies half-way back must
+            # Decided in the journal before the first restore: a run that dies half-way must
             # not go forward again, or it ends partly done.
             self._record(Event.ROLLBACK, oldest)
         # Newest first: restoring a snapshot forgets those that were taken after it.
@@ -150,8 +150,8 @@ class Engine(Generic[C]):
             except Exception as error:
                 self._give_up(step, error, time.monotonic() - started)
         try:
-            # Without this a full disk would be found out only in settle(), from where there is no
-            # way back.
+            # Without this a full disk would be found out only when the result is made
+            # final, from where nothing can be restored.
             self._snapshots.reserve()
             self._stop.check()  # the last moment: what follows is gone on with, never undone
         except Exception as error:
@@ -168,9 +168,9 @@ class Engine(Generic[C]):
             evidence = Evidence(record.detail, record.facts)
         else:
             # A running guest has gone on since: its step is carried out a second time, where a
-            # snapshot would take back what the guest has done as well.
+            # snapshot would undo what the guest has done as well.
             again = last is Event.APPLYING and self._again_in_place
-            # Half done by a process that died, nobody knows how far: taken back, then done again.
+            # Half done by a process that died, nobody knows how far: restored, then done again.
             if (
                 last in (Event.APPLYING, Event.RESTORING)
                 and not again
@@ -216,7 +216,7 @@ class Engine(Generic[C]):
         if not (self.state.keeping or self.state.committing):
             try:
                 self._record(Event.KEEPING if keeping else Event.COMMITTING)
-            except OSError as error:  # up to here there is a way back
+            except OSError as error:  # up to here all can be restored
                 self._give_up(self._steps[-1], error, 0.0)
         if keeping:
             self._make_final(self._snapshots.keep, Event.KEPT)

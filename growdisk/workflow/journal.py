@@ -33,7 +33,7 @@ class Event(Enum):
     APPLIED = "applied"
     VERIFIED = "verified"
     FAILED = "failed"
-    # the decision to go back; `step` is the oldest step to restore, or None for all
+    # the decision to roll back; `step` is the oldest step to restore, or None for all
     ROLLBACK = "rollback"
     RESTORING = "restoring"
     RESTORED = "restored"
@@ -199,7 +199,7 @@ class RunState:
 
     @property
     def is_open(self) -> bool:
-        """Whether something of the run is still to be done, or can still be taken back."""
+        """Whether something of the run is still to be done, or can still be rolled back."""
         return self.status in (RunStatus.UNFINISHED, RunStatus.KEPT)
 
     @property
@@ -223,8 +223,8 @@ def fold(records: Iterable[JournalRecord]) -> RunState:
                     "status": RunStatus.UNFINISHED,
                     "rolling_back": True,
                     "rollback_to": record.step,
-                    # A kept run that goes back to one step may go on from there: it decides again
-                    # how it ends.
+                    # A kept run that is rolled back to one step may go on from there: it decides
+                    # again how it ends.
                     "keeping": False,
                 }
             )

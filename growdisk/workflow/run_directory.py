@@ -1,10 +1,10 @@
 """The folder that holds a run: its plan, its journal, and what its snapshots need.
 
-`IMAGE.growdisk/` beside an image file; that of a block device is in the state folder
+`IMAGE.growdisk/` next to an image file; that of a block device is in the state folder
 (run_places.py).
 
-When the run is finished its record (a few KiB) goes to the state folder, and nothing is left beside
-the image. `reserve` sets a little of the host's disk aside, because going back must be possible
+When the run is finished its record (a few KiB) goes to the state folder, and nothing is left next
+to the image. `reserve` sets a little of the host's disk aside, because restoring must be possible
 exactly when the disk is full.
 """
 
@@ -36,7 +36,7 @@ from growdisk.workflow.journal import (
 from growdisk.workflow.run_places import is_apart, record_folder, run_folder, same_bytes
 
 RESERVE = 8 << 20
-# several times what a run that fails and goes back again and again has to tell
+# several times what a run that fails and is restored again and again has to record
 JOURNAL_ROOM = 128 << 10
 # A folder without either is not a run: what is in it is left over from one.
 _MAIN_FILES = ("plan.json", "part-of.json")
@@ -93,7 +93,7 @@ class RunDirectory:
         return fold(self.records()) if _is_there(self.plan_file) else RunState()
 
     def obstacle(self) -> str:
-        """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
+        """Why `begin` could not make the folder, as far as reading shows; "" if nothing is seen."""
         existing = next(filter(os.path.lexists, (self.path, *self.path.parents)))
         if not existing.is_dir():
             return f"{existing} is not a folder"
@@ -257,7 +257,7 @@ class RunDirectory:
         return flock_holder(self.path)
 
     def finish(self) -> None:
-        """Free reserved space that is no longer needed: the run is over, or leaves a way back."""
+        """Free reserved space that is no longer needed: the run is over, or is kept."""
         self.make_room()
         with contextlib.suppress(OSError):
             if self.state().finished:
@@ -265,7 +265,7 @@ class RunDirectory:
                 truncate_file(self.journal_file, self.journal_file.stat().st_size)
 
     def withdraw(self) -> None:
-        """After a `begin` that failed: leave no folder behind of a run that never began."""
+        """After a `begin` that failed: leave no folder of a run that never began."""
         self.make_room()
         with contextlib.suppress(OSError):
             if self.state().status is RunStatus.NONE:

@@ -1,4 +1,4 @@
-"""Where a run is kept: beside an image file, and in the state folder for a block device.
+"""Where a run is kept: next to an image file, and in the state folder for a block device.
 
 /dev is the host's memory: what lies there is gone after a power cut. So the run of a device lies on
 a real disk, under a name that leads to the same device after a restart. What is left of a finished

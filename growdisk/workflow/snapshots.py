@@ -16,7 +16,7 @@ class SnapshotStore(Protocol):
 
     @property
     def can_restore(self) -> bool:
-        """False if there is no way back at all.
+        """False if nothing can be restored at all.
 
         A run that fails then stays as it is, to be continued.
         """
@@ -25,19 +25,19 @@ class SnapshotStore(Protocol):
     def is_in_use(self) -> bool:
         """Whether a guest writes to what `take` has made: `discard` would lose what it wrote.
 
-        There is no way back then, even if no step has changed anything yet.
+        Nothing can be restored then, even if no step has changed anything yet.
         """
         ...
 
     def take(self, step: str) -> None:
-        """Take the snapshot that `step` goes back to.
+        """Take the snapshot that restores what was before `step`.
 
         It appears atomically; one that is there already is kept.
         """
         ...
 
     def refuse_missing(self, step: str) -> None:
-        """Raise an error if somebody has removed what `restore` needs to go back to `step`.
+        """Raise an error if somebody has removed what `restore` needs for `step`.
 
         Asked before a restore begins: one that is done again may have used it up itself.
         """
@@ -77,7 +77,7 @@ class SnapshotStore(Protocol):
 
 
 class NoSnapshots:
-    """`--snapshots none`: there is no way back, only forward."""
+    """`--snapshots none`: nothing can be restored, the run only goes on."""
 
     @property
     def can_restore(self) -> bool:
@@ -112,7 +112,7 @@ class CompositeSnapshotStore:
 
     @property
     def can_restore(self) -> bool:
-        # One disk that cannot go back would leave the guest's disks at different instants.
+        # One disk that cannot be restored would leave the guest's disks at different instants.
         return all(store.can_restore for store in self._stores)
 
     def is_in_use(self) -> bool:

@@ -17,7 +17,7 @@ from types import FrameType
 from growdisk.workflow.failures import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# -number is Python's way to say it, 128 + number that of a shell or sandbox around the tool.
+# -number is Python's way to say it, 128 + number that of a shell or sandbox which runs the tool.
 OF_A_SIGNAL = frozenset(status for number in _SIGNALS for status in (-number, 128 + number))
 """The exit statuses of a tool that died of one of them."""
 

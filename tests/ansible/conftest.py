@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.ansible.playing import ROOT, Ansible
+from tests.ansible.playing import ROOT, SHIPPED, Ansible
+from tests.guests.cache import cached, recipe_hash
+from tests.guests.tools import run
 
 
 @pytest.fixture(scope="session")
-def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `make collection` does it."""
-    folder = tmp_path_factory.mktemp("collections")
-    done = subprocess.run(
-        [ROOT / "setup/collection.sh", folder, folder / "built"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
+def collections() -> Path:
+    """As `make collection` does it; once for all processes."""
+    script, source = ROOT / "setup/collection.sh", SHIPPED / "collection"
+    files = [path for path in source.rglob("*") if path.is_file()]
+    key = f"collection-{recipe_hash([script, *files])[:20]}"
+    return cached(key, lambda folder: run(script, folder, folder / "built"))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.units import SizeSpec
 from tests.crash.full_host import NAME, MiB, fill, free_room, small_file_system
+from tests.guests.tools import run
 
 ROOM, DATA = 24 * MiB, 10 * MiB
 SLACK = 256 << 10
@@ -44,10 +44,6 @@ def make(image: Path, options: str = SHAPES[0], size: int = 64 * MiB) -> Path:
     run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, image, str(size))
     run("qemu-io", "-c", f"write -q -P 1 0 {DATA}", image)
     return image
-
-
-def run(*words: object) -> None:
-    subprocess.run([str(word) for word in words], check=True, capture_output=True)
 
 
 def quiet(_done: int, _total: int) -> None:

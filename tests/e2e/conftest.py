@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.process import Host
+from tests.e2e.process import Host, hosted
 
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    with tempfile.TemporaryDirectory(prefix="gd-", dir="/tmp") as scratch:
-        host = Host(Path(scratch))
+    with hosted(Host) as host:
         yield host
-        for command in host.started:
-            if command.process.poll() is None:
-                command.kill()
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -28,6 +31,7 @@ _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
 PATIENCE = 240.0  # a busy machine may take a minute for what an idle one does in six seconds
 
 Document = dict[str, object]
+_Host = TypeVar("_Host", bound="Host")
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,17 @@ class Host:
         """Everything that was started ends within a few seconds, and nothing stays mounted."""
         await_true(lambda: not self.left_processes(), seconds, "no process is left")
         await_true(lambda: not self.left_mounts(), seconds, "nothing is mounted")
+
+
+@contextmanager
+def hosted(kind: type[_Host]) -> Iterator[_Host]:
+    """Such a host in a folder of its own; what it started ends with it."""
+    with tempfile.TemporaryDirectory(prefix="gd-", dir="/tmp") as scratch:
+        host = kind(Path(scratch))
+        yield host
+        for command in host.started:
+            if command.process.poll() is None:
+                command.kill()
 
 
 def need(backend: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from growdisk.api.disk_facts import inspect_device
-from growdisk.api.live_second_opinion import GuestPlace, ask_guest, confirmed_by_guest
+from growdisk.api.live_inspect import GuestPlace, ask_guest, confirmed_by_guest
 from growdisk.block.raw import RawFile
 from growdisk.errors import Refused
 from growdisk.host.blkid import CannotAsk

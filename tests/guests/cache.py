@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-Builder = Callable[[Path], None]
+Builder = Callable[[Path], object]
 
 
 def cache_root() -> Path:

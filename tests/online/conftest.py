@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.process import Answer, Host
+from tests.e2e.process import Answer, Host, hosted
 from tests.online.machine import LiveGuest, started, wake_copy
 
 
@@ -21,18 +20,22 @@ class PatientHost(Host):
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    with tempfile.TemporaryDirectory(prefix="gd-", dir="/tmp") as scratch:
-        host = PatientHost(Path(scratch))
+    with hosted(PatientHost) as host:
         yield host
-        for command in host.started:
-            if command.process.poll() is None:
-                command.kill()
 
 
 @pytest.fixture
 def scsi_guest(tmp_path: Path) -> Iterator[LiveGuest]:
     """The Debian guest, awake, its disk on virtio-scsi."""
     with started(wake_copy("scsi", tmp_path), disk="scsi", woken=True) as guest:
+        yield guest
+
+
+@pytest.fixture(scope="module")
+def awake_guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGuest]:
+    """The same, for all tests of a module: none of them changes its disk."""
+    folder = tmp_path_factory.mktemp("awake")
+    with started(wake_copy("scsi", folder), disk="scsi", woken=True) as guest:
         yield guest
 
 

@@ -14,21 +14,19 @@ from tests.e2e.process import Answer, Host
 from tests.guests.classic import DISK_SIZE
 from tests.guests.tools import run
 from tests.online.inside import sizes, swaps
-from tests.online.machine import LiveGuest, ssh_config, started, wake_copy
+from tests.online.machine import LiveGuest, ssh_config
 
-pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
 
 _AGENT_CONFIG = "/etc/qemu/qemu-ga.conf"
 
 
 @pytest.fixture(scope="module")
-def awake_guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGuest]:
-    folder = tmp_path_factory.mktemp("refusals")
-    with started(wake_copy("scsi", folder), disk="scsi", woken=True) as awake:
-        yield awake
-        assert sizes(awake)["sda"] == DISK_SIZE
-        assert swaps(awake) == ["/dev/sda5"]
-        assert not awake.image.with_name(awake.image.name + ".growdisk").exists()
+def awake_guest(awake_guest: LiveGuest) -> Iterator[LiveGuest]:
+    yield awake_guest
+    assert sizes(awake_guest)["sda"] == DISK_SIZE
+    assert swaps(awake_guest) == ["/dev/sda5"]
+    assert not awake_guest.image.with_name(awake_guest.image.name + ".growdisk").exists()
 
 
 def refused(host: Host, guest: LiveGuest, *words: str | Path) -> Answer:

@@ -17,7 +17,7 @@ from growdisk.steps.live_place import GuestAccess
 from growdisk.workflow.stopping import StopRequest
 from tests.online.machine import LiveGuest, ssh_config
 
-pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
 
 _PATIENCE = 600.0
 _SCRIPT = (
@@ -31,25 +31,27 @@ def by_agent(guest: LiveGuest) -> GuestShell:
     return AgentShell.open(channel.call, channel.close)
 
 
-def test_a_script_is_heard_while_it_runs(scsi_guest: LiveGuest, tmp_path: Path) -> None:
+def test_a_script_is_heard_while_it_runs(awake_guest: LiveGuest, tmp_path: Path) -> None:
     """It goes on when its first line has been heard, and not before: the console says so to it."""
-    for shell in (by_agent(scsi_guest), SshShell.open("guest", ssh_config(scsi_guest, tmp_path))):
+    for shell in (by_agent(awake_guest), SshShell.open("guest", ssh_config(awake_guest, tmp_path))):
         heard = list[str]()
 
         def told(line: str, heard: list[str] = heard) -> None:
             heard.append(line)
             if line == "one":
-                scsi_guest.run("touch /run/heard", _PATIENCE)
+                awake_guest.run("touch /run/heard", _PATIENCE)
 
         with closing(shell):
             answer = shell.run(_SCRIPT, _PATIENCE, told)
         assert (answer.status, answer.stdout, answer.stderr) == (7, b"done\n", b"one\ntwo\n")
         assert heard == ["one", "two"]
-    assert scsi_guest.run("ls /run | grep -c ^growdisk- || :", _PATIENCE).strip() == "0"
+    assert awake_guest.run("ls /run | grep -c ^growdisk- || :", _PATIENCE).strip() == "0"
 
 
-def test_whoever_is_not_root_uses_sudo_or_is_refused(scsi_guest: LiveGuest, tmp_path: Path) -> None:
-    guest, config = scsi_guest, ssh_config(scsi_guest, tmp_path)
+def test_whoever_is_not_root_uses_sudo_or_is_refused(
+    awake_guest: LiveGuest, tmp_path: Path
+) -> None:
+    guest, config = awake_guest, ssh_config(awake_guest, tmp_path)
     config.write_text(config.read_text().replace("User root", "User somebody"))
     guest.run(
         "useradd -m somebody; cp -r /root/.ssh /home/somebody/; chown -R somebody: "
@@ -65,14 +67,14 @@ def test_whoever_is_not_root_uses_sudo_or_is_refused(scsi_guest: LiveGuest, tmp_
 
 
 def test_the_guests_files_are_frozen_for_an_action_and_thawed_whatever_comes_of_it(
-    scsi_guest: LiveGuest,
+    awake_guest: LiveGuest,
 ) -> None:
     """Through the agent that leads inside, which talks to one at a time."""
 
     def fail() -> None:
         raise RuntimeError("the action")
 
-    reached = reach(LiveRequest(qmp=scsi_guest.sockets.qmp))
+    reached = reach(LiveRequest(qmp=awake_guest.sockets.qmp))
     assert isinstance(reached, RunningGuest)
     with closing(reached):
         inside = GuestAccess(reached.open_shell, StopRequest())
@@ -80,7 +82,7 @@ def test_the_guests_files_are_frozen_for_an_action_and_thawed_whatever_comes_of_
         with pytest.raises(RuntimeError):
             while_frozen(reached, inside, fail)
         inside.forget()
-    said = scsi_guest.run(
+    said = awake_guest.run(
         "echo x >/root/x; sync; journalctl --no-pager -o cat | grep -c 'fsfreeze called' || :",
         _PATIENCE,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from growdisk.api.images.creating import place_of_data, refuse_full_host
 from growdisk.api.images.data_copy import (
+    SMALLEST_HOLE,
     Progress,
     copy_compressed,
     copy_everything,
@@ -51,7 +52,6 @@ from growdisk.qcow2.snapshots import SnapshotInfo, snapshot_not_found
 from growdisk.units import align_up, split_range
 
 _SECTOR = 512
-_SMALLEST_HOLE = 4096  # as qemu-img's -S 4k
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ class RawTarget:
             image.write_behind(synced_later=True)
             if image.is_block_device:
                 # A device still has what was on it, where a new file reads as zeros.
-                copy_everything(content, image, _SMALLEST_HOLE, progress)
+                copy_everything(content, image, SMALLEST_HOLE, progress)
             else:
-                copy_nonzero(content, _SMALLEST_HOLE, image.write, progress)
+                copy_nonzero(content, SMALLEST_HOLE, image.write, progress)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Qcow2Target:
                 compress = compressor(image.header.compression_type)
                 copy_compressed(first, image, compress, progress, jobs=self.jobs)
             else:
-                granule = max(image.header.cluster_size, _SMALLEST_HOLE)
+                granule = max(image.header.cluster_size, SMALLEST_HOLE)
                 copy_nonzero(first, granule, image.write, progress)
             replay(image, material.states, compress=self.compress)
             if material.bitmaps is not None:

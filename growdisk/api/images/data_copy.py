@@ -1,4 +1,4 @@
-"""Guest bytes from one device to another: only what is not zeros."""
+"""Bytes from one disk to another: only what is not zeros, or a file as it is with its holes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from growdisk.qcow2.compress import CompressedCluster, Compressor
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.units import align_down, align_up, joined, split_range
 
+SMALLEST_HOLE = 4096  # as qemu-img's -S 4k
 _SOME = 64  # bytes
+_CHUNK = 8 << 20
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 Write = Callable[[int, memoryview], None]
+Sparse = Literal["auto", "always", "never"]
 # guest offset, bytes, where they are not zeros
 _Found = tuple[int, bytearray, list[tuple[int, int]]]
 
@@ -176,11 +179,6 @@ def widened(
 # --- a file copied byte for byte, with its holes: like cp --sparse --------------------------------
 
 
-Sparse = Literal["auto", "always", "never"]
-_CHUNK = 8 << 20
-_SMALLEST_HOLE = 4096
-
-
 def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> int:
     """Copy under the reader's lock, and return the size. After a failure nothing is there.
 
@@ -204,9 +202,9 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
     copy.resize(file.size)
     if sparse == "always":
         if copy.is_block_device:
-            copy_everything(file, copy, _SMALLEST_HOLE, progress)
+            copy_everything(file, copy, SMALLEST_HOLE, progress)
         else:
-            copy_nonzero(file, _SMALLEST_HOLE, copy.write, progress)
+            copy_nonzero(file, SMALLEST_HOLE, copy.write, progress)
         return
     # A new file reads as zeros where nothing is written; a device shows what was on it.
     if copy.is_block_device or sparse == "never":

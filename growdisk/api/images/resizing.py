@@ -52,8 +52,11 @@ def resize_image(
             # `upgrade` alone makes a version 3 image, in the size that it has.
             if new != old or upgrade:
                 image.resize(new, preallocation=preallocation, upgrade=upgrade)
+        elif isinstance(image, RawFile) and new > old:
+            extend_raw(image, new, preallocation)
         elif new != old:
-            _resize(image, new, preallocation)
+            image.resize(new)
+            image.flush()
         return old, new
 
 
@@ -115,11 +118,3 @@ def _refuse(
         reason, hint = "only growing can allocate space", "leave --preallocation out"
     if reason is not None and hint is not None:
         raise ImageUnsupported(path, reason=reason, hint=f"{hint}; nothing was changed")
-
-
-def _resize(image: ResizableDevice, size: int, preallocation: Preallocation) -> None:
-    if isinstance(image, RawFile) and size > image.size:
-        extend_raw(image, size, preallocation)
-    else:
-        image.resize(size)
-        image.flush()

@@ -22,7 +22,7 @@ from growdisk.api.provisioning.result import (
 )
 from growdisk.api.provisioning.seeding import seed_image, seed_place
 from growdisk.api.provisioning.templates import Values, changes_for, values_for
-from growdisk.api.provisioning.work_image import HiddenFile, WorkImage
+from growdisk.api.provisioning.work_image import WorkImage, hidden_file, put_in_place
 from growdisk.api.result import Result
 from growdisk.api.runs import expand, plan
 from growdisk.errors import GrowdiskError, OperationFailed
@@ -112,16 +112,21 @@ class OutputBuild:
         batch = self._batch
         image = WorkImage(batch.base, batch.base_format, self.path, batch.recipe, batch.stop)
         with ExitStack() as undo:
-            seed = undo.enter_context(HiddenFile(self._seed_path)) if self._seed_path else None
+            seed = undo.enter_context(hidden_file(self._seed_path)) if self._seed_path else None
             with image.begun(force=batch.force) as (hidden, hidden_format):
                 grown = self._grow(hidden, hidden_format, backend)
                 customized = self._customize(hidden, hidden_format, backend)
                 growpart = left_for_growpart(self._looked_at(hidden, hidden_format))
                 if seed is not None:
-                    seed.write(self._seed)
+                    seed.write_bytes(self._seed)
             # The image has its name now. The seed, which is written already, gets its own.
-            if seed is not None:
-                self._put(seed)
+            if seed is not None and self._seed_path is not None:
+                try:
+                    put_in_place(seed, self._seed_path, force=batch.force)
+                except BaseException:
+                    # An image without its seed is half an output.
+                    self.path.unlink(missing_ok=True)
+                    raise
         layout = layout_of(self._looked_at(self.path, image.format))
         report = self._report("created", layout, grown, customized)
         return replace(report, actual_size=layout.image.actual_size, growpart=growpart)
@@ -177,14 +182,6 @@ class OutputBuild:
 
     def _looked_at(self, image: Path, image_format: ImageFormat) -> Facts:
         return inspect(image, image_format, keys=self._batch.recipe.keys)
-
-    def _put(self, seed: HiddenFile) -> None:
-        """An image without its seed is half an output."""
-        try:
-            seed.put_in_place(force=self._batch.force)
-        except BaseException:
-            self.path.unlink(missing_ok=True)
-            raise
 
     def _seed_image(self) -> bytes:
         recipe = self._batch.recipe

@@ -26,8 +26,10 @@ def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, b
 
     Its instance-id is new each time, so that cloud-init takes the guest for a new one.
     """
-    user = _text(seed.user_data, values) if seed.user_data else _user_data(values)
-    files = {"user-data": user}
+    # As YAML, whatever characters it has.
+    hostname = json.dumps(values["hostname"])
+    made = f"#cloud-config\nhostname: {hostname}\n".encode()
+    files = {"user-data": _text(seed.user_data, values) if seed.user_data else made}
     if seed.network_config:
         files["network-config"] = _text(seed.network_config, values)
     files["meta-data"] = _text(seed.meta_data, values) if seed.meta_data else b""
@@ -35,18 +37,13 @@ def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, b
         # Reproducible: another text is another instance, the same texts are the same one.
         seeded = json.dumps({**values}, sort_keys=True).encode() + b"".join(files.values())
         number = hashlib.sha256(seeded).hexdigest()[:16] if reproducible else secrets.token_hex(8)
-        files["meta-data"] = (
-            f"instance-id: iid-{number}\nlocal-hostname: {_quoted(values['hostname'])}\n".encode()
-        )
+        text = f"instance-id: iid-{number}\nlocal-hostname: {hostname}\n"
+        files["meta-data"] = text.encode()
     return files
 
 
 def seed_image(seed: Seed, values: Values, *, reproducible: bool) -> bytes:
     return seed_iso(seed_files(seed, values, reproducible=reproducible), clock.now())
-
-
-def _user_data(values: Values) -> bytes:
-    return f"#cloud-config\nhostname: {_quoted(values['hostname'])}\n".encode()
 
 
 def _text(path: Path, values: Values) -> bytes:
@@ -55,11 +52,6 @@ def _text(path: Path, values: Values) -> bytes:
         # Its {{ }} are for cloud-init in the guest.
         return content
     return render_file(content, values, f"the template {path}", "save it as text in UTF-8")
-
-
-def _quoted(text: str) -> str:
-    """As YAML, whatever it is."""
-    return json.dumps(text)
 
 
 # A NoCloud seed as an ISO 9660 image: the sole `import pycdlib`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import cached_property
 from pathlib import Path
 
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
@@ -44,8 +45,8 @@ class WorkImage:
         )
         self._work, self._new = _hidden_names(path)
 
-    @property
-    def _in_two(self) -> bool:
+    @cached_property
+    def _is_rewritten(self) -> bool:
         """Whether the work is done on an overlay of its own first."""
         # An overlay is the result itself; it is written again only to have its clusters in order.
         recipe = self._recipe
@@ -85,17 +86,17 @@ class WorkImage:
                     RunDirectory(hidden).forget()
 
     def _hidden(self) -> tuple[Path, ImageFormat]:
-        if self._in_two or self._recipe.overlay:
-            hidden = self._work if self._in_two else self._new
+        if self._is_rewritten or self._recipe.overlay:
+            hidden = self._work if self._is_rewritten else self._new
             create_overlay(self._base, hidden, self._base_format, self._luks)
             return hidden, "qcow2"
         copy_image(self._base, self._new, "auto", self._checking)
         return self._new, self.format
 
     def _finish(self, *, force: bool) -> None:
-        if self._in_two and self._recipe.overlay:
+        if self._is_rewritten and self._recipe.overlay:
             rewrite_overlay(self._work, self._new, self._luks, self._recipe.keys)
-        elif self._in_two:
+        elif self._is_rewritten:
             source = Source(self._work, "qcow2", key=self._recipe.keys)
             convert_image(source, self._new, self._target(), self._checking)
         put_in_place(self._new, self.path, force=force)
@@ -184,27 +185,14 @@ def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes,
             image.flush()
 
 
-class HiddenFile:
-    """A small file, hidden until it gets the name `path`.
-
-    As a context manager: without that name it is removed at the end.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        _, self._hidden = _hidden_names(path)
-
-    def __enter__(self) -> HiddenFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hidden.unlink(missing_ok=True)
-
-    def write(self, content: bytes) -> None:
-        self._hidden.write_bytes(content)
-
-    def put_in_place(self, *, force: bool) -> None:
-        put_in_place(self._hidden, self.path, force=force)
+@contextmanager
+def hidden_file(path: Path) -> Iterator[Path]:
+    """Where a small file is written that gets the name `path`; without it, nothing is left."""
+    _, hidden = _hidden_names(path)
+    try:
+        yield hidden
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 @contextmanager

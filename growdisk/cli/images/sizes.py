@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 
-from growdisk.api.images.compacting import compact_image
 from growdisk.api.images.resizing import resize_image
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare, help_of
@@ -97,6 +96,9 @@ def compact_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    # Not for `resize`, which has nothing to do with what makes a new image.
+    from growdisk.api.images.compacting import compact_image
+
     def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:
         with output.working(f"compacting {arguments.path.name}"):
             return compact_image(

@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterable, Iterator
 
 from growdisk.api.images.info import image_info, snapshot_json
-from growdisk.api.images.snapshots import Selector, apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.shared import add_path, size_of_qemu_img
 from growdisk.cli.output import CommandOutput, printable
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import SNAPSHOT_NAME
-from growdisk.qcow2.snapshots import SnapshotEntry
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.api.images.snapshots import Selector
+    from growdisk.qcow2.snapshots import SnapshotEntry
 
 _MILLI = 10**6  # nanoseconds
 
@@ -55,6 +58,9 @@ def _list(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _change(arguments: argparse.Namespace, name: str, output: CommandOutput) -> int:
+    # Not for `list`, nor for `image info`, which shows snapshots as well.
+    from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
+
     path, action = arguments.path, arguments.action
     selector = _selector(arguments)
     if action == "create":

@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Iterator
 
 from growdisk.api.images.checking import check_image, repair_hint
-from growdisk.api.images.comparing import Comparison, compare_images
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.shared import add_format, add_path, note_run
@@ -19,6 +18,10 @@ from growdisk.cli.output import CommandOutput
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
 from growdisk.qcow2.check.checker import CheckReport
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.api.images.comparing import Comparison
 
 _CLEAN, _NOT_CHECKED, _CORRUPT, _LEAKS, _NOTHING_TO_CHECK = 0, 1, 2, 3, 63
 _SAME, _DIFFERENT, _UNREADABLE = 0, 1, 2
@@ -121,6 +124,9 @@ def compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    # Not for `check`, which has nothing to do with what makes comparing quick.
+    from growdisk.api.images.comparing import compare_images
+
     formats = (arguments.format, arguments.other_format)
 
     def compare(keys: tuple[bytes, ...]) -> Comparison:

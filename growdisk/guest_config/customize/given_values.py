@@ -32,11 +32,10 @@ def hash_password(clear: bytes, salt_from: str | None = None) -> tuple[str, str]
             "a password cannot be empty, nor have more than one line",
             hint="check the file it is in",
         )
-    salt = (
-        secrets.token_bytes(_SALT_BYTES)
-        if salt_from is None
-        else hashlib.sha256(salt_from.encode()).digest()
-    )
+    if salt_from is None:
+        salt = secrets.token_bytes(_SALT_BYTES)
+    else:
+        salt = hashlib.sha256(salt_from.encode()).digest()
     try:
         library = ctypes.CDLL(_LIBRARY)
         hashes = [_hashed(library, method, clear, salt[:_SALT_BYTES]) for method in _METHODS]

@@ -12,13 +12,15 @@ A new kind: a function (GrowthTarget, its Content) -> ContentGrowth and a case i
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal
-from growdisk.planner.host_need import NOTHING, HostWrites
+from growdisk.planner.host_need import NOTHING, HostWrites, sum_of_writes
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.registry import DiskStep
 
@@ -80,12 +82,11 @@ class GrowthTarget:
 class ContentGrowth:
     """What is done inside a partition when it has grown; all of it is right too if it has not.
 
-    `content` is how it will be; `lags`: some layer does not fill what is around it, so that there
-    is something to do even if the partition stays. `system` is the file system that the guest's
-    own files are looked for in, as the appliance names it (/dev/sda1, /dev/vg0/root; "" if none
-    can be mounted), `free` its free bytes afterwards. `fills`: what is written to places that hold
-    nothing yet. `given_up` and `notes` are lines for people: what is lost, and what was not done
-    and why.
+    `content` is how it will be; `pending`: some layer does not fill its device, so that
+    there is something to do even if the partition stays. `system` is the file system that the
+    guest's own files are looked for in, as the appliance names it (/dev/sda1, /dev/vg0/root; "" if
+    none can be mounted), `free` its free bytes afterwards. `notes` are lines for people: what was
+    not done and why.
     """
 
     steps: tuple[DiskStep, ...]
@@ -93,6 +94,35 @@ class ContentGrowth:
     pending: bool
     system: str
     free: int = 0
-    given_up: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     host_writes: HostWrites = NOTHING
+
+
+def together(insides: Sequence[ContentGrowth]) -> ContentGrowth:
+    """What is done in several partitions or volumes; `content` is that of the guest's system."""
+    # A root has more room than its /boot.
+    main = max(
+        insides,
+        key=lambda inside: (bool(inside.system), inside.content.size or 0 if inside.content else 0),
+    )
+    return replace(
+        main,
+        steps=tuple(step for inside in insides for step in inside.steps),
+        pending=any(inside.pending for inside in insides),
+        notes=tuple(note for inside in insides for note in inside.notes),
+        host_writes=sum_of_writes(inside.host_writes for inside in insides),
+    )
+
+
+def contents_after(
+    contents: Mapping[int, Content],
+    targets: Sequence[GrowthTarget],
+    insides: Sequence[ContentGrowth],
+) -> dict[int, Content]:
+    """By the number of the partition."""
+    grown = {
+        target.partition.number: inside.content
+        for target, inside in zip(targets, insides, strict=True)
+        if inside.content is not None
+    }
+    return {**contents, **grown}

@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
-from growdisk.planner.host_need import sum_of_writes
-from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
+from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget, together
 from growdisk.planner.layers.volume_shares import VolumeShares, why_not_group
 from growdisk.steps.device_path import LvLayer
 from growdisk.steps.grow_layers import GrowLogicalVolume, GrowPhysicalVolume
-from growdisk.steps.registry import DiskStep
 from growdisk.units import format_size
 
 _ROOT = "root"
@@ -37,7 +35,7 @@ def grow_physical_volume(
     insides = [
         (
             volume,
-            *_grow_volume(
+            _grow_volume(
                 target, group, volume, volume.extents + growth[volume.name], contents, grow, suffix
             ),
         )
@@ -53,24 +51,16 @@ def grow_physical_volume(
         group.extent_size,
         target.suffix,
     )
-    steps: list[DiskStep] = [pv]
-    for _volume, step, inside in insides:
-        steps += [step, *inside.steps]
-    after = contents | {volume.name: inside.content for volume, _, inside in insides}
-    return ContentGrowth(
-        tuple(steps),
-        _after(content, group, extents, growth, after),
-        pending=extents > group.own_volume.pe_count
-        or any(growth.values())
-        or any(i.pending for _, _, i in insides),
-        system=_system(target, group, contents, [inside for _, _, inside in insides]),
-        free=max((inside.free for _, _, inside in insides), default=0),
-        notes=(
-            *notes,
-            *shares.taken_from_the_group(growth),
-            *(note for _, _, inside in insides for note in inside.notes),
-        ),
-        host_writes=sum_of_writes(inside.host_writes for _, _, inside in insides),
+    after = contents | {volume.name: inside.content for volume, inside in insides}
+    grown = together([inside for _, inside in insides])
+    return replace(
+        grown,
+        steps=(pv, *grown.steps),
+        content=_after(content, group, extents, growth, after),
+        pending=extents > group.own_volume.pe_count or any(growth.values()) or grown.pending,
+        system=_system(target, group, contents, [inside for _, inside in insides]),
+        free=max(inside.free for _, inside in insides),
+        notes=(*notes, *shares.taken_from_the_group(growth), *grown.notes),
     )
 
 
@@ -82,7 +72,7 @@ def _grow_volume(
     contents: dict[str, Content | None],
     grow: Callable[[GrowthTarget], ContentGrowth],
     suffix: str,
-) -> tuple[GrowLogicalVolume, ContentGrowth]:
+) -> ContentGrowth:
     step = GrowLogicalVolume(
         target.place,
         group.name,
@@ -93,11 +83,9 @@ def _grow_volume(
         group.extent_size,
         suffix,
     )
-    place = target.place.within_volume(group.name, volume.name)
-    inner = replace(
-        target.within(place, contents.get(volume.name), extents * group.extent_size), suffix=suffix
-    )
-    return step, grow(inner)
+    place, size = step.opens, extents * group.extent_size
+    inside = grow(replace(target.within(place, contents.get(volume.name), size), suffix=suffix))
+    return replace(inside, steps=(step, *inside.steps))
 
 
 def _suffixes(

@@ -19,6 +19,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     device = RawFile.create(tmp_path / "disk.raw", 8 * MiB)
     device.write_behind()
     with monkeypatch.context() as slow:
+        slow.setattr(raw, "_SENT_AT_ONCE", 4 * MiB)
         slow.setattr(raw, "_SLOW_COPY", 0)
         device.write(4 * MiB, b"\1" * 4 * MiB)
     device.write_zeros(0, 8 * MiB)
@@ -44,6 +45,7 @@ def test_an_aligned_buffer_is_all_zeros_and_as_long_as_asked(length: int) -> Non
 def test_only_a_slow_cache_is_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passed = []
     monkeypatch.setattr(direct_io, "reopen_direct", passed.append)
+    monkeypatch.setattr(raw, "_SENT_AT_ONCE", 4 * MiB)
     device = RawFile.create(tmp_path / "disk.raw", 64 * MiB)
     device.write_behind()
     monkeypatch.setattr(raw, "_SLOW_COPY", 1)  # a second for a byte: whatever it takes is quick
@@ -131,6 +133,7 @@ def test_both_descriptors_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     before = descriptors()
     device = RawFile.create(tmp_path / "closed", 4 * MiB)
     device.write_behind()
+    monkeypatch.setattr(raw, "_SENT_AT_ONCE", 4 * MiB)
     monkeypatch.setattr(raw, "_SLOW_COPY", 0)
     device.write(0, b"\1" * 4 * MiB)
     device.close()

@@ -148,7 +148,7 @@ def test_even_a_text_that_is_asked_for_is_one_document(
 def test_a_bug_is_one_document_too(
     classic: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("growdisk.api.disk_facts.inspect", lambda *_: 1 // 0)
+    monkeypatch.setattr("growdisk.api.disk_facts.inspect_device", lambda *_: 1 // 0)
     code, document, err = called(capsys, "show", classic, "--json")
     assert (code, document["error"]["code"]) == (1, 1)
     assert "ZeroDivisionError" in err

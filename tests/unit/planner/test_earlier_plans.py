@@ -18,7 +18,7 @@ from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.guest_steps import RepairGuest
 from growdisk.steps.registry import step_of
 from growdisk.steps.resize_image import GrowDevice
-from growdisk.storage import Storage
+from growdisk.storage.values import Storage
 from growdisk.workflow.journal import Event, RunStatus, fold, read_journal
 
 RUNS = sorted((Path(__file__).parent / "earlier").iterdir())
