@@ -85,7 +85,7 @@ def test_a_preallocation_that_cannot_fit_is_refused_before_it_begins(
 ) -> None:
     image, options = make(small / "a.qcow2"), CreateOptions(preallocation=mode)
     elsewhere = make(tmp_path / "b.qcow2", f"data_file={small / 'data'}")
-    make_raw(small / "a.raw")
+    (small / "a.raw").write_bytes(b"\1" * MiB)
     refused: list[Callable[[], object]] = [
         lambda: resize_image(image, grow_to(128 * MiB), preallocation=mode),
         lambda: resize_image(small / "a.raw", grow_to(128 * MiB), preallocation=mode),
@@ -102,10 +102,6 @@ def test_a_preallocation_that_cannot_fit_is_refused_before_it_begins(
         assert error_id(failure.value) == "no-room-for-image"
         assert {path: path.read_bytes() for path in small.iterdir()} == before
         assert free_room(small) == free
-
-
-def make_raw(path: Path) -> None:
-    path.write_bytes(b"\1" * MiB)
 
 
 LARGE = {
