@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
@@ -18,7 +18,7 @@ from growdisk.steps.failures import verify_failed
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change
-from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class GrowFilesystem(StepTraits):
     kind: str = "ext4"
     layers: tuple[str, ...] = ()
     running: bool = False
+
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from growdisk.steps.failures import verify_failed, volumes_changed
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change, format_size
-from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
 class LayerStep(StepTraits):
@@ -70,6 +70,7 @@ class GrowLuks(LayerStep):
     running: bool = False
 
     verb: ClassVar[str] = "grow-luks"
+    touches: ClassVar[frozenset[Scope]] = frozenset()
 
     @property
     def uuid(self) -> str:
@@ -126,6 +127,7 @@ class LvmStep(LayerStep):
     extents: int
     extent_size: int
 
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
     programs: ClassVar[tuple[str, ...]] = ("lvm",)
 
     def extents_now(self, context: DiskView) -> int | None:

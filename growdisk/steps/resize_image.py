@@ -13,7 +13,7 @@ from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.storage.values import Storage
 from growdisk.units import format_change, format_size
-from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
+from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class ResizeImage(StepTraits):
     restart: bool = False
 
     name: ClassVar[str] = "resize-image"
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.IMAGE})
     gives_zeros: ClassVar[bool] = True
 
     def while_running(self, *, restart: bool, device_size: int) -> Self:

@@ -18,7 +18,7 @@ from growdisk.steps.moving import Move, require_copied
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, PartitionExtents, Worker
 from growdisk.units import format_change, format_size
-from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class RewritePartitions(StepTraits):
     moves: tuple[Move, ...] = ()
 
     name: ClassVar[str] = "rewrite-partitions"
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.TABLE, Scope.CONTENT})
 
     def described(self, disk: str) -> str:
         return (
@@ -117,6 +118,7 @@ class RereadPartitions(StepTraits):
     running: bool = False
 
     name: ClassVar[str] = "reread-partitions"
+    touches: ClassVar[frozenset[Scope]] = frozenset()
 
     def while_running(self, *, restart: bool, device_size: int) -> Self:
         return replace(self, running=True)

@@ -6,12 +6,22 @@ step can forget them.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Protocol, TypeVar
 
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, field
 
 Context = TypeVar("Context", contravariant=True)
+
+
+class Scope(Enum):
+    """What a step touches: chooses what its snapshot must cover."""
+
+    IMAGE = "image"
+    TABLE = "table"
+    CONTENT = "content"
+    GUEST = "guest"
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,9 @@ class Step(Protocol[Context]):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def touches(self) -> frozenset[Scope]: ...
 
     def describe(self) -> str:
         """One line for people: the same in a dry run, in the progress and in the journal."""

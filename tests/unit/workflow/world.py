@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from growdisk.errors import OperationFailed
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.journal import Event, JournalRecord
-from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
+from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 
 class Crash(BaseException):
@@ -103,6 +103,10 @@ class FakeStep:
 
     name: str
     fails: bool = False
+
+    @property
+    def touches(self) -> frozenset[Scope]:
+        return frozenset({Scope.CONTENT})
 
     def describe(self) -> str:
         return f"write {self.name}"
