@@ -70,6 +70,8 @@ AUTOLOGIN = """\
 ExecStart=
 ExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I vt220
 """
+# On a busy host an emulated guest may take more than systemd's 90 seconds to see its own console.
+PATIENCE = "[Unit]\nJobRunningTimeoutSec=15min\n"
 # DefaultDependencies=no: otherwise the target that wants it would also wait for it.
 REPORT_UNIT = """\
 [Unit]
@@ -156,6 +158,8 @@ def _own_files(public_key: str) -> list[Entry]:
         text("root/.ssh/authorized_keys", public_key, 0o600),
         directory("etc/systemd/system/serial-getty@ttyS0.service.d"),
         text("etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf", AUTOLOGIN),
+        directory("etc/systemd/system/dev-ttyS0.device.d"),
+        text("etc/systemd/system/dev-ttyS0.device.d/patience.conf", PATIENCE),
         text("etc/systemd/system/boot-report.service", REPORT_UNIT),
         text("usr/local/lib/boot-report.py", (_INSIDE / "boot-report.py").read_text(), 0o755),
         text("usr/local/lib/offline-grub.sh", (_INSIDE / "offline-grub.sh").read_text(), 0o755),
