@@ -48,11 +48,12 @@ class GuestPaths:
         self._known: dict[tuple[str, bool], FoundInode | None] = {}
         self._places: dict[tuple[int, int], FoundInode] = {}
         self._matched: dict[tuple[str, str, bool], list[str]] = {}
+        self._files: dict[str, list[str]] = {}
 
     def mount(self, place: str, mounted: MountRoot) -> None:
         self.mounts[place] = mounted
-        self._known.clear()
-        self._matched.clear()
+        for seen in (self._known, self._matched, self._files):
+            seen.clear()
 
     @property
     def trees(self) -> list[FileTree]:
@@ -120,7 +121,12 @@ class GuestPaths:
 
     def matching(self, pattern: str) -> list[str]:
         """Regular files that match; symbolic links are left out."""
-        return sorted(path for path in self._matches("", _parts(pattern)) if self._is_file(path))
+        # Each swap space is looked for in the same places.
+        if (found := self._files.get(pattern)) is None:
+            found = sorted(filter(self._is_file, self._matches("", _parts(pattern))))
+            if self._still:
+                self._files[pattern] = found
+        return found
 
     def folders(self, pattern: str) -> list[str]:
         """Directories that match."""
