@@ -14,7 +14,6 @@ from growdisk.live.guest_shell import AgentCall, GuestShell, GuestUnreachable
 from growdisk.live.live_disk import LiveDisk
 from growdisk.live.local_guests import guest_of, server_folder
 from growdisk.live.qemu_machine import Machine
-from growdisk.live.qmp import QmpMonitor
 from growdisk.planner.plan import GuestConnection
 from growdisk.workflow.run_places import is_run_folder
 
@@ -252,6 +251,9 @@ def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
 
 
 def _by_monitor(request: LiveRequest, socket: Path) -> RunningGuest:
+    # A machine of libvirt needs none of it, nor does one that is off.
+    from growdisk.live.qmp import QmpMonitor
+
     folder = server_folder(socket)
     machine = Machine(QmpMonitor.connect(socket), f"the guest at {socket}", folder)
     return replace(_guest(machine, request, request.disk, folder), qmp=str(socket.resolve()))

@@ -38,3 +38,9 @@ def test_version_loads_nothing_of_the_house_but_its_door() -> None:
 def test_answer_takes_little_time(classic: Path, words: tuple[str, ...], limit: float) -> None:
     """Twice what was measured on a busy machine, so that only a real change is noticed."""
     assert cpu_seconds(*(str(classic) if word == "IMAGE" else word for word in words)) < limit
+
+
+def test_a_machine_that_may_be_off_loads_no_monitor() -> None:
+    """`-d NAME` asks libvirt alone: on a host without python3-qemu.qmp that is enough."""
+    loaded = loaded_by("--version", before="import growdisk.api.running; ")
+    assert loaded.intersection({"qemu", "asyncio", "libvirt", "guestfs"}) == set()
