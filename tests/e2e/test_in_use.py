@@ -27,6 +27,7 @@ from growdisk.workflow.run_places import STATE_DIR
 from tests.conftest import DiskMaker
 from tests.e2e.ordinary_user import _DROP, _NOBODY
 from tests.e2e.process import Host, await_true
+from tests.guests.firmware import halting
 from tests.guests.layouts import Layout
 from tests.guests.loops import loop, mounted
 from tests.guests.small import SmallDisk
@@ -40,7 +41,8 @@ _HOLD = (
 )
 _MACHINE = """\
 <domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>
-<os><type arch='x86_64' machine='pc'>hvm</type></os>
+<os><type arch='x86_64' machine='pc'>hvm</type>
+<loader readonly='yes' type='rom'>{rom}</loader></os>
 <devices>
   <disk type='block' device='disk'>
     <driver name='qemu' type='raw'/><source dev='{device}'/><target dev='vda' bus='virtio'/>
@@ -208,7 +210,7 @@ def test_a_running_machine_of_libvirt_is_found_by_any_path_to_its_device(
     link = tmp_path / "web01"
     xml = tmp_path / "machine.xml"
     link.symlink_to(device)
-    xml.write_text(_MACHINE.format(name=name, device=link))
+    xml.write_text(_MACHINE.format(name=name, device=link, rom=halting()))
     with libvirtd():
         virsh("create", str(xml))
         try:

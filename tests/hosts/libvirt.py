@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.units import MiB
+from tests.guests.firmware import halting
 from tests.hosts.machine import HostMachine, host_machine
 
 VOLUME = "/dev/vg0/web01"
@@ -77,7 +78,8 @@ def libvirt_host(
         machine.sh(
             f"lvm lvcreate -q -y -n web01 -L 128M vg0 >/dev/null; dd if=/dev/ubdb of={VOLUME} bs=1M"
         )
-        boot = ""
+        (machine.exchange / "rom").write_bytes(halting().read_bytes())
+        boot = "<loader readonly='yes' type='rom'>/exchange/rom</loader>"
         if kernel:
             for name, file in zip(("kernel", "initramfs"), kernel, strict=True):
                 (machine.exchange / name).write_bytes(file.read_bytes())

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.process import await_true
+from tests.guests.firmware import halting
 from tests.guests.tools import environment, run
 
 _XML = """\
@@ -22,13 +23,13 @@ _XML = """\
   <name>{name}</name>
   <memory unit='MiB'>{memory}</memory>
   <vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <os><type arch='x86_64' machine='pc'>hvm</type>{loader}</os>
   <features><acpi/></features>
   <cpu mode='maximum'/>
   <on_reboot>restart</on_reboot>
   <devices>
     <disk type='file' device='disk'>
-      <driver name='qemu' type='{kind}' cache='unsafe' discard='unmap'/>
+      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>
       <source file='{image}'/>
       <target dev='{target}' bus='{bus}'/>
     </disk>
@@ -95,13 +96,23 @@ def _answers() -> bool:
 
 @contextmanager
 def domain(
-    image: Path, *, kind: str = "qcow2", target: str = "vda", bus: str = "virtio", memory: int = 512
+    image: Path, *, target: str = "vda", bus: str = "virtio", boots: bool = True
 ) -> Iterator[Domain]:
-    """A defined machine, not started; destroyed and forgotten at the end."""
+    """A defined machine, not started; destroyed and forgotten at the end.
+
+    If it does not boot, it halts at once.
+    """
     made = Domain(f"growdisk-test-{uuid.uuid4().hex[:8]}", image)
     xml = image.with_suffix(".xml")
     xml.write_text(
-        _XML.format(name=made.name, image=image, kind=kind, target=target, bus=bus, memory=memory)
+        _XML.format(
+            name=made.name,
+            image=image,
+            target=target,
+            bus=bus,
+            memory=512 if boots else 128,
+            loader="" if boots else f"<loader readonly='yes' type='rom'>{halting()}</loader>",
+        )
     )
     virsh("define", str(xml))
     try:

@@ -21,6 +21,7 @@ from tests.e2e.boot import EMULATED_CPU, Doors, RunningGuest, connected, free_po
 from tests.e2e.process import await_true
 from tests.guests.cache import cached
 from tests.guests.classic import classic_guest
+from tests.guests.firmware import halting
 from tests.guests.full import full_guest
 from tests.guests.tools import environment, run
 
@@ -134,7 +135,7 @@ def bare_machine(
     image: Path, image_format: str = "qcow2", disk: str = "scsi", *more: str
 ) -> Iterator[LiveGuest]:
     """A machine whose disk nothing boots from: for what needs QEMU and no guest."""
-    with started(image, image_format, disk, more=more) as guest:
+    with started(image, image_format, disk, more=("-bios", str(halting()), *more)) as guest:
         yield guest
 
 

@@ -29,7 +29,7 @@ def _libvirt() -> Iterator[None]:
 def small(tmp_path: Path) -> Iterator[Domain]:
     """A machine with a small disk that nothing boots from; off."""
     image = make_disk(tmp_path / "small.qcow2", SmallDisk())
-    with domain(image, memory=128) as machine:
+    with domain(image, boots=False) as machine:
         yield machine
 
 
@@ -61,7 +61,7 @@ def test_a_base_is_known_by_the_machine_whose_disk_lies_on_it(host: Host, tmp_pa
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", middle)
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", middle, "-F", "qcow2", top)
     assert host.growdisk("plan", base, "+1G").code == 0
-    with domain(top, memory=128) as machine:
+    with domain(top, boots=False) as machine:
         for verb in ("plan", "expand"):
             answer = host.growdisk(verb, base, "+1G")
             assert answer.code == 3, answer
@@ -107,7 +107,7 @@ def test_a_machine_whose_memory_is_saved_keeps_its_disk_as_it_is(
     """Also where its disk lies on the image. Given up, the memory is as after a power cut."""
     top = tmp_path / "top.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", small.image, "-F", "qcow2", top)
-    with domain(top, memory=128) as upper:
+    with domain(top, boots=False) as upper:
         for each in (small, upper):
             each.virsh("start")
             each.virsh("managedsave")

@@ -18,7 +18,7 @@ from tests.playbooks.conftest import Place
 def test_a_machine_of_libvirt_that_is_off_is_a_host(place: Place) -> None:
     image = place.disk()
     before = Before.of(image)
-    with libvirtd(), domain(image, memory=128) as machine:
+    with libvirtd(), domain(image, boots=False) as machine:
         ended = place.run(
             Path("expand-root"), "-e", f"target=domain:{machine.name}", "-e", "size=+64M"
         )
