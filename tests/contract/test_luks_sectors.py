@@ -76,7 +76,7 @@ def test_data_in_an_unknown_cipher_stay_closed_although_the_passphrase_fits(tmp_
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
-@pytest.mark.parametrize("sector_size", [512, 4096])
+@pytest.mark.parametrize("sector_size", [pytest.param(512, marks=pytest.mark.slow), 4096])
 def test_what_dm_crypt_writes_is_read(tmp_path: Path, cipher: str, sector_size: int) -> None:
     need("uml")
     image = container(

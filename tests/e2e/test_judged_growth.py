@@ -58,7 +58,7 @@ def test_an_ext4_with_an_orphan_file_is_mounted_by_a_kernel_afterwards(
         kernel.must("mkdir -p /tmp/m; mount -t ext4 -o ro /dev/sda1 /tmp/m")
 
 
-@pytest.mark.parametrize("backend", ["direct", "uml", "auto"])
+@pytest.mark.parametrize("backend", ["direct", "uml", pytest.param("auto", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("options", ["verity", "encrypt,verity", "casefold"])
 def test_an_ext4_that_the_judges_kernel_does_not_mount_is_grown_and_checked_all_the_same(
     tmp_path: Path, host: Host, backend: str, options: str
@@ -173,8 +173,11 @@ def test_a_volume_that_lvm_would_not_activate_for_us_grows_all_the_same(
     ("modules", "create"),
     [
         ("dm-thin-pool", "--config 'global/thin_check_executable=\"\"' -L 16M -T g/pool"),
-        ("dm-raid", "--type raid1 -m1 --nosync --alloc anywhere -L 8M -n other g"),
-        ("dm-zero", "--type zero -L 8M -n other g"),
+        pytest.param(
+            *("dm-raid", "--type raid1 -m1 --nosync --alloc anywhere -L 8M -n other g"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("dm-zero", "--type zero -L 8M -n other g", marks=pytest.mark.slow),
     ],
     ids=["thin pool", "raid1", "zero"],
 )

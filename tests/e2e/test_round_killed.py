@@ -40,7 +40,9 @@ def disks(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["with-all-it-started", "alone"])
-@pytest.mark.parametrize("records", [0, 8, 24, 40])
+@pytest.mark.parametrize(
+    "records", [0, 24, *(pytest.param(number, marks=pytest.mark.slow) for number in (8, 40))]
+)
 def test_the_next_rounds_go_on_and_each_disk_grows_once(
     host: Host, disks: list[Path], records: int, *, whole: bool
 ) -> None:

@@ -36,6 +36,7 @@ def host(before: Before, tmp_path: Path) -> Iterator[HostMachine]:
         yield machine
 
 
+@pytest.mark.slow
 def test_an_image_of_ceph_is_grown_and_taken_back_and_is_in_use_if_another_client_has_it(
     host: HostMachine, before: Before
 ) -> None:

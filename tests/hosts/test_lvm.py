@@ -80,7 +80,9 @@ def test_a_volume_grows_with_all_that_is_in_it_and_a_kept_run_gives_its_old_size
 
 
 @pytest.mark.parametrize(
-    ("volume", "verb"), [(THICK, "resume"), (THIN, "rollback")], indirect=["volume"]
+    ("volume", "verb"),
+    [(THICK, "resume"), pytest.param(THIN, "rollback", marks=pytest.mark.slow)],
+    indirect=["volume"],
 )
 def test_a_run_whose_growdisk_was_killed_is_finished_or_taken_back_under_any_name(
     host: HostMachine, volume: str, before: Before, verb: str

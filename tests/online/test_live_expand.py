@@ -102,6 +102,8 @@ def test_a_run_killed_before_the_file_system_grew_is_taken_back_without_loss(
     assert_nothing_lost(guest)
 
 
+# Micro guests lose their power in each quick run: tests/guest_scripts/test_power_cuts.py.
+@pytest.mark.slow
 def test_a_guest_whose_power_was_cut_is_taken_back_while_it_is_off(
     scsi_guest: LiveGuest, host: Host
 ) -> None:

@@ -100,6 +100,8 @@ def test_an_encrypted_volume_group_grows_with_its_passphrase_and_all_of_it_goes_
     assert (df(guest, "/mnt"), size_of(guest, "/dev/mapper/vault")) == before
 
 
+# Micro guests grow one in each quick run: tests/guest_scripts/test_data_disks.py.
+@pytest.mark.slow
 def test_a_file_system_on_a_whole_disk_grows_and_goes_back_until_it_has_grown(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path
 ) -> None:
