@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from growdisk.api.served_disks import served
     from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused, UsageError
     from growdisk.planner.facts import Facts
-    from growdisk.planner.goal import ExtraDiskOption, Goal, Grow, RunOptions
+    from growdisk.planner.goal import Goal, Grow, OtherDisk, RunOptions
     from growdisk.planner.layout import Layout, layout_of
     from growdisk.qcow2.named_files import trusting_references
     from growdisk.units import SizeSpec, parse_size
@@ -50,13 +50,13 @@ if TYPE_CHECKING:
     from growdisk.workflow.stopping import StopRequest
 
 __all__ = [
-    "ExtraDiskOption", "Facts", "Goal", "Grow", "GrowdiskError", "Layout", "LiveRequest",
-    "NeedsUser", "Observer", "OperationFailed", "Output", "Overlay", "ProvisionReport",
-    "Provisioned", "Recipe", "RecipeFile", "Refused", "Result", "RunOptions", "SizeSpec",
-    "StatusReport", "StepReport", "StopRequest", "UsageError", "WrittenScripts", "commit",
-    "commit_carried", "expand", "image_of", "inspect", "layout_of", "load_recipe", "overlays_on",
-    "parse_size", "plan", "provision", "provision_document", "resume", "rollback",
-    "rollback_carried", "served", "status", "trusting_references", "write_scripts",
+    "Facts", "Goal", "Grow", "GrowdiskError", "Layout", "LiveRequest", "NeedsUser", "Observer",
+    "OperationFailed", "OtherDisk", "Output", "Overlay", "ProvisionReport", "Provisioned",
+    "Recipe", "RecipeFile", "Refused", "Result", "RunOptions", "SizeSpec", "StatusReport",
+    "StepReport", "StopRequest", "UsageError", "WrittenScripts", "commit", "commit_carried",
+    "expand", "image_of", "inspect", "layout_of", "load_recipe", "overlays_on", "parse_size",
+    "plan", "provision", "provision_document", "resume", "rollback", "rollback_carried", "served",
+    "status", "trusting_references", "write_scripts",
 ]  # fmt: skip
 
 # No file of this folder may have the name of a function: importing it would put the file in the
@@ -82,7 +82,7 @@ _MODULES = {
     "growdisk.api.served_disks": ("served",),
     "growdisk.errors": ("GrowdiskError", "NeedsUser", "OperationFailed", "Refused", "UsageError"),
     "growdisk.planner.facts": ("Facts",),
-    "growdisk.planner.goal": ("Goal", "Grow", "ExtraDiskOption", "RunOptions"),
+    "growdisk.planner.goal": ("Goal", "Grow", "OtherDisk", "RunOptions"),
     "growdisk.planner.layout": ("Layout", "layout_of"),
     "growdisk.qcow2.named_files": ("trusting_references",),
     "growdisk.units": ("SizeSpec", "parse_size"),

@@ -17,7 +17,7 @@ from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volume_groups
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
-from growdisk.planner.goal import ExtraDiskOption, RunOptions
+from growdisk.planner.goal import OtherDisk, RunOptions
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
@@ -28,7 +28,7 @@ from growdisk.volumes.lvm import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
-def found_formats(path: Path, others: Sequence[ExtraDiskOption]) -> list[tuple[Path, ImageFormat]]:
+def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
     """Each image with its format.
 
     Refused: one that is named twice, and one with an unfinished run.

@@ -15,7 +15,7 @@ from growdisk.errors import BadSize, UsageError, bad_value, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner import given_values
 from growdisk.planner.given_values import GivenValues, run_options_of
-from growdisk.planner.goal import ExtraDiskOption, Goal, RunOptions
+from growdisk.planner.goal import Goal, OtherDisk, RunOptions
 from growdisk.planner.option_table import BY_RULE, SECTOR_SIZES, SHARED
 from growdisk.planner.option_words import disk_number, growth_requests, requests_by_disk
 from growdisk.qcow2.probe import ImageFormat
@@ -141,7 +141,7 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
 
 def _other_disks(
     words: Sequence[str], requests: Sequence[str], like: Goal
-) -> tuple[ExtraDiskOption, ...]:
+) -> tuple[OtherDisk, ...]:
     """`data.qcow2`, `data.qcow2=+10G`.
 
     One with a size, or with a partition that `requests` name, grows itself; what may be given up
@@ -153,16 +153,16 @@ def _other_disks(
     )
 
 
-def _other_disk(word: str, requests: Sequence[str], like: Goal) -> ExtraDiskOption:
+def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
     # A file's own name may have a = in it: then it is a name alone.
     name, equals, size = (
         word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
     )
     if not (equals or requests):
-        return ExtraDiskOption(Path(name))
+        return OtherDisk(Path(name))
     wanted = parse_goal_size(size) if equals else None
     grow, sectors = growth_requests(requests), like.sector_size
-    return ExtraDiskOption(
+    return OtherDisk(
         Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair)
     )
 

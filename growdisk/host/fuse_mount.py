@@ -110,8 +110,12 @@ def mounted(
 
 def await_unmounted() -> None:
     """Wait until the folders that have been left are unmounted, and removed."""
-    while _unmounting:
-        _unmounting.pop().communicate(timeout=_PATIENCE)
+    while True:
+        try:
+            keeper = _unmounting.pop()  # another thread may wait for the others
+        except IndexError:
+            return
+        keeper.communicate(timeout=_PATIENCE)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, cast
 from growdisk.errors import UsageError, bad_value, options_conflict
 from growdisk.planner.goal import (
     Backend,
-    ExtraDiskOption,
     Goal,
+    OtherDisk,
     Preallocation,
     RunOptions,
     SnapshotChoice,
@@ -132,7 +132,7 @@ def sector_size_of(given: GivenValues) -> int:
 
 
 def run_options_of(
-    given: GivenValues, keys: tuple[bytes, ...], others: tuple[ExtraDiskOption, ...] = ()
+    given: GivenValues, keys: tuple[bytes, ...], others: tuple[OtherDisk, ...] = ()
 ) -> RunOptions:
     """How it is carried out, with passphrases and the guest's other disks that take part."""
     snapshots = given.word("snapshots")

@@ -69,7 +69,7 @@ Backend = Literal["auto", "guestfs", "uml", "direct"]
 
 
 @dataclass(frozen=True)
-class ExtraDiskOption:
+class OtherDisk:
     """Another disk of the guest in the same run.
 
     `goal` None: it is there because a volume group reaches onto it.
@@ -93,6 +93,6 @@ class RunOptions:
     snapshots: SnapshotChoice = "auto"
     keep: bool = False
     keys: tuple[bytes, ...] = field(default=(), repr=False)
-    others: tuple[ExtraDiskOption, ...] = ()
+    others: tuple[OtherDisk, ...] = ()
     not_in_use: bool = False
     overlays_may_break: bool = False
