@@ -320,10 +320,10 @@ class Qcow2Image(VirtualDisk):
         """
         self._metadata.flush()
         manager = self._services.snapshots
-        snapshots = [(entry, manager.l1_of(entry)) for entry in manager.entries]
+        tables = [self._metadata.l1, *manager.l1_tables(manager.entries)]
         from growdisk.qcow2.compact import Compactor
 
-        Compactor(self._metadata, self._services.walker, snapshots).write_to(file)
+        Compactor(self._metadata, self._services.walker, manager.entries, tables).write_to(file)
 
     def exchange_backing(self, backing: BlockDevice | None) -> BlockDevice | None:
         """Read through to another device from now on; the header is not changed.

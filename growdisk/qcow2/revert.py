@@ -58,7 +58,7 @@ class Reverter:
         entries = self._manager.entries
         if kept == len(entries):
             return
-        tables = [self._manager.l1_of(entry) for entry in entries[kept:]]
+        tables = self._manager.l1_tables(entries[kept:])
         lost = self._checked(tables, entries[kept:])
         self._check_together(lost, entries[kept:])
         self._walker.check_restorable(tables)
@@ -80,7 +80,7 @@ class Reverter:
         # go those of the present disk and of all later snapshots.
         staying = self._walker.references(wanted)
         self._manager.check_tables(staying, *self._l1_runs((target,)))
-        tables = [self._metadata.l1, *(self._manager.l1_of(entry) for entry in later)]
+        tables = [self._metadata.l1, *self._manager.l1_tables(later)]
         lost = self._checked(tables, later)
         self._check_together([*lost, staying], (target, *later))
         # Everything has been checked: from here on there are writes.

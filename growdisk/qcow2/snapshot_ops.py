@@ -38,6 +38,9 @@ from growdisk.qcow2.snapshots import (
     snapshot_not_found,
 )
 from growdisk.qcow2.tables import dump_table, load_table
+from growdisk.units import format_size
+
+_MAX_TABLES = 512 << 20  # bytes: what 4096 snapshots of a disk of 8 TiB have
 
 Begin = Callable[[], None]
 
@@ -269,6 +272,20 @@ class SnapshotManager:
         table = load_table(self._metadata.file.read(entry.l1_offset, size))
         self._metadata.check_l1(table, f"L1 table of snapshot '{entry.name}'")
         return table
+
+    def l1_tables(self, entries: tuple[SnapshotEntry, ...]) -> list[array[int]]:
+        """The L1 tables of these snapshots, all in memory; ImageUnsupported if they are too large.
+
+        Else 65536 tables of 32 MiB, in holes of a small file, would be terabytes.
+        """
+        if (size := 8 * sum(entry.l1_size for entry in entries)) > _MAX_TABLES:
+            raise ImageUnsupported(
+                self._metadata.path,
+                reason=f"the L1 tables of its snapshots have {format_size(size)} in all; growdisk "
+                f"reads at most {format_size(_MAX_TABLES)}",
+                hint="delete some of them (growdisk image snapshot delete)",
+            )
+        return [self.l1_of(entry) for entry in entries]
 
     def check_tables(self, references: References, *others: Run) -> None:
         """Raise ImageDamaged unless all metadata are counted, and none of them is in `references`.
