@@ -145,6 +145,12 @@ def check_range(device_size: int, offset: int, length: int) -> None:
         )
 
 
+def read_padded(device: BlockDevice, offset: int, length: int) -> bytes:
+    """A range of a device; beyond its end there are zeros."""
+    inside = max(0, min(length, device.size - offset))
+    return (device.read(offset, inside) if inside else b"").ljust(length, b"\0")
+
+
 # --- parts ----------------------------------------------------------------------------------------
 #
 # Looking a range up and fetching it are two actions. The first goes through cached tables, and

@@ -132,8 +132,7 @@ class Allocator:
 
     def trim_file(self) -> None:
         """Cut off what lies after the last used cluster. That it is free must be durable."""
-        size = self._find_end() << self._geometry.cluster_bits
-        if size < self._file.size:
+        if (size := self.end) < self._file.size:
             self._file.resize(size)
 
     @property
@@ -344,7 +343,7 @@ class Allocator:
         self._keeper.sync()
         self._keeper.change_header(REFTABLE, reftable_offset=offset, reftable_clusters=clusters)
         self._refcounts.table_moved(offset)
-        self.release([(old.reftable_offset >> self._geometry.cluster_bits, old.reftable_clusters)])
+        self.release([old.reftable_run])
 
     def _extend_file(self, clusters: int) -> None:
         size = clusters << self._geometry.cluster_bits

@@ -86,12 +86,9 @@ class BitmapSource:
 
 def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
     """Give a new image, that is in use nowhere yet, the bitmaps of another of its size."""
-    bits, geometry = metadata.geometry.cluster_bits, metadata.geometry
     bitmaps = tuple(_added(metadata, source, bitmap) for bitmap in source.bitmaps)
-    data = Directory(0, bitmaps).to_bytes()
-    clusters = geometry.clusters(len(data))
-    directory = Directory(metadata.allocator.allocate(clusters) << bits, bitmaps)
-    metadata.file.write(directory.offset, data.ljust(clusters * geometry.cluster_size, b"\0"))
+    first, _ = metadata.store_table(Directory(0, bitmaps).to_bytes())
+    directory = Directory(first << metadata.geometry.cluster_bits, bitmaps)
     metadata.flush()
     # Only now, with all that it leads to on the disk, does the header name the directory.
     old = metadata.header
@@ -122,7 +119,5 @@ def _added(metadata: Metadata, source: BitmapSource, bitmap: Bitmap) -> Bitmap:
         words[index] = metadata.allocator.allocate(1) << bits
         metadata.file.write(words[index], chunk.ljust(cluster_size, b"\0"))
     # The table comes after the bits that it names; add_bitmaps() makes all of it durable.
-    clusters = metadata.geometry.clusters(8 * count)
-    offset = metadata.allocator.allocate(clusters) << bits
-    metadata.file.write(offset, dump_table(words).ljust(clusters * cluster_size, b"\0"))
-    return replace(bitmap, table_offset=offset, table_size=count)
+    first, _ = metadata.store_table(dump_table(words))
+    return replace(bitmap, table_offset=first << bits, table_size=count)

@@ -21,6 +21,7 @@ from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.references import MAX_CLUSTERS, References, overlaid
 from growdisk.qcow2.tables import dump_table, equal_until, from_lanes, progression, to_lanes
+from growdisk.units import split_range
 
 _FRAGMENTED = 64  # runs in one table; from there on no more are looked for
 _PAGE = 4096  # what the host allocates at once
@@ -65,17 +66,14 @@ class Walker:
 
     def range_references(self, start: int, end: int) -> References:
         """What the entries of the guest range [start, end) name; not the L2 tables themselves."""
-        found = References()
-        coverage = self._geometry.l2_coverage
-        bits = self._geometry.cluster_bits
-        while start < end and self._metadata.data_file is None:
-            stop = min(end, (start // coverage + 1) * coverage)
-            table = self._metadata.l2_table(start // coverage)
+        found, coverage = References(), self._geometry.l2_coverage
+        if self._metadata.data_file is not None:
+            return found  # guest clusters in a data file have no counts
+        for first, last in split_range(start, end, coverage):
+            table = self._metadata.l2_table(first // coverage)
             if table is not None:
-                index = start >> bits & self._geometry.l2_entries - 1
-                count = (stop - 1 >> bits) - (start >> bits) + 1
+                index, count = self._geometry.entries_of(first, last)
                 self._add_entries(found, self.entries(table)[index : index + count])
-            start = stop
         return found
 
     def _sole_offsets(self, l1: array[int]) -> list[int]:

@@ -66,11 +66,8 @@ class Preflight:
                 self._entries(header.size, cluster_end)
                 self._readable(align_down(header.size, self._geometry.cluster_size), header.size)
             # The L1 table is freed if a longer one takes its place.
-            l1_run = (
-                header.l1_offset >> header.cluster_bits,
-                self._geometry.clusters(8 * header.l1_size),
-            )
-            bad = self._metadata.refcounts.first_outside([l1_run], 1, self._geometry.refcount_max)
+            highest = self._geometry.refcount_max
+            bad = self._metadata.refcounts.first_outside([header.l1_run], 1, highest)
             if bad is not None:
                 raise self._walker.bad_count(*bad)
 

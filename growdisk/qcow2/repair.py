@@ -12,16 +12,17 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from growdisk.block.device import ResizableDevice
+from growdisk.block.device import ResizableDevice, read_padded
 from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.checker import Analysis, CheckReport, analyse, fixed
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.copied_flags import active_l1, mended_l2_table
-from growdisk.qcow2.check.stored_refcounts import pack_counts, read_padded
+from growdisk.qcow2.check.stored_refcounts import pack_counts
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES, Header, read_header
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.image_services import ImageServices
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
@@ -94,7 +95,7 @@ def refuse_broken(analysis: Analysis, *, errors: bool, accept_loss: bool) -> Non
     if not (errors and accept_loss):
         reason = reason or next(iter(findings.cut_off), None)
     if reason is not None:
-        raise ImageDamaged(analysis.path, format="qcow2", reason=reason)
+        raise damaged(analysis.path, reason)
 
 
 def _lengthen(file: ResizableDevice, analysis: Analysis) -> None:
@@ -106,7 +107,7 @@ def _lengthen(file: ResizableDevice, analysis: Analysis) -> None:
         file.resize(size)
     except OSError as error:
         reason = f"it was cut off, and cannot be made {size} bytes long again: {error.strerror}"
-        raise ImageDamaged(analysis.path, format="qcow2", reason=reason) from error
+        raise damaged(analysis.path, reason) from error
 
 
 def _forget_misplaced_zeros(file: ResizableDevice, analysis: Analysis) -> None:

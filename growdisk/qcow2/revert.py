@@ -89,7 +89,7 @@ class Reverter:
             size = target.disk_size(header.size)
             self._switch(position, size=size, l1_size=target.l1_size, l1_offset=target.l1_offset)
             self._metadata.replace_l1(wanted)
-            old_l1 = self._manager.table_run(header.l1_offset, 8 * header.l1_size)
+            old_l1 = header.l1_run
             self._release(lost, [old_l1, *self._l1_runs(later)], wanted)
 
     def _checked(
@@ -109,7 +109,7 @@ class Reverter:
         self._walker.check_released([*runs, *tables])
 
     def _l1_runs(self, entries: tuple[SnapshotEntry, ...]) -> list[Run]:
-        return [self._manager.table_run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
+        return [self._geometry.run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
 
     def _without_copied(self, target: SnapshotEntry, l1: array[int]) -> array[int]:
         """The snapshot's L1 table, its COPIED flags cleared on disk, as those of its L2 tables.
@@ -128,7 +128,7 @@ class Reverter:
         """One header write; then the end of the snapshot table is free."""
         manager, old = self._manager, self._metadata.header
         # The entries that stay are the beginning of the table: it ends earlier, and is not written.
-        first, before = manager.table_run(old.snapshots_offset, len(dump_entries(manager.entries)))
+        first, before = manager.list_run
         staying = self._geometry.clusters(len(dump_entries(manager.entries[:kept])))
         # One write from the size to the snapshots: no crash shows the disk reverted and the
         # snapshot still there. The refcount table lies between the two and stays as it is.

@@ -125,7 +125,7 @@ class SnapshotManager:
             self._clear_active_copied()
             runs = references.runs()
             l1 = self._metadata.l1 or array("Q", [0])  # a disk of size 0 may have no table at all
-            l1_run = self._allocate_table(dump_table(l1))
+            l1_run = self._metadata.store_table(dump_table(l1))
             entry = self._new_entry(name, l1_run[0], len(l1))
             if like is not None:
                 entry = replace(
@@ -185,7 +185,7 @@ class SnapshotManager:
             self._metadata.forget_l2()
             self._metadata.sync()
             runs = gained.runs()
-            l1_run = self._allocate_table(dump_table(wanted))
+            l1_run = self._metadata.store_table(dump_table(wanted))
             self._metadata.refcounts.add(runs, +1)
             with self._undone_on_failure([*runs, l1_run]):
                 self._write_counts()
@@ -214,7 +214,7 @@ class SnapshotManager:
         offset = cluster << self._geometry.cluster_bits
         self._metadata.change_header(SIZE_AND_L1, size=size, l1_size=len(l1), l1_offset=offset)
         self._metadata.replace_l1(l1)
-        return self.table_run(old.l1_offset, 8 * old.l1_size)
+        return old.l1_run
 
     # --- delete -----------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class SnapshotManager:
         l1 = self.l1_of(entry)
         references = self._walker.references(l1)
         self._walker.check_counts(references, up=False)
-        l1_run = self.table_run(entry.l1_offset, 8 * entry.l1_size)
+        l1_run = self._geometry.run(entry.l1_offset, 8 * entry.l1_size)
         self.check_tables(references, l1_run)
         self._walker.check_released([*references.runs(), l1_run, *self.present_tables()])
         self._walker.check_restorable([l1])
@@ -299,13 +299,15 @@ class SnapshotManager:
         fixed.update(cluster for first, count in tables for cluster in range(first, first + count))
         self._walker.check_disjoint(references, sorted(fixed))
 
+    @property
+    def list_run(self) -> Run:
+        """The clusters of the snapshot table."""
+        length = len(dump_entries(self.entries))
+        return self._geometry.run(self._metadata.header.snapshots_offset, length)
+
     def present_tables(self) -> tuple[Run, Run]:
         """The clusters of the snapshot table and of the active L1 table."""
-        header = self._metadata.header
-        return (
-            self.table_run(header.snapshots_offset, len(dump_entries(self.entries))),
-            self.table_run(header.l1_offset, 8 * header.l1_size),
-        )
+        return self.list_run, self._metadata.header.l1_run
 
     def _switch_table(
         self, entries: tuple[SnapshotEntry, ...], counted: list[Run], *, last: bool = False
@@ -318,12 +320,10 @@ class SnapshotManager:
         data = dump_entries(entries)
         with self._undone_on_failure(counted):
             # Without snapshots there is no table; a run of no clusters does nothing below.
-            new_run = self._allocate_table(data) if data else (0, 0)
+            new_run = self._metadata.store_table(data) if data else (0, 0)
             with self._undone_on_failure([new_run]):
                 self._write_counts()
-        old_run = self.table_run(
-            self._metadata.header.snapshots_offset, len(dump_entries(self.entries))
-        )
+        old_run = self.list_run
         header, area = self._metadata.header, SNAPSHOTS
         incompatible = header.incompatible
         if last and header.version >= 3:
@@ -344,18 +344,6 @@ class SnapshotManager:
         """Make counts and new tables durable, before the header names what they count."""
         self._metadata.refcounts.write_blocks()
         self._metadata.sync()
-
-    def _allocate_table(self, data: bytes) -> Run:
-        """Store a table in clusters of its own."""
-        count = self._geometry.clusters(len(data))
-        cluster = self._metadata.allocator.allocate(count)
-        with self._undone_on_failure([(cluster, count)]):
-            padded = data + bytes(count * self._geometry.cluster_size - len(data))
-            self._metadata.file.write(cluster << self._geometry.cluster_bits, padded)
-        return cluster, count
-
-    def table_run(self, offset: int, length: int) -> Run:
-        return offset >> self._geometry.cluster_bits, self._geometry.clusters(length)
 
     @contextmanager
     def counting(self) -> Iterator[None]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import struct
 from collections import Counter
 
-from growdisk.block.device import BlockDevice
+from growdisk.block.device import BlockDevice, read_padded
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.l2_tables import FragmentedTable, L2Reader, RunFinder
-from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
 

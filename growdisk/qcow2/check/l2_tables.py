@@ -12,9 +12,8 @@ from array import array
 from collections.abc import Iterator
 from itertools import compress
 
-from growdisk.block.device import BlockDevice
+from growdisk.block.device import BlockDevice, read_padded
 from growdisk.fast_dataclass import NamedTuple
-from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.entries import COMPRESSED, COPIED, OFFSET_MASK, ZERO
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
