@@ -187,7 +187,7 @@ def _run_directory(path: Path) -> RunDirectory:
     """Loaded for an image that may have a run: few have."""
     from growdisk.workflow.run_directory import RunDirectory
 
-    return RunDirectory.beside(path)
+    return RunDirectory.of(path)
 
 
 # --- whose work would be spoiled ------------------------------------------------------------------

@@ -72,7 +72,7 @@ class GuestTarget:
 
     @property
     def directory(self) -> RunDirectory:
-        return RunDirectory.beside(self.path)
+        return RunDirectory.of(self.path)
 
     @property
     def keyring(self) -> Keyring:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
-from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
+from growdisk.partitions.blocks import BlockerPolicy
 from growdisk.partitions.growth import Grown, NothingToDo, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
 from growdisk.partitions.table import FIRST_DISK, WINDOWS_RECOVERY, Partition, PartitionTable, Role
@@ -188,7 +188,7 @@ def _growth(
 ) -> Grown | NothingToDo:
     kinds = {p.number: facts.kind_of(p.number) for p in table.partitions}
     policy = BlockerPolicy(
-        SwapPolicy(goal.swap or "drop"), kinds, frozenset(goal.delete), frozenset(goal.move)
+        kinds, frozenset(goal.delete), frozenset(goal.move), swap_moves=goal.swap == "move"
     )
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):

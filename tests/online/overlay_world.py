@@ -103,7 +103,7 @@ class World:
 
 def world_of(guest: LiveGuest, machine: Machine) -> World:
     """With the folder of a run."""
-    directory = RunDirectory.beside(guest.image)
+    directory = RunDirectory.of(guest.image)
     directory.path.mkdir(parents=True)
     disk = DiskOnly(machine, machine.disks()[0].key, directory.image, NoShell())
     return World(guest, cast("LiveWorker", disk), directory.path)

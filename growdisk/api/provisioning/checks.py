@@ -67,7 +67,7 @@ def refuse_place(path: Path, layers: Sequence[Path], *, force: bool) -> None:
         )
     RawFile.open(path, writable=True).close()  # refused while a guest has it open
     # Its run would have nothing left to go back to.
-    refuse_if_open(RunDirectory.beside(path))
+    refuse_if_open(RunDirectory.of(path))
 
 
 def refuse_contradictions(recipe: Recipe) -> None:
