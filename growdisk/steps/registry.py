@@ -23,7 +23,7 @@ from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker import SwapSpace
 from growdisk.storage.values import Storage
-from growdisk.workflow.step import Check, Evidence, Scope
+from growdisk.workflow.step import Check, Evidence
 
 if TYPE_CHECKING:
     from growdisk.steps.worker_at_rest import WorkerAtRest
@@ -76,10 +76,6 @@ class ExtraDiskStep:
     @property
     def own(self) -> DiskStep:
         return self.step
-
-    @property
-    def touches(self) -> frozenset[Scope]:
-        return self.step.touches
 
     def describe(self) -> str:
         return self.step.described(disk_name(self.number))

@@ -6,22 +6,12 @@ step can forget them.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Protocol, TypeVar
 
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, field
 
 Context = TypeVar("Context", contravariant=True)
-
-
-class Scope(Enum):
-    """What a step touches: chooses what its snapshot must cover."""
-
-    IMAGE = "image"
-    TABLE = "table"
-    CONTENT = "content"
-    GUEST = "guest"
 
 
 @dataclass(frozen=True)
@@ -65,9 +55,6 @@ class Step(Protocol[Context]):
 
     @property
     def name(self) -> str: ...
-
-    @property
-    def touches(self) -> frozenset[Scope]: ...
 
     def describe(self) -> str:
         """One line for people: the same in a dry run, in the progress and in the journal."""

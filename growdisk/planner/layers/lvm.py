@@ -75,11 +75,11 @@ def _grow_volume(
     step = GrowLogicalVolume(
         target.place,
         group.name,
-        volume.name,
         volume.uuid,
         volume.extents,
         extents,
         group.extent_size,
+        volume.name,
         suffix,
     )
     place, size = step.opens, extents * group.extent_size

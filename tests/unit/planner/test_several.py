@@ -88,7 +88,7 @@ def test_a_step_on_an_extra_disk_is_named_by_its_place_there(
     number: int, suffix: str, name: str
 ) -> None:
     place = DevicePath(number, MiB, 4 * MiB)
-    step = GrowLogicalVolume(place, "vg", "a", "uuid", 1, 2, MiB, suffix=suffix)
+    step = GrowLogicalVolume(place, "vg", "uuid", 1, 2, MiB, "a", suffix)
     assert ExtraDiskStep(step, 1).name == name
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from growdisk.errors import OperationFailed
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.journal import Event, Journal, JournalRecord
-from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
+from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
 
 
 class Crash(BaseException):
@@ -99,10 +99,6 @@ class FakeStep:
 
     name: str
     fails: bool = False
-
-    @property
-    def touches(self) -> frozenset[Scope]:
-        return frozenset({Scope.CONTENT})
 
     def describe(self) -> str:
         return f"write {self.name}"
