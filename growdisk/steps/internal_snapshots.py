@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.failures import snapshot_missing
+from growdisk.workflow.snapshots import SnapshotStore
 
 # A run is named by its date, its time and some random hexadecimal digits.
 _NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
@@ -39,17 +40,12 @@ def run_snapshots(names: Iterable[str]) -> list[RunSnapshot]:
     return [RunSnapshot(name, match[1], int(match[2]), match[3]) for name, match in found if match]
 
 
-class InternalSnapshots:
+class InternalSnapshots(SnapshotStore):
     """The SnapshotStore of `--snapshots internal`. `steps` are the plan's step names in order."""
-
-    can_restore = True
 
     def __init__(self, image: Qcow2Image, run: str, steps: Sequence[str]) -> None:
         self._image = image
         self._names = snapshot_names(run, steps)
-
-    def is_in_use(self) -> bool:
-        return False  # the image is locked
 
     def take(self, step: str) -> None:
         if self._names[step] not in self._present():
@@ -99,9 +95,6 @@ class InternalSnapshots:
         self._delete(list(self._names.values()))
         self._image.set_run_mark(on=False)
         self._image.flush()
-
-    def close(self) -> None:
-        """The image is the disk's own."""
 
     def _present(self) -> frozenset[str]:
         return frozenset(snapshot.name for snapshot in self._image.snapshots())

@@ -6,12 +6,11 @@ Every method may be called again after a crash inside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from growdisk.workflow.failures import NothingToRestore
 
 
-class SnapshotStore(Protocol):
+class SnapshotStore:
     """Snapshots of one run, one a step, named by the step alone: a later process finds them."""
 
     @property
@@ -20,28 +19,27 @@ class SnapshotStore(Protocol):
 
         A run that fails then stays as it is, to be continued.
         """
-        ...
+        return True
 
     def is_in_use(self) -> bool:
         """Whether a guest writes to what `take` has made: `discard` would lose what it wrote.
 
         Nothing can be restored then, even if no step has changed anything yet.
         """
-        ...
+        return False
 
     def take(self, step: str) -> None:
         """Take the snapshot that restores what was before `step`.
 
         It appears atomically; one that is there already is kept.
         """
-        ...
+        raise NotImplementedError
 
     def refuse_missing(self, step: str) -> None:
         """Raise an error if somebody has removed what `restore` needs for `step`.
 
         Asked before a restore begins: one that is done again may have used it up itself.
         """
-        ...
 
     def restore(self, step: str) -> None:
         """Restore the content from `step`'s snapshot, and forget the later snapshots.
@@ -50,40 +48,35 @@ class SnapshotStore(Protocol):
         there or not. It needs no space on the host that the run does not hold already: the host is
         full exactly when it is called.
         """
-        ...
+        raise NotImplementedError
 
     def reserve(self) -> None:
-        """Take what `keep` and `settle` will need, so that they cannot fail for want of space.
+        """Take what `keep` and `commit` will need, so that they cannot fail for want of space.
 
         OSError otherwise.
         """
-        ...
 
     def keep(self) -> None:
         """Make the present content final in the image, and keep what `restore` needs."""
-        ...
+        raise NotImplementedError
 
     def commit(self) -> None:
         """Make the present content final in the image, and forget all snapshots."""
-        ...
+        raise NotImplementedError
 
     def discard(self) -> None:
         """Forget all snapshots after everything was restored."""
-        ...
+        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of open files; what the store keeps stays as it is. The last call."""
-        ...
 
 
-class NoSnapshots:
+class NoSnapshots(SnapshotStore):
     """`--snapshots none`: nothing can be restored, the run only goes on."""
 
     @property
     def can_restore(self) -> bool:
-        return False
-
-    def is_in_use(self) -> bool:
         return False
 
     def refuse_missing(self, step: str) -> None:
@@ -93,14 +86,12 @@ class NoSnapshots:
         raise NothingToRestore(step)
 
     def take(self, step: str) -> None: ...
-    def reserve(self) -> None: ...
     def keep(self) -> None: ...
     def commit(self) -> None: ...
     def discard(self) -> None: ...
-    def close(self) -> None: ...
 
 
-class CompositeSnapshotStore:
+class CompositeSnapshotStore(SnapshotStore):
     """Several as one: a run that works on several disks goes forward and back on all of them.
 
     Each call goes to all stores. One that dies in between is made again, as every call may be: what

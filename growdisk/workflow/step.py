@@ -58,22 +58,18 @@ class Step(Protocol[Context]):
 
     def describe(self) -> str:
         """One line for people: the same in a dry run, in the progress and in the journal."""
-        ...
 
     def check(self, context: Context) -> Check:
         """Reads only."""
-        ...
 
     def apply(self, context: Context) -> Evidence:
         """The only method that writes.
 
         Raises GrowdiskError or OSError; the engine restores the snapshot then.
         """
-        ...
 
     def verify(self, context: Context, evidence: Evidence) -> None:
         """Reads only, by another way than apply.
 
         Raises GrowdiskError if the step's promise does not hold.
         """
-        ...
