@@ -21,6 +21,7 @@ from pathlib import Path
 from growdisk.durable import append_record, read_record, truncate_file
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import asdict, dataclass, field, replace
+from growdisk.host.json_codec import in_bytes
 
 
 class Event(Enum):
@@ -126,10 +127,9 @@ def record_unreadable(path: Path, reason: str) -> Refused:
 
 def _encode(record: JournalRecord) -> bytes:
     # crc32 of the body as eight hex digits, a blank, the body, a line break.
-    body = json.dumps(
-        {**asdict(record), "event": record.event.value}, ensure_ascii=False, sort_keys=True
-    )
-    return f"{zlib.crc32(body.encode()):08x} {body}\n".encode()
+    fields = {**asdict(record), "event": record.event.value}
+    body = in_bytes(json.dumps(fields, ensure_ascii=False, sort_keys=True))
+    return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
 def _sound_body(line: bytes) -> bytes:
