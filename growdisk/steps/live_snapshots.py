@@ -16,7 +16,6 @@ from growdisk.live.block_jobs import delete, load_snapshot, save
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.failures import snapshot_missing
-from growdisk.steps.internal_snapshots import snapshot_names
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
@@ -24,7 +23,7 @@ from growdisk.steps.step_traits import first, of_kind
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.storage.device import device_size, resize_device
 from growdisk.workflow.failures import NothingToRestore
-from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
+from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore, snapshot_names
 
 
 class LiveSnapshots(SnapshotStore):

@@ -1,12 +1,15 @@
 """What the engine needs of a snapshot store.
 
-Every method may be called again after a crash inside it.
+Every method may be called again after a crash inside it. So a snapshot's name is a function of run
+and step: a later process finds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.failures import NothingToRestore
 
 
@@ -140,3 +143,28 @@ class CompositeSnapshotStore(SnapshotStore):
     def close(self) -> None:
         for store in self._stores:
             store.close()
+
+
+# A run is named by its date, its time and some random hexadecimal digits.
+_NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
+
+
+@dataclass(frozen=True)
+class RunSnapshot:
+    """The `number`-th snapshot of a run (1: before all of it), taken as `name` before `step`."""
+
+    name: str
+    run: str
+    number: int
+    step: str
+
+
+def snapshot_names(run: str, steps: Sequence[str]) -> dict[str, str]:
+    """The name of each step's snapshot, in the order of the steps."""
+    return {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}
+
+
+def run_snapshots(names: Iterable[str]) -> list[RunSnapshot]:
+    """Those of `names` that are a run's, in their order. Nobody else's name looks like that."""
+    found = ((name, _NAME.fullmatch(name)) for name in names)
+    return [RunSnapshot(name, match[1], int(match[2]), match[3]) for name, match in found if match]
