@@ -97,8 +97,9 @@ class ExtraDiskStep:
 
 
 def disk_name(number: int) -> str:
-    """Of the run's disks: sda is 0."""
-    return f"sd{_LETTERS[number]}"
+    """Of the run's disks: sda is 0, sdz 25, sdaa 26."""
+    more, letter = divmod(number, len(_LETTERS))
+    return f"{disk_name(more - 1) if more else 'sd'}{_LETTERS[letter]}"
 
 
 def in_todays_words(text: bytes) -> bytes:
