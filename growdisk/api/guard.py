@@ -27,7 +27,7 @@ from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import backing_path, exists, real, require_trusted
 from growdisk.qcow2.outside import ReferenceOutside
-from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.probe import ImageFormat, recorded_format
 from growdisk.steps.internal_snapshots import RunSnapshot, run_snapshots
 from growdisk.storage.proxmox import suspended_with
 from growdisk.workflow.run_places import may_have_run
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from growdisk.workflow.run_directory import RunDirectory
 
 
-RAW_NAMES = ("raw", "file", "host_device")  # of a backing file's format
 _NAMED = 5  # overlays that a message lists
 _MOST_FOLDERS = 1000
 
@@ -261,10 +260,8 @@ def refuse_run_below(path: Path) -> None:
 
     Continuing one of their runs, or going back, would change what those show.
     """
-    refuse_run_at(path)
-    for each, its_format in files_below(path):
-        if exists(each):
-            refuse_run(each, carried_at(each) if its_format == "qcow2" else None)
+    for each, carried in _carried_in_chain(path):
+        refuse_run(each, carried)
 
 
 def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
@@ -272,12 +269,8 @@ def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
 
     A guest would see half of a change. `alone`: nothing below it counts.
     """
-    if _is_in_a_run(path, carried_at(path)):
-        return path
-    for each, its_format in () if alone else files_below(path):
-        if exists(each) and _is_in_a_run(each, carried_at(each) if its_format == "qcow2" else None):
-            return each
-    return None
+    chain = [(path, carried_at(path))] if alone else _carried_in_chain(path)
+    return next((each for each, carried in chain if _is_in_a_run(each, carried)), None)
 
 
 def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
@@ -337,6 +330,14 @@ def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
 # --- what an image lies on ------------------------------------------------------------------------
 
 
+def _carried_in_chain(path: Path) -> Iterator[tuple[Path, CarriedRun | None]]:
+    """The image at `path` and all that it lies on, with what each carries of a run."""
+    yield path, carried_at(path)
+    for each, its_format in files_below(path):
+        if exists(each):
+            yield each, carried_at(each) if its_format == "qcow2" else None
+
+
 def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
     """The data file of the image at `path`, then layer for layer what it lies on.
 
@@ -361,9 +362,9 @@ def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
         if real(below) in seen:
             # A chain that leads back into itself.
             return
-        is_raw = header.backing_format in RAW_NAMES
-        yield below, "raw" if is_raw else "qcow2"
-        if is_raw:
+        kind = recorded_format(header.backing_format) or "qcow2"
+        yield below, kind
+        if kind == "raw":
             return
         above.append(path)
         seen.add(real(below))

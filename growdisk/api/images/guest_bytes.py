@@ -56,6 +56,8 @@ def write_bytes(
             require_keys(image)
             _refuse_itself(path, source)
             _require_inside(path, image, offset, file.size)
+            if not file.size:
+                return 0
             with _room_for(image, offset, file.size):
                 for start, end in split_range(0, file.size, _CHUNK):
                     image.write(offset + start, file.read(start, end - start))
@@ -78,21 +80,20 @@ def _require_readable(path: Path, file: RawFile) -> None:
 
 
 @contextmanager
-def _room_for(image: BlockDevice, offset: int, length: int) -> Iterator[None]:
+def _room_for(image: RawFile | Qcow2Image, offset: int, length: int) -> Iterator[None]:
     """Take the host's room for a write before it begins.
 
     What has been overwritten could not be undone.
     """
-    wanted = [(offset, offset + length)] if length else []
-    if wanted and isinstance(image, Qcow2Image):
+    wanted = [(offset, offset + length)]
+    if isinstance(image, RawFile):
+        reserve_ranges(image, wanted)
+        yield
+    else:
         # with_room_for() begins the change: damage must be refused before.
         image.check_change(offset, length)
         with image.with_room_for(wanted):
             yield
-        return
-    if isinstance(image, RawFile):
-        reserve_ranges(image, wanted)
-    yield
 
 
 @contextmanager

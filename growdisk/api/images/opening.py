@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
-from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
+from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
 from growdisk.durable import NO_ROOM
@@ -58,7 +58,7 @@ def open_guest_content(
     with_backing: bool = True,
     key: Passphrase | None = None,
     guard: ConflictGuard | None = None,
-) -> Iterator[ResizableDevice]:
+) -> Iterator[RawFile | Qcow2Image]:
     """The image's guest content; `key` is the passphrase of its encrypted layers.
 
     An image that is opened for writing is guarded in any case; `guard` says what may be spoiled.
@@ -133,11 +133,11 @@ def opened_qcow2(
         yield device
 
 
-def _has_changed(device: ResizableDevice) -> bool:
+def _has_changed(device: RawFile | Qcow2Image) -> bool:
     return not isinstance(device, Qcow2Image) or device.has_changed
 
 
-def _close_after_failure(device: ResizableDevice, *, half_done: bool) -> None:
+def _close_after_failure(device: RawFile | Qcow2Image, *, half_done: bool) -> None:
     """Close it: the first failure is the one to report.
 
     What a change that is `half_done` has taken of the host to no use is freed.
