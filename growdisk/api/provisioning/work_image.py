@@ -15,7 +15,7 @@ from growdisk.api.provisioning.checks import Base
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists
 from growdisk.block.raw import RawFile
-from growdisk.durable import give_name, open_locked, sync_directory, sync_file
+from growdisk.durable import open_locked, publish, sync_directory, sync_file
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind
@@ -195,23 +195,17 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
     ImageInUse if somebody has opened the other one meanwhile.
     """
     sync_file(hidden)
-    folder = path.absolute().parent
     if force:
         with closing(RawFile.open(path, writable=True)) if path.exists() else nullcontext():
-            os.replace(hidden, path)  # noqa: PTH105  beside give_name, its sister
+            os.replace(hidden, path)  # noqa: PTH105  beside publish(), its sister
             # What was recorded there was about the image that is gone now.
             RunDirectory(path).forget()
-        sync_directory(folder)
+        sync_directory(path.absolute().parent)
         return
     try:
         # Not rename(), which would replace what somebody has put there meanwhile.
-        give_name(hidden, path)
+        publish(hidden, path)
     except FileExistsError as error:
         raise output_exists(path) from error
-    try:
-        sync_directory(folder)
-    except OSError:
-        path.unlink()
-        raise
     with suppress(OSError):  # the output is there; it is gone where files have one name
         hidden.unlink(missing_ok=True)
