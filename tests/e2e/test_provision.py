@@ -132,6 +132,9 @@ def test_force_spares_what_is_in_use_and_what_the_base_needs(base: Path, tmp_pat
     run("qemu-img", "create", "-q", "-f", "qcow2", out, "1M")
     with held(out):
         assert isinstance(made(base, out, force=True).error, ImageInUse)
+    layer_on = tmp_path / "layer_on.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", out, "-F", "qcow2", layer_on)
+    assert error_id(made(base, out, force=True).error) == "overlays-on-it"
     assert error_id(made(base, base, force=True).error) == "not-provisioned"
     assert error_id(made(layer, base, force=True).error) == "not-provisioned"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.api.guard import in_a_run, refuse_run_at
+from growdisk.api.guard import ConflictGuard, in_a_run, refuse_run_at
 from growdisk.api.images.opening import format_of, open_device, require_keys
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import not_provisioned, output_exists
@@ -21,7 +21,6 @@ from growdisk.qcow2.header_fields import LUKS
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 
 _END_OF_TIME = 1 << 32  # ext has 32 bits for a time
 
@@ -149,9 +148,10 @@ def refuse_place(path: Path, base: Base, *, force: bool) -> None:
         raise not_provisioned(
             path, reason="it is not a file that could be replaced", hint="choose another name"
         )
-    RawFile.open(path, writable=True).close()  # refused while a guest has it open
-    # Its run would have nothing left to go back to.
-    refuse_if_open(RunDirectory.beside(path))
+    # Refused while a guest has it open.
+    with closing(RawFile.open(path, writable=True)) as file:
+        # Its run would have nothing left to go back to, and images on it another disk below them.
+        ConflictGuard(path)(file, None)
 
 
 def refuse_contradictions(recipe: Recipe) -> None:
