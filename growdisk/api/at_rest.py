@@ -121,7 +121,7 @@ class DisksAtRest:
         """The facts, with what only the guest's own files say."""
         # An image that was copied without its run's folder still has that run's snapshots.
         for image, place in ((self.image, self.path), *self.others):
-            refuse_carried(place, carried_by(image))
+            refuse_carried(carried_by(image, place))
             if isinstance(image, Qcow2Image):
                 refuse_data_file(image.header, place, None, writable=False)  # a run has none open
         # The table and contents first, then the guest's files in them: proposed() needs both.

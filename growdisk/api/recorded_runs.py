@@ -16,7 +16,6 @@ from growdisk.api.guard import (
     CarriedRun,
     carried_at,
     carried_by,
-    is_recorded,
     refuse_carried,
     refuse_dependents,
 )
@@ -59,7 +58,7 @@ def resume(
     `not_in_use` is as in RunOptions.
     """
     path = Path(image)
-    refuse_carried(path, carried_at(path))
+    refuse_carried(carried_at(path))
     directory = RunDirectory.beside(path).leading()
     # A run that ended between its last record and here is finished; what it left is put away.
     state = directory.state()
@@ -194,7 +193,7 @@ def _with_session(
     allowed: Allowed,
 ) -> Result:
     directory = RunDirectory.beside(path)
-    refuse_carried(path, carried_at(path))
+    refuse_carried(carried_at(path))
     # A further disk of a run was named: the run is the first disk's, and handles them all.
     if (leading := directory.leading()) is not directory:
         directory, path = leading, leading.image
@@ -347,8 +346,8 @@ def _ended(
     with closing(
         Disk.open(real(path), probe_to_write(path), not_in_use=allowed.not_in_use, key=allowed.keys)
     ) as disk:
-        carried = carried_by(disk.active)
-        if carried is None or is_recorded(path, carried):
+        carried = carried_by(disk.active, path)
+        if carried is None or carried.is_recorded:
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
             raise _nothing_carried(path, verb=verb, reason=reason)
         todo, keyring = action(carried), Keyring(allowed.keys)

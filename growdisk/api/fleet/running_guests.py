@@ -123,7 +123,7 @@ def _answer_of(request: LiveRequest) -> GuestAnswer | str:
             return _by_libvirt(request.domain, request.uri)
         return _by_monitor(request)
     except GrowdiskError as error:
-        return f"{error.what}: {error.why}"
+        return str(error)
     except FsInfoMissing as error:
         return f"its agent: {error}"
     except Exception as error:  # a machine that goes while it is asked
