@@ -66,12 +66,7 @@ def _host_file_too_large(path: Path, needed: int, limit: str, hint: str) -> Refu
         "{path} cannot grow so far: its file would be too large",
         "it will have {needed} at the least, and {limit}",
         "{hint}",
-        {
-            "path": path,
-            "needed": Bytes(needed),
-            "limit": limit,
-            "hint": hint,
-        },
+        {"path": path, "needed": Bytes(needed), "limit": limit, "hint": hint},
     )
 
 

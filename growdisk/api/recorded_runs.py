@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 from growdisk.api.at_rest import Allowed, format_named, reopened, session_of
 from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
 from growdisk.api.disk_facts import facts_of_image
-from growdisk.api.guard import (
-    CarriedRun,
-    carried_at,
-    carried_by,
-    refuse_carried,
-    refuse_dependents,
-)
+from growdisk.api.guard import CarriedRun, carried_at, carried_by, refuse_carried, refuse_dependents
 from growdisk.api.result import Outcome, Result, step_reports
 from growdisk.api.runs import carry_out
 from growdisk.api.session import layout_now
@@ -283,11 +277,7 @@ def _nothing_to_resume(
 
 
 def commit_carried(
-    path: Path,
-    keys: tuple[bytes, ...] = (),
-    *,
-    not_in_use: bool = False,
-    sector_size: int = 512,
+    path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool = False, sector_size: int = 512
 ) -> Result:
     """Keep the image as it is, and remove the snapshots of all runs and their mark.
 

@@ -190,10 +190,7 @@ def document(result: Result) -> dict[str, object]:
 # --- how the run of an image stands, as its folder records it or the image itself shows -----------
 
 
-_NEXT = {
-    RunStatus.UNFINISHED: ("resume", "rollback"),
-    RunStatus.KEPT: ("rollback", "commit"),
-}
+_NEXT = {RunStatus.UNFINISHED: ("resume", "rollback"), RunStatus.KEPT: ("rollback", "commit")}
 
 
 @dataclass(frozen=True)
