@@ -55,20 +55,14 @@ def refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> No
 
 
 def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> Refused:
-    sector_size = facts.table.sector_size if facts.table else 512
+    sector = offset // (facts.table.sector_size if facts.table else 512)
     return belongs_to_others(
         facts.image.path,
         0,
-        hint=_hint(offset, sector_size),
+        hint=f"if it is of use, give it a partition that starts at sector {sector} (sfdisk "
+        "--append); if it is not, the same, and let that one go with --delete",
         reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte "
         f"{offset} of the disk, where no partition is",
-    )
-
-
-def _hint(offset: int, sector_size: int) -> str:
-    return (
-        f"if it is of use, give it a partition that starts at sector {offset // sector_size} "
-        "(sfdisk --append); if it is not, the same, and let that one go with --delete"
     )
 
 

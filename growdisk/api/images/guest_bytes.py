@@ -54,7 +54,9 @@ def write_bytes(
         guard = ConflictGuard(path, overlays_may_break)
         with open_guest_content(path, image_format, writable=True, key=key, guard=guard) as image:
             require_keys(image)
-            _refuse_itself(path, source)
+            if source.samefile(path):
+                hint = "choose another FILE; nothing was changed"
+                raise ImageUnsupported(source, reason="it is the image itself", hint=hint)
             _require_inside(path, image, offset, file.size)
             if not file.size:
                 return 0
@@ -63,13 +65,6 @@ def write_bytes(
                     image.write(offset + start, file.read(start, end - start))
             image.flush()
             return file.size
-
-
-def _refuse_itself(path: Path, source: Path) -> None:
-    if source.samefile(path):
-        raise ImageUnsupported(
-            source, reason="it is the image itself", hint="choose another FILE; nothing was changed"
-        )
 
 
 def _require_readable(path: Path, file: RawFile) -> None:

@@ -52,8 +52,9 @@ def look_at_base(path: Path, recipe: Recipe) -> Base:
         if (found := in_a_run(path)) is not None:
             refuse_run_at(found)
         layers = list(_layers(device))
-        locked = next((layer for layer in layers if _is_locked(layer)), None)
-        luks = _luks_of(path, locked, recipe) if isinstance(locked, Qcow2Image) else b""
+        images = (layer for layer in layers if isinstance(layer, Qcow2Image))
+        locked = next((image for image in images if image.header.crypt_method), None)
+        luks = _luks_of(path, locked, recipe) if locked else b""
         files = frozenset(real(place) for layer in layers for place in _files(layer))
         base = Base(path, base_format, files, luks, _is_plain(device))
     if locked is not None:
@@ -76,10 +77,6 @@ def _files(layer: RawFile | Qcow2Image) -> Iterator[Path]:
     yield layer.path
     if isinstance(layer, Qcow2Image) and isinstance(layer.host_file, RawFile):
         yield layer.host_file.path
-
-
-def _is_locked(layer: RawFile | Qcow2Image) -> bool:
-    return isinstance(layer, Qcow2Image) and bool(layer.header.crypt_method)
 
 
 def _luks_of(base: Path, layer: Qcow2Image, recipe: Recipe) -> bytes:
