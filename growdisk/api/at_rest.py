@@ -92,7 +92,7 @@ def _closing(disk: Disk) -> Iterator[Disk]:
 
 
 class DisksAtRest:
-    """Target (api/runs.py).
+    """Target (api/runs.py). Each call may raise refusals.
 
     `device` is what `path` holds; `others` are the guest's further disks. `disk` is the same to
     write; None if it is open to be read.
@@ -114,13 +114,14 @@ class DisksAtRest:
         self._extra_plans: list[ExtraDiskPlan] = []  # what becomes of the others
 
     def completed(self, goal: Goal) -> Goal:
+        """With what the host knows of the disk, and the goal leaves open."""
         return goal
 
     def facts(self, goal: Goal) -> Facts:
         """The facts, with what only the guest's own files say."""
         # An image that was copied without its run's folder still has that run's snapshots.
         for image, place in ((self.image, self.path), *self.others):
-            refuse_carried(place, carried_by(image))
+            refuse_carried(carried_by(image, place))
             if isinstance(image, Qcow2Image):
                 refuse_data_file(image.header, place, None, writable=False)  # a run has none open
         # The table and contents first, then the guest's files in them: proposed() needs both.
@@ -160,9 +161,11 @@ class DisksAtRest:
         return Prepared(plan, room)
 
     def locked(self) -> nullcontext[None]:
+        """No other growdisk may begin a run on it."""
         return nullcontext()  # by the image's own lock, since it was opened
 
     def begin(self, run: CurrentRun, room: int) -> Session:
+        """A new run with its worker and snapshot store, written down; OSError if it cannot be."""
         assert self._disk is not None
         plan = run.plan
         # A missing appliance is refused while there is nothing yet that would have to go back.
@@ -179,6 +182,7 @@ class DisksAtRest:
         return Session.begin(run, self._disk, room=room)
 
     def put_away(self) -> None:
+        """Put away what a run has left that was killed when all was done but this."""
         # The first disk last, as in Session.put_away: the other folders lead to its folder.
         for path in (*(path for _, path in reversed(self.others)), self.path):
             RunDirectory.of(path).put_away()
