@@ -104,9 +104,6 @@ class ExtTree(FileTree):
         # damage.
         self._blocks = min(content.block_count, device.size // content.block_size)
         self._first_meta_block = block.first_meta_group
-        self._groups = -(
-            -(content.block_count - content.first_data_block) // content.blocks_per_group
-        )
         if (
             not (block.blocks_per_group and block.inodes_per_group)
             or not 128 <= self._inode_size <= self.block_size
@@ -116,7 +113,7 @@ class ExtTree(FileTree):
 
     def inode(self, number: int) -> Inode:
         group, index = divmod(number - 1, self.content.inodes_per_group)
-        if number < 1 or group >= self._groups:
+        if number < 1 or group >= self.content.groups:
             raise Unknown(f"there is no inode {number}")
         place = self._inode_table(group) + index * self._inode_size
         raw = self._bytes(place, 128)
