@@ -11,7 +11,6 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
@@ -23,6 +22,7 @@ from growdisk.filesystems.file_tree import (
     LARGEST,
     FileTree,
     Node,
+    Run,
     Unknown,
     decode_name,
     wanted_size,
@@ -56,15 +56,6 @@ _ATTRIBUTES, _SYSTEM_DATA = b"\0\0\x02\xea", (7, b"data")
 _ATTRIBUTE = struct.Struct("<BBH4xI4x")
 # A directory entry: inode, length of the entry, length of the name, type.
 _DIRECT, _ENTRY = 12, struct.Struct("<IHBB")
-
-
-class Run(NamedTuple):
-    """`length` blocks, `logical` in the file, `physical` on the device; `written`: with data."""
-
-    logical: int
-    physical: int
-    length: int
-    written: bool
 
 
 @dataclass(frozen=True)
