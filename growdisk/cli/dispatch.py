@@ -163,6 +163,9 @@ def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) 
         logged.begin(arguments)
         return _called(arguments, output)
     except OSError as error:
+        # The current folder was removed: getcwd(2) names no file.
+        if error.errno == errno.ENOENT and error.filename is None:
+            raise UsageError("the current folder is gone", "cd into one that is there") from error
         # Another errno (EIO, ENOSPC) is the system's failure, not a wrong word of the user's.
         if error.errno not in _BAD_NAMES or not isinstance(error.filename, str | bytes):
             raise
@@ -254,7 +257,7 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     fd = _STDERR if arguments.events_fd is None else arguments.events_fd
     try:
         os.fstat(fd)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise bad_value(
             f"--events-fd {fd}: it is not open",
             "--events-fd",

@@ -12,6 +12,7 @@ from growdisk.cli.output import CommandOutput
 from growdisk.cli.playbook_view import PlaybookView
 from growdisk.errors import UsageError, bad_value, nearest
 from growdisk.fast_dataclass import asdict
+from growdisk.given_file import given_path
 from growdisk.planner.option_table import OptionSpec
 from growdisk.playbook.model import Request
 from growdisk.playbook.run import Listener, PlaybookResult, resume_playbook, run_playbook
@@ -120,7 +121,7 @@ def _words(given: list[str]) -> Iterator[str]:
 
 def _found(name: str) -> Path:
     """A file; or a shipped playbook by its name."""
-    path = Path(name).expanduser()
+    path = given_path(name)
     # A word with a slash is meant as a path: if there is none, that is the error to show.
     if path.exists() or "/" in name:
         return path

@@ -18,6 +18,7 @@ from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, NeedsUser
 from growdisk.fast_dataclass import replace
+from growdisk.given_file import given_path
 from growdisk.planner.facts import Facts
 from growdisk.playbook.checkpoints import PlaySnapshot, TaskCheckpoint
 from growdisk.playbook.expressions import TaskVariables
@@ -288,4 +289,4 @@ def remove_made(path: Path) -> None:
 
 def _path(options: Mapping[str, object], name: str) -> Path | None:
     value = options.get(name) if name else None
-    return Path(str(value)).expanduser() if value else None
+    return given_path(str(value)) if value else None

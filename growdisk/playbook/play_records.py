@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.durable import alone_in, open_locked, replace_file, sync_directory
+from growdisk.durable import alone_in, open_locked, replace_file, sync_directory, user_folder
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import asdict
 from growdisk.playbook.checkpoints import TaskCheckpoint
@@ -42,7 +42,7 @@ def _state_not_writable(folder: Path, reason: str) -> Refused:
 
 
 def state_home() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "growdisk"
+    return user_folder("XDG_STATE_HOME", ".local/state")
 
 
 class RunFolder:
@@ -94,7 +94,7 @@ class RunFolder:
 
 def unfinished_run(playbook: Path, verb: str) -> RunFolder:
     """The newest run of the playbook that was cut short. nothing-unfinished."""
-    folder, wanted = state_home() / "plays", str(playbook.resolve())
+    folder, wanted = state_home() / "plays", os.path.realpath(playbook)
     # A run's name begins with its time: the newest comes first.
     for path in sorted(folder.glob("[!.]*"), reverse=True):
         run = RunFolder(path.name)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.errors import bad_value
+from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import parse_yaml, read_yaml
 from growdisk.playbook.keywords import is_name
 
@@ -94,7 +95,7 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
     for word in words:
         text = word.strip()
         if text.startswith("@"):
-            found |= file_vars(Path(text[1:]).expanduser())
+            found |= file_vars(given_path(text[1:]))
         elif text.startswith("{"):
             found |= _mapping(text)
         else:
