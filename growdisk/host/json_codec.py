@@ -40,6 +40,11 @@ def decoded(text: bytes | str | Raw, kind: type[T]) -> T:
 def converted(value: object, kind: type[T]) -> T:
     """Plain objects (dict, list, str, ...) as a typed value; unknown fields are left out."""
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, dec_hook=_made)
     except (msgspec.ValidationError, RecursionError) as error:
         raise NotThatValue(str(error)) from error
+
+
+def _made(kind: type, value: object) -> object:
+    """What msgspec does not know itself: a Path; `object`, which is anything."""
+    return value if kind is object else kind(value)
