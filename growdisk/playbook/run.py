@@ -100,9 +100,7 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
         claims.release(finished=finished or not folder.is_unfinished)
 
 
-def resume_playbook(
-    path: Path, listener: Listener, jobs: int, *, undo: bool = False
-) -> PlaybookResult:
+def resume_playbook(path: Path, listener: Listener, *, jobs: int, undo: bool) -> PlaybookResult:
     """Go on with the newest run of the playbook that was cut short, or take it back."""
     folder = unfinished_run(path, "undo" if undo else "resume")
     description = folder.description()
