@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams, printable
@@ -188,19 +189,13 @@ def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
 
         # The environment: processes that a playbook starts have to find it as well.
         os.environ[STATE_DIR] = str(arguments.state_dir.absolute())
-    return _following(
-        lambda: _acted(arguments, output, outer), trust_all=arguments.trust_references
-    )
-
-
-def _acted(arguments: argparse.Namespace, output: CommandOutput, outer: CommandOutput) -> int:
+    action: Callable[[], int] = partial(arguments.run, arguments, output)
     # Most commands name no address, and do not load what looks at them.
-    if not any("://" in word for word in arguments.words):
-        code: int = arguments.run(arguments, output)
-        return code
-    from growdisk.cli.targets import on_address
+    if any("://" in word for word in arguments.words):
+        from growdisk.cli.targets import on_address
 
-    return on_address(arguments, (output, outer), lambda: arguments.run(arguments, output))
+        action = partial(on_address, arguments, (output, outer), action)
+    return _following(action, trust_all=arguments.trust_references)
 
 
 def _following(action: Callable[[], int], *, trust_all: bool) -> int:
