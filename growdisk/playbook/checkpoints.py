@@ -174,6 +174,11 @@ class PlaySnapshot:
         self._copy.unlink(missing_ok=True)
         self._delete_snapshot(apply=False)
 
+    def is_after(self, name: str) -> bool:
+        """Whether another snapshot was there before this one, which does not bring that back."""
+        names = [snapshot.name for snapshot in image_info(self._image).snapshots]
+        return self._name in names and name in names[: names.index(self._name)]
+
     def _delete_snapshot(self, *, apply: bool) -> None:
         info = image_info(self._image)
         found = self._name in [snapshot.name for snapshot in info.snapshots]
