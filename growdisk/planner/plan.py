@@ -9,7 +9,7 @@ from typing import Literal
 from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_scripts.script_plan import GuestPlan
-from growdisk.host.json_codec import Raw, decoded, encoded, encoded_lines
+from growdisk.host.json_codec import decoded, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.extra_disks import ExtraDiskPlan, given_up, notes, steps_of
 from growdisk.planner.facts import Facts, ImageFacts
@@ -102,7 +102,7 @@ class _WrittenStep:
     """`disk` counts the run's disks: 1 is the first extra disk."""
 
     kind: str
-    fields: Raw
+    fields: dict[str, object]
     disk: int = 0
 
 
@@ -173,10 +173,10 @@ def decode_plan(text: bytes) -> Plan:
 
 def _written(step: DiskStep | ExtraDiskStep) -> _WrittenStep:
     own = step.own
-    fields, usual = decoded(encoded(own), dict[str, Raw]), own.usual
     # What is as usual is left out: reading the plan fills it in by the defaults of the fields.
-    unusual = {name: value for name, value in fields.items() if usual.get(name) != bytes(value)}
-    return _WrittenStep(type(own).__name__, Raw(encoded(unusual)), step.disk)
+    usual = own.usual.items()
+    fields = {name: value for name, value in vars(own).items() if (name, value) not in usual}
+    return _WrittenStep(type(own).__name__, fields, step.disk)
 
 
 def _read(written: _WrittenStep, plan: _WrittenPlan) -> DiskStep | ExtraDiskStep:

@@ -60,12 +60,10 @@ class GrowFilesystem(StepTraits):
         return self.place
 
     @property
-    def usual(self) -> dict[str, bytes]:
+    def usual(self) -> dict[str, object]:
         # Written plans leave these two out for the everyday step, as `usual` says of the others.
-        plain = (
-            {"kind": b'"ext4"', "layers": b"[]"} if self.is_plain_ext and not self.running else {}
-        )
-        return super().usual | plain
+        everyday = self.is_plain_ext and not self.running
+        return super().usual | ({"kind": "ext4", "layers": ()} if everyday else {})
 
     @property
     def is_plain_ext(self) -> bool:

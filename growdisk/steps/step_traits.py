@@ -90,9 +90,9 @@ class StepTraits:
         return ()
 
     @property
-    def usual(self) -> dict[str, bytes]:
-        """Fields, with values in JSON, that a written plan leaves out: those of a disk at rest."""
-        return {"running": b"false", "restart": b"false", "device_size": b"0"}
+    def usual(self) -> dict[str, object]:
+        """Fields, with their values, that a written plan leaves out: those of a disk at rest."""
+        return {"running": False, "restart": False, "device_size": 0}
 
     @property
     def added(self) -> int:
