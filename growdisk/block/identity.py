@@ -7,7 +7,6 @@ the address that qemu-nbd was given.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
@@ -133,6 +132,8 @@ def _disk(number: int) -> str:
 
 def _short(kind: str, name: str) -> str:
     """Readable, and different for different names."""
+    import hashlib  # with OpenSSL, which most runs do not need
+
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-_READABLE:]
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
     return f"{kind}-{readable}-{digest[:16]}"

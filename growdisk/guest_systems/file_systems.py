@@ -130,14 +130,14 @@ class _CachedReads(ReadOnlyDevice):
         check_range(self.size, offset, length)
         if length >= _BULK:
             return self._device.read(offset, length)
-        first = offset // _PIECE
-        # The common case: a block of metadata, within one piece.
-        if offset + length <= (first + 1) * _PIECE:
-            return self._piece(first)[offset - first * _PIECE :][:length]
-        pieces = [
-            self._piece(number) for number in range(first, (offset + length - 1) // _PIECE + 1)
-        ]
-        return b"".join(pieces)[offset - first * _PIECE :][:length]
+        first, start = divmod(offset, _PIECE)
+        end = start + length
+        # The common case: a block of metadata, within one piece. Both ends at once: a slice up to
+        # the piece's end would be copied.
+        if end <= _PIECE:
+            return self._piece(first)[start:end]
+        pieces = [self._piece(first + number) for number in range(-(-end // _PIECE))]
+        return b"".join(pieces)[start:end]
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         return self._device.extents(offset, length)

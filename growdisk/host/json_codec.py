@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from enum import Enum
 from typing import TypeVar
 
 from growdisk.fast_dataclass import plain
 from growdisk.fast_imports import load_msgspec
 
-load_msgspec()
-
-import msgspec  # noqa: E402
-
 T = TypeVar("T")
-Raw = msgspec.Raw
-"""A piece of JSON that stays as it is until its type is known."""
 
 
 class NotThatValue(ValueError):
@@ -21,16 +17,34 @@ class NotThatValue(ValueError):
 
 
 def encoded(value: object) -> bytes:
-    return msgspec.json.encode(plain(value))
+    words = json.dumps(
+        plain(value), ensure_ascii=False, separators=(",", ":"), default=_other, allow_nan=False
+    )
+    return in_bytes(words)
 
 
 def encoded_lines(value: object) -> bytes:
     """The same for people to read."""
-    return msgspec.json.format(encoded(value), indent=1)
+    words = json.dumps(plain(value), ensure_ascii=False, indent=1, default=_other, allow_nan=False)
+    return in_bytes(words)
 
 
-def decoded(text: bytes | str | Raw, kind: type[T]) -> T:
+def in_bytes(words: str) -> bytes:
+    """JSON as UTF-8. A byte of a file's name that is no text (PEP 383) is an escape: \\udcff."""
+    return words.encode("utf-8", "backslashreplace")
+
+
+def _other(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def decoded(text: bytes | str, kind: type[T]) -> T:
     """Raises NotThatValue."""
+    load_msgspec()
+    import msgspec
+
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -39,7 +53,15 @@ def decoded(text: bytes | str | Raw, kind: type[T]) -> T:
 
 def converted(value: object, kind: type[T]) -> T:
     """Plain objects (dict, list, str, ...) as a typed value; unknown fields are left out."""
+    load_msgspec()
+    import msgspec
+
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, dec_hook=_made)
     except (msgspec.ValidationError, RecursionError) as error:
         raise NotThatValue(str(error)) from error
+
+
+def _made(kind: type, value: object) -> object:
+    """What msgspec does not know itself: a Path; `object`, which is anything."""
+    return value if kind is object else kind(value)

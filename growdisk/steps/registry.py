@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_scripts.script_plan import GuestPlan
-from growdisk.host.json_codec import NotThatValue, Raw, decoded
+from growdisk.host.json_codec import NotThatValue, converted
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import GrowLogicalVolume, GrowLuks, GrowPhysicalVolume
@@ -22,8 +22,7 @@ from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker import SwapSpace
-from growdisk.storage.values import Storage
-from growdisk.workflow.step import Check, Evidence, Scope
+from growdisk.workflow.step import Check, Evidence
 
 if TYPE_CHECKING:
     from growdisk.steps.worker_at_rest import WorkerAtRest
@@ -45,6 +44,9 @@ DiskStep = (
 STEP_KINDS: Mapping[str, type[DiskStep]] = MappingProxyType(
     {kind.__name__: kind for kind in get_args(DiskStep)}
 )
+
+Fields = Mapping[str, object]
+"""Of a step, as a plan has written them."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -77,10 +79,6 @@ class ExtraDiskStep:
     def own(self) -> DiskStep:
         return self.step
 
-    @property
-    def touches(self) -> frozenset[Scope]:
-        return self.step.touches
-
     def describe(self) -> str:
         return self.step.described(disk_name(self.number))
 
@@ -99,18 +97,9 @@ class ExtraDiskStep:
 
 
 def disk_name(number: int) -> str:
-    """Of the run's disks: sda is 0."""
-    return f"sd{_LETTERS[number]}"
-
-
-@dataclass(frozen=True)
-class _Wrapper:
-    planned: Raw
-
-
-@dataclass(frozen=True)
-class _InWords:
-    words: str
+    """Of the run's disks: sda is 0, sdz 25, sdaa 26."""
+    more, letter = divmod(number, len(_LETTERS))
+    return f"{disk_name(more - 1) if more else 'sd'}{_LETTERS[letter]}"
 
 
 def in_todays_words(text: bytes) -> bytes:
@@ -121,19 +110,19 @@ def in_todays_words(text: bytes) -> bytes:
     return text.replace(b'"fate":', b'"action":').replace(b'"companions":', b'"extra_disks":')
 
 
-def step_of(kind: str, fields: Raw, guest: GuestPlan | None) -> DiskStep:
+def step_of(kind: str, fields: Fields, guest: GuestPlan | None) -> DiskStep:
     """The step that a plan has written as `kind`; `guest` is the plan's part for a running guest.
 
     Raises NotThatValue.
     """
     if kind in STEP_KINDS:
-        return decoded(fields, STEP_KINDS[kind])
+        return converted(fields, STEP_KINDS[kind])
     if kind in _EARLIER:
         return _EARLIER[kind](fields)
     if kind in _WRAPPED:
-        return _running(decoded(decoded(fields, _Wrapper).planned, _WRAPPED[kind]))
+        return _running(converted(fields.get("planned"), _WRAPPED[kind]))
     if kind in _BY_WORDS and guest is not None:
-        return _BY_WORDS[kind](decoded(fields, _InWords).words, guest)
+        return _BY_WORDS[kind](converted(fields.get("words"), str), guest)
     raise NotThatValue(f"no step is called {kind}")
 
 
@@ -141,15 +130,10 @@ def _running(step: DiskStep) -> DiskStep:
     return step.while_running(restart=False, device_size=0)
 
 
-@dataclass(frozen=True)
-class _Resize:
-    storage: Storage | None = None
-
-
-def _resize(fields: Raw) -> ResizeImage:
+def _resize(fields: Fields) -> ResizeImage:
     # One class was for both: those on a device of the host had a storage.
-    kind = GrowDevice if decoded(fields, _Resize).storage else ResizeImage
-    return replace(decoded(fields, kind), running=True)
+    kind = GrowDevice if fields.get("storage") else ResizeImage
+    return replace(converted(fields, kind), running=True)
 
 
 def _swap(_: str, guest: GuestPlan) -> RemakeSwap | MakeSwapFile:
@@ -180,11 +164,11 @@ def _repair(words: str, guest: GuestPlan) -> RepairGuest:
     return RepairGuest(f"/dev/{system}", swaps, policy, guest.gone)
 
 
-_EARLIER: Mapping[str, Callable[[Raw], DiskStep]] = MappingProxyType(
+_EARLIER: Mapping[str, Callable[[Fields], DiskStep]] = MappingProxyType(
     {
-        "GrowFilesystemAt": lambda fields: decoded(fields, GrowFilesystem),
+        "GrowFilesystemAt": lambda fields: converted(fields, GrowFilesystem),
         "LiveResize": _resize,
-        "LiveReread": lambda fields: _running(decoded(fields, RereadPartitions)),
+        "LiveReread": lambda fields: _running(converted(fields, RereadPartitions)),
     }
 )
 _WRAPPED: Mapping[str, type[DiskStep]] = MappingProxyType(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.host.json_codec import NotThatValue, Raw
+from growdisk.host.json_codec import NotThatValue
 from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.plan import decode_plan, encode_plan
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -69,11 +69,14 @@ def test_each_step_finds_its_part_of_what_the_guest_was_given(run: Path) -> None
 
 def test_a_running_guest_on_a_volume_still_grows_its_volume_first() -> None:
     """That version had one step for both: with `storage` it began with the host's device."""
-    told = (
-        b'{"old_size": 1024, "new_size": 4096, "restart": false, "storage": {"kind": "lvm", '
-        b'"name": "vg0/web"}, '
-    )
-    step = step_of("LiveResize", Raw(told + b'"device_size": 2048}'), None)
+    told = {
+        "old_size": 1024,
+        "new_size": 4096,
+        "restart": False,
+        "storage": {"kind": "lvm", "name": "vg0/web"},
+        "device_size": 2048,
+    }
+    step = step_of("LiveResize", told, None)
     assert step == GrowDevice(
         1024, 4096, running=True, storage=Storage("lvm", "vg0/web"), device_size=2048
     )
