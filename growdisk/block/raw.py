@@ -282,15 +282,12 @@ class RawFile(InParts):
         self._size, self._missing = size, 0
 
     def _lengthen(self, size: int) -> None:
-        for end in (size + _AHEAD, size):  # the first may be more than the host allows
-            try:
-                os.ftruncate(self._fd, end)
-            except OSError:
-                if end == size:
-                    raise
-            else:
-                self._end = end
-                return
+        try:
+            os.ftruncate(self._fd, size + _AHEAD)
+            self._end = size + _AHEAD
+        except OSError:  # it may be more than the host allows
+            os.ftruncate(self._fd, size)
+            self._end = size
 
     def _cut_end(self) -> None:
         if self._end > self._size:

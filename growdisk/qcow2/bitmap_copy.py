@@ -6,7 +6,6 @@ from array import array
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.bitmaps import ALL_ONES, Bitmap, Directory, directory_runs, read_bitmap_table
 from growdisk.qcow2.entries import OFFSET_MASK
@@ -98,9 +97,7 @@ def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
         autoclear=int(old.autoclear | Autoclear.BITMAPS),
     ).fitting()
     if len(header.to_bytes()) > header.cluster_size:
-        raise ImageUnsupported(
-            metadata.path, reason="its header has no room for bitmaps", hint="use larger clusters"
-        )
+        raise metadata.unsupported("its header has no room for bitmaps", "use larger clusters")
     # Zeros over the rest, if the header has become shorter (fitting).
     metadata.write_header(header, 0, header.to_bytes().ljust(len(old.to_bytes()), b"\0"))
 

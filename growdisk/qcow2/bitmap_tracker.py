@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from array import array
 
-from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.bitmaps import (
     ALL_ONES,
@@ -102,10 +101,9 @@ class BitmapTracker:
             for b in self._directory.bitmaps
             if b.is_sound
         ):
-            raise ImageUnsupported(
-                self.metadata.path,
-                reason="one of its dirty bitmaps is too fine for a disk of that size",
-                hint="remove the bitmap (qemu-img bitmap --remove); growdisk has not changed it",
+            raise self.metadata.unsupported(
+                "one of its dirty bitmaps is too fine for a disk of that size",
+                "remove the bitmap (qemu-img bitmap --remove); growdisk has not changed it",
             )
 
     def resized(self, size: int) -> None:

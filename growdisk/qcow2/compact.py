@@ -16,10 +16,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 from growdisk.block.device import ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, KeyNeeded
+from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.bitmap_copy import MovedBitmaps
 from growdisk.qcow2.bitmaps import read_directory
@@ -150,28 +151,17 @@ class Compactor:
     def _layout(self, used: list[Run]) -> _Layout:
         geometry = self._geometry
         # In the order of the drawing at the top. The refcount area depends on the size of the rest.
-        l1_sizes = [geometry.clusters(8 * max(len(table), 1)) for table in self._tables]
-        list_size = geometry.clusters(len(dump_entries(self._snapshots)))
-        luks_size = geometry.clusters(self._luks_place()[1])
-        bitmaps_size = self._bitmaps.clusters if self._bitmaps is not None else 0
-        fixed = 1 + sum(l1_sizes) + list_size + luks_size + bitmaps_size
-        table_clusters, blocks = refcount_area(geometry, fixed + sum(count for _, count in used))
-        position = 1 + table_clusters + blocks
-        l1 = []
-        for size in l1_sizes:
-            l1.append(position)
-            position += size
-        luks = position + list_size
-        bitmaps = luks + luks_size
-        return _Layout(
-            table_clusters,
-            blocks,
-            tuple(l1),
-            position,
-            luks,
-            bitmaps,
-            Remap(used, bitmaps + bitmaps_size),
-        )
+        sizes = [
+            *(geometry.clusters(8 * max(len(table), 1)) for table in self._tables),
+            geometry.clusters(len(dump_entries(self._snapshots))),
+            geometry.clusters(self._luks_place()[1]),
+            self._bitmaps.clusters if self._bitmaps is not None else 0,
+        ]
+        others = 1 + sum(sizes) + sum(count for _, count in used)
+        table_clusters, blocks = refcount_area(geometry, others)
+        *l1, snapshots, luks, bitmaps, base = accumulate(sizes, initial=1 + table_clusters + blocks)
+        remap = Remap(used, base)
+        return _Layout(table_clusters, blocks, tuple(l1), snapshots, luks, bitmaps, remap)
 
     def _luks_place(self) -> tuple[int, int]:
         """Offset and length of the LUKS header; nothing if there is none."""
@@ -326,10 +316,9 @@ def refuse_uncompactable(metadata: Metadata) -> None:
             "it is encrypted by the place of each cluster in the file, and these will move",
         )
     if header.autoclear & Autoclear.GROWDISK_RUN:
-        raise ImageUnsupported(
-            metadata.path,
-            reason="an unfinished run of growdisk needs its snapshots",
-            hint="convert it instead; it has not been changed",
+        raise metadata.unsupported(
+            "an unfinished run of growdisk needs its snapshots",
+            "convert it instead; it has not been changed",
         )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from array import array
 
-from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.compress import CompressedCluster, Compressor, compressor
 from growdisk.qcow2.entries import CompressedRange
@@ -67,13 +66,9 @@ class CompressedWriter:
         Nothing has been written then.
         """
         if self._metadata.header.crypt_method:
-            raise ImageUnsupported(
-                self._metadata.path, reason="an encrypted image has no compressed clusters"
-            )
+            raise self._metadata.unsupported("an encrypted image has no compressed clusters")
         if self._metadata.data_file is not None:
-            raise ImageUnsupported(
-                self._metadata.path, reason="an external data file has no compressed clusters"
-            )
+            raise self._metadata.unsupported("an external data file has no compressed clusters")
         if not self._ends_with_disk_or_cluster(cluster):
             raise ValueError(
                 f"{len(cluster.data)} bytes at {cluster.offset:#x} are neither a cluster nor the "

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from growdisk.block.device import Part, ResizableDevice, parts_of
-from growdisk.errors import ImageDamaged
+from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.allocator import Allocator
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
@@ -141,6 +141,10 @@ class Metadata:
             return
         bits = self.header.incompatible & ~Incompatible.DIRTY | (Incompatible.DIRTY if dirty else 0)
         self.change_header(FEATURES, incompatible=int(bits))
+
+    def unsupported(self, reason: str, hint: str = ImageUnsupported.hint) -> ImageUnsupported:
+        """What to raise for what cannot be done with such an image."""
+        return ImageUnsupported(self.path, reason, hint)
 
     def damaged(self, reason: str) -> ImageDamaged:
         """What to raise if something in the image cannot be true."""

@@ -55,11 +55,9 @@ class Preflight:
     def resizing(self, size: int) -> None:
         """Before the disk gets another size."""
         header = self._metadata.header
-        if size < header.size:
-            self.dropping_beyond(size)
-        elif size > header.size:
-            self._metadata.allocator.check_metadata()
-            self._droppable(header.size)
+        if size != header.size:
+            self.dropping_beyond(min(size, header.size))
+        if size > header.size:
             # The rest of the last cluster is zeroed, as a guest's write would be.
             cluster_end = align_up(header.size, self._geometry.cluster_size)
             if header.size < cluster_end:
@@ -74,9 +72,6 @@ class Preflight:
     def dropping_beyond(self, size: int) -> None:
         """Before everything beyond a disk of `size` bytes is dropped."""
         self._metadata.allocator.check_metadata()
-        self._droppable(size)
-
-    def _droppable(self, size: int) -> None:
         self._metadata.flush()  # earlier changes, if any: the walker reads from the file
         l1, coverage = self._metadata.l1, self._geometry.l2_coverage
         kept = self._geometry.l1_entries(size)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
+from growdisk.errors import KeyNeeded, shell_word
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
 from growdisk.qcow2.features import Autoclear
@@ -73,7 +73,7 @@ class Resizer:
         elif preallocation != "off":
             reason = self._preallocation_problem(size)
         if reason is not None:
-            raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
+            raise self._metadata.unsupported(reason, hint)
         if size > header.size:
             self._check_key_not_needed(header.size)
 

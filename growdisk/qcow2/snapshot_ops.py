@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from growdisk.errors import ImageError, ImageUnsupported
+from growdisk.errors import ImageError
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
@@ -82,10 +82,8 @@ class SnapshotManager:
 
     def check_new_name(self, name: str) -> None:
         if not 0 < len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME:
-            raise ImageUnsupported(
-                self._metadata.path,
-                reason=f"a snapshot's name has 1 to {MAX_NAME} bytes",
-                hint="choose another name",
+            raise self._metadata.unsupported(
+                f"a snapshot's name has 1 to {MAX_NAME} bytes", "choose another name"
             )
         if any(entry.name == name for entry in self.entries):
             raise ImageError.named(
@@ -96,10 +94,8 @@ class SnapshotManager:
                 {"path": self._metadata.path, "name": name},
             )
         if len(self.entries) >= MAX_SNAPSHOTS:
-            raise ImageUnsupported(
-                self._metadata.path,
-                reason=f"it has {MAX_SNAPSHOTS} snapshots already",
-                hint="delete some of them",
+            raise self._metadata.unsupported(
+                f"it has {MAX_SNAPSHOTS} snapshots already", "delete some of them"
             )
 
     # --- create -----------------------------------------------------------------------------------
@@ -223,24 +219,14 @@ class SnapshotManager:
         entry = self.find(name, by_id=by_id)
         self._metadata.flush()
         l1 = self.l1_of(entry)
-        references = self._walker.references(l1)
-        self._walker.check_counts(references, up=False)
-        l1_run = self._geometry.run(entry.l1_offset, 8 * entry.l1_size)
-        self.check_tables(references, l1_run)
-        self._walker.check_released([*references.runs(), l1_run, *self.present_tables()])
+        lost = self.checked_loss([l1], (entry,))
         self._walker.check_restorable([l1])
         begin()
         with self.counting():
             self._switch_table(
                 tuple(other for other in self.entries if other is not entry), counted=[]
             )
-            self._metadata.release([*references.runs(), l1_run])
-            self._metadata.flush()
-            self._metadata.forget_l2()
-            # Counted down and durable by now: COPIED with a count of 2 would let a writer change
-            # in place what another snapshot still reads.
-            self._walker.restore_copied(l1)
-            self._metadata.flush_flags()
+            self.release_disks(lost, self.l1_runs((entry,)), l1)
 
     # --- complete ---------------------------------------------------------------------------------
 
@@ -277,13 +263,49 @@ class SnapshotManager:
         Else 65536 tables of 32 MiB, in holes of a small file, would be terabytes.
         """
         if (size := 8 * sum(entry.l1_size for entry in entries)) > _MAX_TABLES:
-            raise ImageUnsupported(
-                self._metadata.path,
-                reason=f"the L1 tables of its snapshots have {format_size(size)} in all; growdisk "
+            raise self._metadata.unsupported(
+                f"the L1 tables of its snapshots have {format_size(size)} in all; growdisk "
                 f"reads at most {format_size(_MAX_TABLES)}",
-                hint="delete some of them (growdisk image snapshot delete)",
+                "delete some of them (growdisk image snapshot delete)",
             )
         return [self.l1_of(entry) for entry in entries]
+
+    def l1_runs(self, entries: tuple[SnapshotEntry, ...]) -> list[Run]:
+        return [self._geometry.run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
+
+    def checked_loss(
+        self,
+        tables: list[array[int]],
+        entries: tuple[SnapshotEntry, ...],
+        kept: tuple[References, SnapshotEntry] | None = None,
+    ) -> list[References]:
+        """What these L1 tables reach, before all of it and these entries are given up.
+
+        ImageDamaged unless it is counted, for all of them together with `kept`, and none of it is a
+        table of others.
+        """
+        lost = [self._walker.references(table) for table in tables]
+        for references in lost:
+            self._walker.check_counts(references, up=False)
+            self.check_tables(references, *self.l1_runs(entries))
+        disks, named = ([*lost, kept[0]], (kept[1], *entries)) if kept else (lost, entries)
+        runs = [run for references in disks for run in references.runs()]
+        self._walker.check_released([*runs, *self.l1_runs(named), *self.present_tables()])
+        return lost
+
+    def release_disks(
+        self, lost: list[References], l1_runs: list[Run], touched: array[int]
+    ) -> None:
+        """Count down what nothing in the file names any more, and set COPIED again."""
+        for references in lost:
+            self._metadata.release(references.runs())
+        self._metadata.release(l1_runs)
+        self._metadata.flush()
+        self._metadata.forget_l2()
+        # Counted down and durable by now: COPIED with a count of 2 would let a writer change in
+        # place what another snapshot still reads.
+        self._walker.restore_copied(touched)
+        self._metadata.flush_flags()
 
     def check_tables(self, references: References, *others: Run) -> None:
         """Raise ImageDamaged unless all metadata are counted, and none of them is in `references`.
