@@ -104,6 +104,11 @@ class Allocator:
         # is left, so it does not find them a second time.
         self._holes.extendleft(reversed(runs))
 
+    def search_again(self) -> None:
+        """Forget all holes that were found: blocks that counted some are gone."""
+        self._holes.clear()
+        self._next_scan, self._end = 0, -1
+
     def check_metadata(self) -> None:
         """Raise ImageDamaged if metadata are counted as free.
 

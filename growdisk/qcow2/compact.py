@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from growdisk.block.device import ExtentKind, ResizableDevice
+from growdisk.block.device import ExtentKind, ResizableDevice, TableReader
 from growdisk.block.raw import RawFile
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, replace
@@ -35,7 +35,7 @@ from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
-from growdisk.qcow2.tables import dump_table, progression
+from growdisk.qcow2.tables import dump_table, load_table, progression
 from growdisk.units import joined, split_range
 
 _CHUNK = 4 << 20
@@ -94,6 +94,7 @@ class Compactor:
         self._metadata, self._snapshots, self._geometry = metadata, snapshots, metadata.geometry
         self._walker, self._tables = walker, tables
         self._file, self._bits = metadata.file, metadata.geometry.cluster_bits
+        self._l2_tables = TableReader(metadata.file, metadata.geometry.cluster_size)
         directory = read_directory(metadata.file, metadata.header)
         self._bitmaps = (
             MovedBitmaps(metadata.file, metadata.header, directory)
@@ -115,9 +116,10 @@ class Compactor:
         nothing = array("Q", bytes(8 * self._geometry.l2_entries))
         emptied = set()
         for offset in self._l2_offsets():
-            table = self._metadata.load_l2(offset)
-            unbacked.take_out(table, self._walker.splitter.runs(table))
-            if table == nothing:
+            table = self._l2_table(offset)
+            if table is not None:
+                unbacked.take_out(table, self._walker.splitter.runs(table))
+            if table is None or table == nothing:
                 # The entries of L1 tables that name it become 0 (write_to).
                 emptied.add(offset)
                 unbacked.drop(offset >> self._bits)
@@ -202,19 +204,26 @@ class Compactor:
     def _guest_runs(self, zero: int) -> Iterator[Run]:
         """The guest clusters of all tables, without those whose entries carry a flag in `zero`."""
         for offset in self._l2_offsets():
-            table = self._walker.entries(self._metadata.load_l2(offset))
-            for start, end in self._walker.splitter.runs(table):
-                if not table[start] & (COMPRESSED | zero):
-                    yield (table[start] & OFFSET_MASK) >> self._bits, end - start
+            if (table := self._l2_table(offset)) is None:
+                continue
+            entries = self._walker.entries(table)
+            for start, end in self._walker.splitter.runs(entries):
+                if not entries[start] & (COMPRESSED | zero):
+                    yield (entries[start] & OFFSET_MASK) >> self._bits, end - start
+
+    def _l2_table(self, offset: int) -> array[int] | None:
+        """None if nothing stands in it."""
+        raw = self._l2_tables.read(offset)
+        return load_table(raw) if raw else None
 
     def _l2_offsets(self) -> list[int]:
         return sorted({offset for table in self._tables for offset in l2_offsets(table)})
 
     def _write_l2_tables(self, layout: _Layout, target: ResizableDevice) -> None:
         for offset in self._l2_offsets():
-            if offset in self._empty:
+            # Without entries it is zeros, as all of a new file.
+            if offset in self._empty or (table := self._l2_table(offset)) is None:
                 continue
-            table = self._metadata.load_l2(offset)
             if self._unbacked is not None:
                 self._unbacked.take_out(table, self._walker.splitter.runs(table))
             if self._metadata.data_file is None:

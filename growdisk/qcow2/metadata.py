@@ -316,6 +316,7 @@ class Metadata:
                 if self.allocator.released is not None:
                     self.allocator.released += dropped
                 self.flush()
+                self.allocator.search_again()
 
     @contextmanager
     def giving_back(self) -> Iterator[None]:

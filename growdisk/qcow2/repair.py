@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from growdisk.block.device import ResizableDevice, read_padded
+from growdisk.block.device import ResizableDevice, TableReader, read_padded
 from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2 import entries
@@ -173,8 +173,10 @@ def _write_refcounts(
         length = min(stored.per_block, end - first)
         if not entry or length <= 0:
             continue
-        old = stored.counts.get(first, length)
-        new = list(map(choose, old, counted.get(first, length)))
+        old, references = stored.counts.get(first, length), counted.get(first, length)
+        if old == references:  # nearly always, and quicker to tell
+            continue
+        new = list(map(choose, old, references))
         new[analysis.recount.end_cluster - first :] = old[analysis.recount.end_cluster - first :]
         if new != list(old):
             _write(file, entry, pack_counts(new, stored.order))
@@ -186,6 +188,7 @@ def _write_flags(
     file: ResizableDevice, header: Header, refcounts: ClusterCounts, *, setting: bool
 ) -> None:
     """Set missing COPIED flags of the active disk, or clear wrong ones."""
+    tables = TableReader(file, header.cluster_size)
     done = set[int]()  # L2 tables: in a damaged image any number of L1 entries may name one
     for index, entry in enumerate(active_l1(file, header)):
         offset = entry & entries.OFFSET_MASK
@@ -198,9 +201,9 @@ def _write_flags(
         if offset in done:
             continue
         done.add(offset)
-        table = mended_l2_table(file, header, offset, refcounts, setting=setting)
-        if table is not None:
-            _write(file, offset, table)
+        mended = mended_l2_table(tables.read(offset), header, refcounts, setting=setting)
+        if mended is not None:
+            _write(file, offset, mended)
     file.flush()
 
 

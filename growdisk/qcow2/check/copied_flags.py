@@ -73,7 +73,7 @@ def active_l1(file: BlockDevice, header: Header) -> tuple[int, ...]:
 
 
 def mended_l2_table(
-    file: BlockDevice, header: Header, offset: int, refcounts: ClusterCounts, *, setting: bool
+    table: bytes, header: Header, refcounts: ClusterCounts, *, setting: bool
 ) -> bytes | None:
     """An L2 table with missing COPIED flags set (`setting`) or wrong ones cleared.
 
@@ -81,7 +81,6 @@ def mended_l2_table(
     """
     finder = RunFinder(header.cluster_size)
     # Most tables are right: the runs tell that without a look at each entry.
-    table = read_padded(file, offset, header.cluster_size)
     runs = finder.runs(_entries_in(table, header))
     if not any(_wrong_flags(header, refcounts, first, length) for first, length in runs):
         return None
