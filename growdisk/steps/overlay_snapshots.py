@@ -11,7 +11,7 @@ removing files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class OverlaySnapshots(SnapshotStore):
     """The SnapshotStore of `--snapshots overlay`. `steps` are the plan's step names in order.
 
     `keep_undo`: what the steps write over will be kept when the result is made final.
+    `on_restored` is called with a step when the content is as before it.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class OverlaySnapshots(SnapshotStore):
         steps: Sequence[str],
         pin: ImageFingerprint,
         *,
-        keep_undo: bool = False,
+        keep_undo: bool,
+        on_restored: Callable[[str], None],
     ) -> None:
         self._disk, self._pin, self._keep_undo = disk, pin, keep_undo
         self._chain = OverlayChain(disk, directory, steps)
         self._room = ReservedRoom(directory / "held-room.json", disk.file)
         self._begun = False  # to make the result final
+        self._on_restored = on_restored
         self._chain.open()
         disk.on_base_resized = self._renew_top
 
@@ -69,6 +72,7 @@ class OverlaySnapshots(SnapshotStore):
         # The failed step's own overlay is gone too: take() makes a fresh one.
         chain.open(before=step)
         self._pin.set()
+        self._on_restored(step)
 
     def reserve(self) -> None:
         """Take the host's room that the redo will need, and write down what it will overwrite.
