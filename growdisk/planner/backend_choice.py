@@ -200,14 +200,13 @@ def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> 
         # A step that has nothing left to grow is only there to be skipped.
         if step.new_size > step.old_size:
             content = facts.content_with(step.uuid, step.number)
-            reason, hint = _unfit(facts, content, step.new_size, host)
-            if reason:
-                raise CannotGrow(facts.image.path, step.number, reason=reason, hint=hint)
+            if found := _unfit(facts, content, step.new_size, host):
+                raise CannotGrow(facts.image.path, step.number, *found)
 
 
 def _unfit(
     facts: Facts, content: Content | None, new_size: int, host: HostTools
-) -> tuple[str, str]:
+) -> tuple[str, str] | None:
     match content:
         case ExtContent():
             return (
@@ -215,11 +214,10 @@ def _unfit(
                 or _absent_journal(facts, content)
                 or _unknown_features(content, host)
                 or _too_far_unmounted(content, new_size)
-                or ("", "")
             )
-        case XfsContent() | BtrfsContent() | F2fsContent():
+        case XfsContent() | BtrfsContent() | F2fsContent() if content.unfit:
             return content.unfit, _INSIDE
-    return "", ""
+    return None
 
 
 def _never_written(content: ExtContent) -> tuple[str, str] | None:

@@ -181,19 +181,14 @@ def _growth(
         return growth
     # What stands in the way is somebody else's: no advice of the table's would help.
     refuse_foreign_blockers(facts, next(iter(shares)), growth)
-    # Another partition could perhaps grow without anything in its way. With --grow the user has
-    # decided.
-    candidates = (
-        []
-        if goal.grow
-        else [
-            p
-            for p in facts.candidates
-            if p.number not in shares and p.type_code != WINDOWS_RECOVERY
-        ]
-    )
+    # Another partition could perhaps grow without anything in its way.
     others = [
-        p for p in candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)
+        p
+        for p in facts.candidates
+        if not goal.grow  # with it the user has decided
+        and p.number not in shares
+        and p.type_code != WINDOWS_RECOVERY
+        and isinstance(plan_growth(table, p.number, new_size, policy), Grown)
     ]
     hint = "".join(
         f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}"

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from growdisk.block.window import Window
 from growdisk.errors import ToolFailed
@@ -19,6 +18,7 @@ from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.filesystems.identify import identify
+from growdisk.filesystems.swap import read_swap
 from growdisk.guest_config.etc_tables import SWAP_FILE
 from growdisk.guest_config.files import Change
 from growdisk.guest_config.repair import left_to_repair, repair_guest
@@ -178,9 +178,8 @@ class GuestAtRest:
 
 def _uuid_in(header: bytes) -> str:
     """Of swap space; "" if there is none."""
-    # union swap_header: 1024 bytes for a boot loader, three numbers, the UUID; the magic is what
-    # the first page ends with.
-    return str(UUID(bytes=header[1036:1052])) if header[4086:] == b"SWAPSPACE2" else ""
+    content = read_swap(header)
+    return content.uuid if content else ""
 
 
 def _expect_none(paths: Iterable[str]) -> None:

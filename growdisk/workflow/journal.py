@@ -149,24 +149,13 @@ def _decoded(body: bytes, path: Path, line: int) -> JournalRecord:
         raise _damaged(path, line) from error
 
 
-_STEP_EVENTS = frozenset(
-    {
-        Event.CHECKED,
-        Event.SKIPPED,
-        Event.SNAPSHOTTING,
-        Event.APPLYING,
-        Event.APPLIED,
-        Event.VERIFIED,
-        Event.RESTORING,
-        Event.RESTORED,
-    }
-)
-
 TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTORING})
 """Last events of a step after which the image may differ from the step's snapshot."""
 
 ENDED = frozenset({Event.VERIFIED, Event.SKIPPED})
 """Last events of a step that is done, or had nothing to do."""
+
+_STEP_EVENTS = TOUCHED | ENDED | {Event.CHECKED, Event.SNAPSHOTTING, Event.RESTORED}
 
 
 class RunStatus(Enum):
