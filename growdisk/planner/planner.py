@@ -66,7 +66,7 @@ def propose(facts: Facts, goal: Goal) -> Proposal | GoalReached:
 
 def without_gone(facts: Facts, goal: Goal) -> Goal:
     """The goal less the consent to lose partitions that are not there."""
-    numbers = {part.number for part in facts.table.partitions} if facts.table else set()
+    numbers = {part.number for part in facts.partitions}
     return replace(goal, delete=tuple(number for number in goal.delete if number in numbers))
 
 

@@ -228,7 +228,8 @@ def _repair_unread(
                 change for part, policy in decisions for change in repair_guest(guest, part, policy)
             ]
         changes |= {change.path: change for change in found}
-    return _unread_in_words(list(changes.values()), unread, found=bool(systems))
+    left = [f"{device.removeprefix('/dev/')} could not be looked into" for device in unread]
+    return _in_words(list(changes.values()), left, found=bool(systems))
 
 
 def _systems(backend: Backend, system: str, others: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -252,30 +253,16 @@ def _has_guest(backend: Backend, device: str) -> bool | None:
         return None
 
 
-def _in_words(changes: list[Change], left: list[str]) -> str:
+def _in_words(changes: list[Change], left: list[str], *, found: bool = True) -> str:
+    """`left`: what still may name it. `found`: whether any file of a guest could be read."""
     mended = ", ".join(dict.fromkeys(change.path for change in changes if change.mended))
     named = [f"{change.path}: {change.what}" for change in changes if not change.mended]
-    words = [
-        mended or ("nothing was changed" if named else NOTHING_NAMED),
-        *named,
-    ]
-    # "no file names what is gone" would contradict what follows.
-    if left and not changes:
-        words[0] = "nothing was changed"
-    return "; ".join([*words, *left])
-
-
-def _unread_in_words(changes: list[Change], unread: list[str], *, found: bool) -> str:
-    mended = ", ".join(change.path for change in changes if change.mended) or NOTHING_NAMED
-    words = [
-        mended
-        if found
-        else "no guest was found: no file system that can be read here has an /etc/fstab"
-    ]
-    words += [f"{change.path}: {change.what}" for change in changes if not change.mended]
-    return "; ".join(
-        [*words, *(f"{device.removeprefix('/dev/')} could not be looked into" for device in unread)]
-    )
+    if not found:
+        mended = "no guest was found: no file system that can be read here has an /etc/fstab"
+    elif not mended:
+        # "no file names what is gone" would contradict what follows.
+        mended = "nothing was changed" if named or left else NOTHING_NAMED
+    return "; ".join([mended, *named, *left])
 
 
 def _is_settled(home: Home) -> bool:
