@@ -44,12 +44,7 @@ from growdisk.planner.refusals import (
     refuse_volumes_without_lvm,
     refuse_wrong_consent,
 )
-from growdisk.planner.what_grows import (
-    choose_shares,
-    grown_of,
-    is_whole_disk,
-    refuse_table_options,
-)
+from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk, refuse_table_options
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice, ResizeImage

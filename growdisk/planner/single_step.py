@@ -14,13 +14,7 @@ from growdisk.planner.foreign import refuse_foreign_disk, refuse_target
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import contents_after, together
 from growdisk.planner.layers.growers import grow_contents
-from growdisk.planner.planner import (
-    grown_image,
-    propose,
-    wanted_size,
-    whole_disk,
-    without_gone,
-)
+from growdisk.planner.planner import grown_image, propose, wanted_size, whole_disk, without_gone
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk

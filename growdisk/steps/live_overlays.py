@@ -141,11 +141,7 @@ class LiveOverlays(SnapshotStore):
             "shut the guest down; growdisk commit --force {path} then brings the overlays into "
             "the image (if nothing that matters was written since), growdisk rollback {path} "
             "drops them",
-            {
-                "path": self._worker.path,
-                "file": self._worker.disk.file,
-                "expected": str(expected),
-            },
+            {"path": self._worker.path, "file": self._worker.disk.file, "expected": str(expected)},
         )
 
 
