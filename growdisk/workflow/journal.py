@@ -68,9 +68,7 @@ class Journal:
             truncate_file(path, sound_length)
 
     def append(self, record: JournalRecord) -> None:
-        stamped = JournalRecord(
-            **{**vars(record), "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        )
+        stamped = replace(record, time=datetime.now(UTC).isoformat(timespec="milliseconds"))
         before = self.path.stat().st_size if self.path.exists() else 0
         try:
             append_record(self.path, _encode(stamped))
