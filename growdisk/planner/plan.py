@@ -132,7 +132,7 @@ def make_plan(
         facts.image, options, moves=any(step.moves for step in proposal.steps)
     )
     if mode == "none":
-        _refuse_moves_without_a_way_back(facts.image.path, steps)
+        _refuse_moves_without_snapshots(facts.image.path, steps)
     of_storage = facts.image.storage.notes if facts.image.storage else ()
     return Plan(
         run=run,
@@ -240,7 +240,7 @@ def _snapshot_mode(
     return "internal" if fit else "overlay", ()
 
 
-def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | ExtraDiskStep]) -> None:
+def _refuse_moves_without_snapshots(path: Path, steps: Sequence[DiskStep | ExtraDiskStep]) -> None:
     for step in of_kind(RewritePartitions, (step.own for step in steps)):
         if not is_repeatable(step.before, step.moves):
             raise option_unsupported(

@@ -67,7 +67,7 @@ class OverlaySnapshots(SnapshotStore):
         chain.abandon()
         for later in reversed(chain.steps[chain.steps.index(step) :]):
             # Newest first: each undo file fits only the image as the redo of the same step left it.
-            self._put_back(later)
+            self._restore_base(later)
             chain.remove(chain.undo(later), chain.prepared_undo(later), chain.overlay(later))
         # The failed step's own overlay is gone too: take() makes a fresh one.
         chain.open(before=step)
@@ -147,7 +147,7 @@ class OverlaySnapshots(SnapshotStore):
         # The overlays are gone: what comes later reads the image itself.
         self._disk.activate(base)
 
-    def _put_back(self, step: str) -> None:
+    def _restore_base(self, step: str) -> None:
         if self._chain.undo(step).exists():
             self._pin.lift()
             undo = self._chain.open_image(self._chain.undo(step), backing=None, writable=False)
