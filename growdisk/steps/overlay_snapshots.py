@@ -19,7 +19,7 @@ from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
 from growdisk.block.write_log import capture, redo
-from growdisk.durable import sync_directory
+from growdisk.durable import remove_files, rename_file
 from growdisk.qcow2.create import create
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.disk import Disk
@@ -68,7 +68,7 @@ class OverlaySnapshots(SnapshotStore):
         for later in reversed(chain.steps[chain.steps.index(step) :]):
             # Newest first: each undo file fits only the image as the redo of the same step left it.
             self._restore_base(later)
-            chain.remove(chain.undo(later), chain.prepared_undo(later), chain.overlay(later))
+            remove_files(chain.undo(later), chain.prepared_undo(later), chain.overlay(later))
         # The failed step's own overlay is gone too: take() makes a fresh one.
         chain.open(before=step)
         self._pin.set()
@@ -86,7 +86,7 @@ class OverlaySnapshots(SnapshotStore):
                 undo = self._chain.open_image(fresh, backing=None, writable=True)
                 capture(overlay, below, undo)
                 undo.close()
-                self._chain.publish(fresh, self._chain.prepared_undo(step))
+                rename_file(fresh, self._chain.prepared_undo(step))
         # Taking room may change the file's time, which the pin has.
         with self._pin.lifted():
             base = self._disk.base(writable=False)
@@ -108,8 +108,8 @@ class OverlaySnapshots(SnapshotStore):
         chain = self._chain
         chain.abandon()
         for step in reversed(chain.steps):
-            chain.remove(chain.overlay(step), chain.undo(step), chain.prepared_undo(step))
-        chain.remove(chain.fresh)
+            remove_files(chain.overlay(step), chain.undo(step), chain.prepared_undo(step))
+        remove_files(chain.fresh)
         self._pin.lift()
         self._room.give_back()
         self._pin.remove()
@@ -140,7 +140,7 @@ class OverlaySnapshots(SnapshotStore):
             overlay = self._chain.open_image(path, backing=base, writable=False)
             redo(overlay, base, keep_room=self._chain.undo(step).exists())
             overlay.close()
-            self._chain.remove(path)
+            remove_files(path)
         if begun and isinstance(base, Qcow2Image):
             base.forget_unwritten()  # what the attempt before has leaked
         self._room.trim()
@@ -211,7 +211,7 @@ class OverlayChain(OverlayFiles):
 
     def use_prepared_undo(self, step: str) -> None:
         if self.prepared_undo(step).exists():
-            self.publish(self.prepared_undo(step), self.undo(step))
+            rename_file(self.prepared_undo(step), self.undo(step))
 
     def layers(self) -> Iterator[tuple[str, Qcow2Image, BlockDevice]]:
         """Each open overlay with its step and what lies below it, the oldest first."""
@@ -249,7 +249,7 @@ class OverlayChain(OverlayFiles):
             backing_name(below, self.directory),
             "qcow2" if self.images else self._disk.format,
         )
-        self.publish(fresh, self.overlay(step))
+        rename_file(fresh, self.overlay(step))
         self._disk.flush()
         self._push(self.overlay(step))
 
@@ -266,17 +266,6 @@ class OverlayChain(OverlayFiles):
             luks=self._disk.luks_header,
         )
         return self.fresh
-
-    def publish(self, fresh: Path, path: Path) -> None:
-        """Give a finished file its name: it appears whole or not at all."""
-        fresh.replace(path)
-        sync_directory(self.directory)
-
-    def remove(self, *paths: Path) -> None:
-        for path in paths:
-            if path.exists():
-                path.unlink()
-                sync_directory(self.directory)
 
     def open_image(
         self, path: Path, *, backing: ResizableDevice | None, writable: bool
