@@ -92,6 +92,8 @@ def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
 
     def proposed(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         refuse_unwritable(facts)
+        refuse_hibernated(facts)
+        refuse_foreign_disk(facts)
         for swap in swaps:
             _refuse_other_content(facts, swap)
         if not swaps:

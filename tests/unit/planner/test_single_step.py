@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from growdisk import api
+from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.single_step import remake_swap
@@ -31,3 +32,12 @@ def test_swap_is_not_made_over_anything_else(
     swap = SwapSpace(number, part.start + moved, part.size - moved, "uuid", "")
     with raises("belongs-to-others"):
         remake_swap((swap,))(facts, Goal())
+
+
+def test_swap_with_the_memory_of_a_guest_is_not_made_again(small_disk: DiskMaker) -> None:
+    facts = api.inspect(small_disk())
+    part = facts.table.by_number(5)
+    asleep = replace(facts.contents[5], hibernated="S1SUSPEND")
+    swap = SwapSpace(5, part.start, part.size, "uuid", "")
+    with raises("hibernated"):
+        remake_swap((swap,))(replace(facts, contents={**facts.contents, 5: asleep}), Goal())
