@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 def to_read(
     path: Path, options: RunOptions, image_format: ImageFormat | None
 ) -> Iterator[DisksAtRest]:
-    RunDirectory.beside(path)  # says why, where no image can be
+    RunDirectory.of(path)  # says why, where no image can be
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
         stack.callback(await_unmounted)
@@ -69,7 +69,7 @@ def to_write(
     path: Path, options: RunOptions, image_format: ImageFormat | None
 ) -> Iterator[DisksAtRest]:
     """As long as the image is ours, no other run begins or ends."""
-    directory, others = RunDirectory.beside(path), found_formats(path, options.others)
+    directory, others = RunDirectory.of(path), found_formats(path, options.others)
     chosen = image_format or probe_to_write(path)
     # Before the image is opened to write: others_write() would find this process.
     refuse_unfit_host(path, options)
@@ -109,7 +109,7 @@ class DisksAtRest:
         self.path, self.options, self.device, self.others = path, options, device, others
         self._disk = disk
         self.image = disk.active if disk else device
-        self.directory, self.keyring = RunDirectory.beside(path), Keyring(options.keys)
+        self.directory, self.keyring = RunDirectory.of(path), Keyring(options.keys)
         self._guest = Look()
         self._extra_plans: list[ExtraDiskPlan] = []  # what becomes of the others
 
@@ -185,7 +185,7 @@ class DisksAtRest:
         """Put away what a run has left that was killed when all was done but this."""
         # The first disk last, as in Session.put_away: the other folders lead to its folder.
         for path in (*(path for _, path in reversed(self.others)), self.path):
-            RunDirectory.beside(path).put_away()
+            RunDirectory.of(path).put_away()
 
 
 def _load_tools() -> None:

@@ -28,9 +28,9 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import backing_path, exists, real, require_trusted
 from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.qcow2.probe import ImageFormat, recorded_format
-from growdisk.steps.internal_snapshots import RunSnapshot, run_snapshots
 from growdisk.storage.proxmox import suspended_with
 from growdisk.workflow.run_places import may_have_run
+from growdisk.workflow.snapshots import RunSnapshot, run_snapshots
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _run_directory(path: Path) -> RunDirectory:
     """Loaded for an image that may have a run: few have."""
     from growdisk.workflow.run_directory import RunDirectory
 
-    return RunDirectory.beside(path)
+    return RunDirectory.of(path)
 
 
 # --- whose work would be spoiled ------------------------------------------------------------------

@@ -53,7 +53,7 @@ def resume(
     """
     path = Path(image)
     refuse_carried(carried_at(path))
-    directory = RunDirectory.beside(path).leading()
+    directory = RunDirectory.of(path).leading()
     # A run that ended between its last record and here is finished; what it left is put away.
     state = directory.state()
     if state.finished or state.status is RunStatus.KEPT:
@@ -92,7 +92,7 @@ def clear_up(image: Path, run: str) -> None:
 
     `run` is the one from before. Not while somebody uses the image, who may begin a run.
     """
-    directory = RunDirectory.beside(image)
+    directory = RunDirectory.of(image)
     with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
         leading = directory.leading()
         # The record is of a run that the image, as it is now, has not seen.
@@ -186,7 +186,7 @@ def _with_session(
     action: Action,
     allowed: Allowed,
 ) -> Result:
-    directory = RunDirectory.beside(path)
+    directory = RunDirectory.of(path)
     refuse_carried(carried_at(path))
     # A further disk of a run was named: the run is the first disk's, and handles them all.
     if (leading := directory.leading()) is not directory:

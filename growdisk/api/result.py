@@ -223,7 +223,7 @@ def status(image: str | PathLike[str]) -> StatusReport:
     address, it is known without reaching that.
     """
     path = _path_of(image)
-    directory = RunDirectory.beside(path)
+    directory = RunDirectory.of(path)
     # First: of a run whose folder was left elsewhere only the image itself shows.
     carried = None if is_served(path) else carried_at(path)  # it is raw, and need not be reached
     if carried is not None and carried.is_without_folder:

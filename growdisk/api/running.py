@@ -73,7 +73,7 @@ class GuestTarget:
 
     @property
     def directory(self) -> RunDirectory:
-        return RunDirectory.beside(self.path)
+        return RunDirectory.of(self.path)
 
     @property
     def keyring(self) -> Keyring:

@@ -192,7 +192,7 @@ def _since_growth(path: Path) -> float | None:
     One from the future shows that the clock was wrong then, or is now: it delays a growth no longer
     than the interval.
     """
-    directory = RunDirectory.beside(path)
+    directory = RunDirectory.of(path)
     if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
         return None
     # The journal was last written when the run ended.
