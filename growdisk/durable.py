@@ -240,3 +240,12 @@ def _locked(path: Path, opened: Callable[[], int]) -> int:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def user_folder(variable: str, otherwise: str) -> Path:
+    """Where growdisk keeps what outlives a command: below `variable`, or `otherwise` in the home.
+
+    A user without a home has a place where nothing is, and nothing can be kept.
+    """
+    base = os.environ.get(variable) or os.path.expanduser(f"~/{otherwise}")  # noqa: PTH111
+    return Path(base if not base.startswith("~") else "/nonexistent") / "growdisk"

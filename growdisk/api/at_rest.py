@@ -25,7 +25,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.guest_systems.look import Look, find_homes
-from growdisk.host.fuse_mount import await_unmounted
+from growdisk.host.fuse_mount import unmounting_beside
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, merge_proposals
 from growdisk.planner.facts import Facts
@@ -53,7 +53,7 @@ def to_read(
     RunDirectory.of(path)  # says why, where no image can be
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
-        stack.callback(await_unmounted)
+        stack.enter_context(unmounting_beside())
         device = stack.enter_context(
             closing(opened_image(path, image_format or probe_to_write(path), options.keys))
         )
@@ -84,11 +84,8 @@ def to_write(
 @contextmanager
 def _closing(disk: Disk) -> Iterator[Disk]:
     """Close it at the end; nothing shows it to host tools any more then."""
-    try:
-        with closing(disk):
-            yield disk
-    finally:
-        await_unmounted()
+    with unmounting_beside(), closing(disk):
+        yield disk
 
 
 class DisksAtRest:

@@ -57,6 +57,11 @@ def converted(value: object, kind: type[T]) -> T:
     import msgspec
 
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, dec_hook=_made)
     except (msgspec.ValidationError, RecursionError) as error:
         raise NotThatValue(str(error)) from error
+
+
+def _made(kind: type, value: object) -> object:
+    """What msgspec does not know itself: a Path; `object`, which is anything."""
+    return value if kind is object else kind(value)

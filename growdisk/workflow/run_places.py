@@ -17,6 +17,7 @@ import re
 from pathlib import Path
 
 from growdisk.block.host_devices import loops
+from growdisk.durable import user_folder
 
 STATE_DIR = "GROWDISK_STATE_DIR"
 _SUFFIX = ".growdisk"
@@ -30,7 +31,7 @@ def state_folder() -> Path:
         return Path(chosen)
     if os.geteuid() == 0:
         return Path("/var/lib/growdisk")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "growdisk"
+    return user_folder("XDG_STATE_HOME", ".local/state")
 
 
 def served_disk(identity: str) -> Path:
