@@ -66,7 +66,7 @@ class WorkImage:
                 for hidden in hidden_ones:
                     hidden.unlink(missing_ok=True)
                     # Growing it was a run, with a record of its own.
-                    RunDirectory(hidden).forget()
+                    RunDirectory.of(hidden).forget()
 
     def _hidden(self) -> tuple[Path, ImageFormat]:
         if self._is_rewritten or self._recipe.overlay:
@@ -120,7 +120,7 @@ def _remove_left_over(hidden: Path) -> None:
     if os.path.lexists(hidden):
         RawFile.open(hidden, writable=True).close()
         hidden.unlink()
-    RunDirectory(hidden).forget()
+    RunDirectory.of(hidden).forget()
 
 
 # The last two actions on an output: an overlay written again in the order of the disk, and the name
@@ -193,7 +193,7 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
         with closing(RawFile.open(path, writable=True)) if path.exists() else nullcontext():
             os.replace(hidden, path)  # noqa: PTH105  beside publish(), its sister
             # What was recorded there was about the image that is gone now.
-            RunDirectory(path).forget()
+            RunDirectory.of(path).forget()
         sync_directory(path.absolute().parent)
         return
     try:
