@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
@@ -76,12 +77,18 @@ def why_no_direct(*, tried: bool = False) -> Obstacle | None:
     return None
 
 
-def _try_direct() -> None:
+@contextmanager
+def trial_disk() -> Iterator[RawFile]:
+    """An empty disk to try something with."""
     with (
         tempfile.TemporaryDirectory(prefix="growdisk-") as scratch,
-        closing(RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)) as device,
-        fuse_mount.mounted({_NAME: device}) as (place, _),
+        closing(RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)) as disk,
     ):
+        yield disk
+
+
+def _try_direct() -> None:
+    with trial_disk() as disk, fuse_mount.mounted({_NAME: disk}) as (place, _):
         sandbox.run_confined(["sh", "-c", _TRIAL], place / _NAME, writable=True, seconds=20)
 
 
@@ -116,10 +123,9 @@ def _trial_of_uml() -> str:
 
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="growdisk-") as scratch,
-            closing(RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)) as device,
-            fuse_mount.mounted({_NAME: device}, cached=False) as (place, _),
-            uml.launch([place / _NAME], device.flush) as appliance,
+            trial_disk() as disk,
+            fuse_mount.mounted({_NAME: disk}, cached=False) as (place, _),
+            uml.launch([place / _NAME], disk.flush) as appliance,
         ):
             size = appliance.size_of()
     except (GrowdiskError, OSError) as error:

@@ -17,7 +17,7 @@ from growdisk.backends.guest_handle import Shell, guest_call
 from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.guest_config.customize.changes import FileOwner
 from growdisk.guest_config.etc_tables import Entry, parse_fstab
-from growdisk.guest_config.files import SELINUX_CONFIG, decode, swap_file_label
+from growdisk.guest_config.files import decode, swap_file_label
 from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 
@@ -137,8 +137,7 @@ class MountedGuest:
             )
         self._shell.run("mkswap", *(["-U", uuid] if uuid else []), inside)
         # Without its label, SELinux would not let the guest use it.
-        config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
-        if label := swap_file_label(config):
+        if label := swap_file_label(self):
             self._shell.run("chcon", "-h", label, inside)
 
     def put(self, path: str, content: bytes, owner: FileOwner) -> None:

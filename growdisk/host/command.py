@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO
 
 from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
@@ -30,37 +29,35 @@ _SUCCESS = (0,)
 _LAST_LINES = 5
 
 # The Debian package of each program that growdisk may ask for.
-PACKAGES: Mapping[str, str] = MappingProxyType(
-    {
-        "qemu-system-x86_64": "qemu-system-x86",
-        "qemu-img": "qemu-utils",
-        "qemu-nbd": "qemu-utils",
-        "qemu-storage-daemon": "qemu-system-common",
-        "supermin": "supermin",
-        "mkfs.ext2": "e2fsprogs",
-        "e2fsck": "e2fsprogs",
-        "resize2fs": "e2fsprogs",
-        "sfdisk": "fdisk",
-        "debugfs": "e2fsprogs",
-        "bwrap": "bubblewrap",
-        "blkid": "util-linux",
-        "fusermount3": "fuse3",
-        "prlimit": "util-linux",
-        "ssh": "openssh-client",
-        "ssh-keygen": "openssh-client",
-        "virsh": "libvirt-clients",
-        "cryptsetup": "cryptsetup",
-        "pvresize": "lvm2",
-        "lvs": "lvm2",
-        "xfs_growfs": "xfsprogs",
-        "ntfsresize": "ntfs-3g",
-        "fsck.f2fs": "f2fs-tools",
-        "resize.f2fs": "f2fs-tools",
-        "lvm": "lvm2",
-        "btrfs": "btrfs-progs",
-        "linux.uml": "user-mode-linux",
-    }
-)
+PACKAGES: Mapping[str, str] = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "qemu-nbd": "qemu-utils",
+    "qemu-storage-daemon": "qemu-system-common",
+    "supermin": "supermin",
+    "mkfs.ext2": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
+    "resize2fs": "e2fsprogs",
+    "sfdisk": "fdisk",
+    "debugfs": "e2fsprogs",
+    "bwrap": "bubblewrap",
+    "blkid": "util-linux",
+    "fusermount3": "fuse3",
+    "prlimit": "util-linux",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "virsh": "libvirt-clients",
+    "cryptsetup": "cryptsetup",
+    "pvresize": "lvm2",
+    "lvs": "lvm2",
+    "xfs_growfs": "xfsprogs",
+    "ntfsresize": "ntfs-3g",
+    "fsck.f2fs": "f2fs-tools",
+    "resize.f2fs": "f2fs-tools",
+    "lvm": "lvm2",
+    "btrfs": "btrfs-progs",
+    "linux.uml": "user-mode-linux",
+}
 
 
 @dataclass(frozen=True)
