@@ -273,8 +273,7 @@ def kill_children(words: tuple[str, ...]) -> None:
     """SIGKILL to every child of this process with one of `words` in its command line."""
     for pid in _children():
         if any(word in _command_line(pid) for word in words):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill_one(pid)
 
 
 def kill_all(word: str) -> None:
@@ -284,22 +283,28 @@ def kill_all(word: str) -> None:
     would wait for it for ever. So the word must be one that nobody else can have, such as a path of
     ours.
     """
+    foreign: set[int] = set()
     for _ in range(_ROUNDS):
-        found = [pid for pid in _everybody() if word in _command_line(pid)]
+        found = [pid for pid in _everybody() - foreign if word in _command_line(pid)]
         if not found:
             return
         for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            try:
+                _kill_one(pid)
+            except PermissionError:
+                foreign.add(pid)  # an administrator's, who looks into our folder
         time.sleep(_ROUND_SECONDS)
 
 
-def _everybody() -> list[int]:
-    return [
-        int(path.name)
-        for path in Path("/proc").iterdir()
-        if path.name.isdigit() and int(path.name) != os.getpid()
-    ]
+def _kill_one(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _everybody() -> set[int]:
+    return {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()} - {
+        os.getpid()
+    }
 
 
 def _children() -> list[int]:

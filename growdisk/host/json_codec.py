@@ -55,3 +55,17 @@ def converted(value: object, kind: type[T]) -> T:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise NotThatValue(str(error)) from error
+
+
+def converted_from_qemu(value: object, kind: type[T]) -> T:
+    """The same of QEMU's and its agent's values: fields have underscores for their hyphens."""
+    try:
+        return converted(_underscored(value), kind)
+    except RecursionError as error:
+        raise NotThatValue("it is nested too deeply") from error
+
+
+def _underscored(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key).replace("-", "_"): _underscored(item) for key, item in value.items()}
+    return [_underscored(item) for item in value] if isinstance(value, list) else value
