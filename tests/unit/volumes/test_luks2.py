@@ -55,8 +55,8 @@ def test_a_slot_that_would_take_hours_is_refused(tmp_path: Path) -> None:
 def test_more_slots_than_there_can_be_are_refused(tmp_path: Path) -> None:
     def change(metadata: dict[str, Any]) -> None:
         slots, digest = metadata["keyslots"], metadata["digests"]["0"]
-        slots |= {str(number): slots["0"] for number in range(1, 40)}
+        slots |= {str(number): slots["0"] for number in range(1, 33)}
         digest["keyslots"] = list(slots)
 
-    with pytest.raises(LuksUnreadable, match="40 key slots"):
+    with pytest.raises(LuksUnreadable, match="33 key slots"):
         opened(tmp_path / "disk", change)
