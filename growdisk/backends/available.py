@@ -95,7 +95,7 @@ def _try_direct() -> None:
 def why_no_uml(*, fresh: bool = False) -> Obstacle | None:
     """What stands against a user-mode kernel here; None if it works. `fresh` tries again."""
     from growdisk.backends import uml
-    from growdisk.host.probe_cache import CachedProbe, file_facts
+    from growdisk.host.probe_cache import cached_probe, file_facts
 
     if not is_here(uml.TOOL) or not uml.MODULES.is_dir():
         return Obstacle(
@@ -104,14 +104,9 @@ def why_no_uml(*, fresh: bool = False) -> Obstacle | None:
     if (found := why_no_direct()) is not None:
         return found
     # The trial takes about a second: its outcome is valid until one of these files changes.
-    probe = CachedProbe(
-        "uml",
-        *(file_facts(Path(file)) for file in (require(uml.TOOL), require("bwrap"), uml.__file__)),
-    )
-    known = None if fresh else probe.recall()
-    if known is None:
-        known = {"reason": _trial_of_uml()}
-        probe.remember(known)
+    files = (require(uml.TOOL), require("bwrap"), uml.__file__)
+    facts = [file_facts(Path(file)) for file in files]
+    known = cached_probe("uml", facts, lambda: {"reason": _trial_of_uml()}, fresh=fresh)
     if reason := known.get("reason", ""):
         what = f"a kernel cannot run as a program here ({reason})"
         return Obstacle(what, "allow this user ptrace and user namespaces")
