@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 def to_read(
     path: Path, options: RunOptions, image_format: ImageFormat | None
 ) -> Iterator[DisksAtRest]:
-    RunDirectory.beside(path)  # says why, where no image can be
+    RunDirectory.of(path)  # says why, where no image can be
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
         stack.enter_context(unmounting_beside())
@@ -69,7 +69,7 @@ def to_write(
     path: Path, options: RunOptions, image_format: ImageFormat | None
 ) -> Iterator[DisksAtRest]:
     """As long as the image is ours, no other run begins or ends."""
-    directory, others = RunDirectory.beside(path), found_formats(path, options.others)
+    directory, others = RunDirectory.of(path), found_formats(path, options.others)
     chosen = image_format or probe_to_write(path)
     # Before the image is opened to write: others_write() would find this process.
     refuse_unfit_host(path, options)
@@ -89,7 +89,7 @@ def _closing(disk: Disk) -> Iterator[Disk]:
 
 
 class DisksAtRest:
-    """Target (api/runs.py).
+    """Target (api/runs.py). Each call may raise refusals.
 
     `device` is what `path` holds; `others` are the guest's further disks. `disk` is the same to
     write; None if it is open to be read.
@@ -106,18 +106,19 @@ class DisksAtRest:
         self.path, self.options, self.device, self.others = path, options, device, others
         self._disk = disk
         self.image = disk.active if disk else device
-        self.directory, self.keyring = RunDirectory.beside(path), Keyring(options.keys)
+        self.directory, self.keyring = RunDirectory.of(path), Keyring(options.keys)
         self._guest = Look()
         self._extra_plans: list[ExtraDiskPlan] = []  # what becomes of the others
 
     def completed(self, goal: Goal) -> Goal:
+        """With what the host knows of the disk, and the goal leaves open."""
         return goal
 
     def facts(self, goal: Goal) -> Facts:
         """The facts, with what only the guest's own files say."""
         # An image that was copied without its run's folder still has that run's snapshots.
         for image, place in ((self.image, self.path), *self.others):
-            refuse_carried(place, carried_by(image))
+            refuse_carried(carried_by(image, place))
             if isinstance(image, Qcow2Image):
                 refuse_data_file(image.header, place, None, writable=False)  # a run has none open
         # The table and contents first, then the guest's files in them: proposed() needs both.
@@ -157,9 +158,11 @@ class DisksAtRest:
         return Prepared(plan, room)
 
     def locked(self) -> nullcontext[None]:
+        """No other growdisk may begin a run on it."""
         return nullcontext()  # by the image's own lock, since it was opened
 
     def begin(self, run: CurrentRun, room: int) -> Session:
+        """A new run with its worker and snapshot store, written down; OSError if it cannot be."""
         assert self._disk is not None
         plan = run.plan
         # A missing appliance is refused while there is nothing yet that would have to go back.
@@ -176,9 +179,10 @@ class DisksAtRest:
         return Session.begin(run, self._disk, room=room)
 
     def put_away(self) -> None:
+        """Put away what a run has left that was killed when all was done but this."""
         # The first disk last, as in Session.put_away: the other folders lead to its folder.
         for path in (*(path for _, path in reversed(self.others)), self.path):
-            RunDirectory.beside(path).put_away()
+            RunDirectory.of(path).put_away()
 
 
 def _load_tools() -> None:
