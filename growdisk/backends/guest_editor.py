@@ -172,7 +172,8 @@ class MountedGuest:
             ) from error
 
     def _write(self, path: str, content: bytes) -> None:
-        # Both truncate and write, which keeps the inode with all that belongs to it.
+        # Both truncate and write, which keeps the inode with all that belongs to it. Of a large
+        # content libguestfs's write would make a file on the host's disk.
         with guest_call(f"write {path}"):
             if len(content) <= _CHUNK:
                 self._handle.write(path, content)

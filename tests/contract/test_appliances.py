@@ -201,7 +201,7 @@ def test_a_file_that_its_file_system_cannot_shift_is_rewritten_in_place(rig: Rig
         guest.write("/etc/fstab", b"old")
         guest.prepend("/etc/fstab", b"not a whole block,")
         assert guest.read("/etc/fstab") == b"not a whole block,old"
-        # As large as a unified kernel image: more than libguestfs takes in one message.
+        # As large as a unified kernel image: more than a message of libguestfs takes.
         large = bytes(range(256)) * (40 << 10)
         guest.write("/boot/vmlinuz-6.1", large)
         guest.prepend("/boot/vmlinuz-6.1", b"before")
