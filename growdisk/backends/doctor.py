@@ -207,7 +207,6 @@ _FEATURES = (
     _Feature("devices: ZFS volumes", (), ("zfs",)),
     _Feature("devices: Ceph RBD", (), ("rbd",)),
 )
-_OTHER_PACKAGES = {"losetup": "mount", "zfs": "zfsutils-linux", "rbd": "ceph-common"}
 MAIN = _FEATURES[0].what
 """What must be possible for growdisk to do its main job."""
 
@@ -223,8 +222,7 @@ def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
 
 def _capability(feature: _Feature, backends: Mapping[str, bool]) -> Capability:
     by = next((name for name in feature.backends if backends.get(name)), "")
-    tools = [tool for tool in feature.tools if not is_here(tool)]
-    missing = {_OTHER_PACKAGES.get(tool) or PACKAGES.get(tool, tool) for tool in tools}
+    missing = {PACKAGES.get(tool, tool) for tool in feature.tools if not is_here(tool)}
     missing |= {package for module, package in feature.modules if not _importable(module)}
     # The other two work with the tools of this machine.
     if missing and "guestfs" in feature.backends and backends.get("guestfs"):

@@ -35,7 +35,6 @@ PACKAGES: Mapping[str, str] = {
     "qemu-nbd": "qemu-utils",
     "qemu-storage-daemon": "qemu-system-common",
     "supermin": "supermin",
-    "mkfs.ext2": "e2fsprogs",
     "e2fsck": "e2fsprogs",
     "resize2fs": "e2fsprogs",
     "sfdisk": "fdisk",
@@ -57,6 +56,9 @@ PACKAGES: Mapping[str, str] = {
     "lvm": "lvm2",
     "btrfs": "btrfs-progs",
     "linux.uml": "user-mode-linux",
+    "losetup": "mount",
+    "zfs": "zfsutils-linux",
+    "rbd": "ceph-common",
 }
 
 

@@ -143,3 +143,16 @@ def test_a_process_of_somebody_else_that_names_our_folder_is_left(
         monkeypatch.undo()
         foreign.kill()
         foreign.wait()
+
+
+@pytest.mark.parametrize(
+    ("tool", "package"), [("losetup", "mount"), ("zfs", "zfsutils-linux"), ("rbd", "ceph-common")]
+)
+def test_a_tool_of_the_hosts_storage_is_missed_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, tool: str, package: str
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(ToolMissing) as caught:
+        require(tool)
+    assert caught.value.package == package
