@@ -7,7 +7,7 @@ kernel that runs as a program (`uml`), or libguestfs's. The disk is served to al
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,17 +165,19 @@ class RunBackend:
         from growdisk.backends.direct import DirectTools
 
         self._tools = DirectTools(self._disk, self._disk.path, self._disk.writes)
-        self._stop.callbacks.append(self._tools.kill)
-        self._stop.check()
+        self._kill_when_asked(self._tools)
         return self._tools
 
     def _launch(self) -> Appliance:
         self._stop.check()
         self._appliance = self._launch_kernel() if self._kind == "uml" else self._launch_machine()
-        self._stop.callbacks.append(self._appliance.kill)
+        self._kill_when_asked(self._appliance)
+        return self._appliance
+
+    def _kill_when_asked(self, backend: Backend) -> None:
+        self._resources.enter_context(self._stop.calling(backend.kill))
         # a request that came too late for the launch and too early for the callback
         self._stop.check()
-        return self._appliance
 
     def _launch_kernel(self) -> Appliance:
         from growdisk.backends.uml import launch
@@ -223,9 +225,6 @@ class RunBackend:
             return begin()
 
     def _release(self) -> None:
-        if backend := self._tools or self._appliance:
-            with suppress(ValueError):  # the backends of other disks have theirs in the same list
-                self._stop.callbacks.remove(backend.kill)
         self._appliance, self._tools, self._opened = None, None, False
         self._resources.close()
         self._servers = ()
