@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.errors import GrowdiskError, Refused, error_id, suggestion
-from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import (
     OMIT,
@@ -23,7 +22,7 @@ from growdisk.playbook.expressions import (
 from growdisk.playbook.hosts import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
-from growdisk.playbook.options import check_option
+from growdisk.playbook.options import check_option, path_of
 from growdisk.playbook.specs import NAMESPACE, TaskSpec
 
 _READ = ("image", "base")
@@ -138,7 +137,7 @@ class Preflight:
     def _touched(self, spec: TaskSpec, task: Task, option: str, value: object) -> Iterator[Path]:
         if option not in (*_READ, "dest") or not value:
             return
-        path = Path(os.path.realpath(given_path(str(value))))
+        path = Path(os.path.realpath(path_of(value)))
         if option == spec.creates:
             # Later tasks, of later plays too, may name what this one makes.
             self._made.add(path)
