@@ -7,7 +7,7 @@ run here or by Ansible.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.api.runs import plan
@@ -39,9 +39,13 @@ def playbook_of(
     goal: Goal,
     options: RunOptions,
     key_files: Sequence[Path],
-    image_format: ImageFormat | None = None,
+    image_format: ImageFormat | None,
+    given: Mapping[str, object],
 ) -> str:
-    """The playbook as text. Raises what `plan` raises."""
+    """The playbook as text. Raises what `plan` raises.
+
+    `given`: what was asked, as options of a task, for a disk with nothing to do now.
+    """
     found: list[tuple[Facts, Proposal | GoalReached]] = []
 
     def watched(facts: Facts, wanted: Goal) -> Proposal | GoalReached:
@@ -55,7 +59,9 @@ def playbook_of(
     facts, proposal = found[-1]
     if isinstance(proposal, GoalReached):
         title = "Grow into unused space (there was none when this was planned)"
-        tasks = [_task("expand", title, {"image": _IMAGE})]
+        if goal.rule is not None:
+            title = "Grow by the rule (it asked for nothing when this was planned)"
+        tasks = [_task("expand", title, {**given, "image": _IMAGE})]
     else:
         tasks = list(_Writer(facts, goal, options, key_files, image_format).tasks(proposal.steps))
     on_failure = "none" if options.snapshots == "none" else "play"
