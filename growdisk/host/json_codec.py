@@ -20,13 +20,18 @@ def encoded(value: object) -> bytes:
     words = json.dumps(
         plain(value), ensure_ascii=False, separators=(",", ":"), default=_other, allow_nan=False
     )
-    return words.encode()
+    return in_bytes(words)
 
 
 def encoded_lines(value: object) -> bytes:
     """The same for people to read."""
     words = json.dumps(plain(value), ensure_ascii=False, indent=1, default=_other, allow_nan=False)
-    return words.encode()
+    return in_bytes(words)
+
+
+def in_bytes(words: str) -> bytes:
+    """JSON as UTF-8. A byte of a file's name that is no text (PEP 383) is an escape: \\udcff."""
+    return words.encode("utf-8", "backslashreplace")
 
 
 def _other(value: object) -> object:

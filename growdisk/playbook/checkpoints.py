@@ -105,7 +105,7 @@ class TaskCheckpoint:
         changed = any(
             step.state == "done" and step.name != RereadPartitions.name for step in result.steps
         )
-        swaps = swaps_of_run(RunDirectory.beside(self.image))
+        swaps = swaps_of_run(RunDirectory.of(self.image))
         return TaskResult(
             changed, outcome.message, {**outcome.result, "result": "changed", **swaps}, outcome.diff
         )
