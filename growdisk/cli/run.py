@@ -39,10 +39,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         "variables that beat all others; may be given several times",
     )
     parser.add_argument(
-        "-l",
-        "--limit",
-        metavar="HOSTS",
-        help="only these hosts, groups or images (globs, !)",
+        "-l", "--limit", metavar="HOSTS", help="only these hosts, groups or images (globs, !)"
     )
     add_list(parser, "-t --tags", "TAGS", "only tasks with one of these")
     add_list(parser, "--skip-tags", "TAGS", "no tasks with one of these")
