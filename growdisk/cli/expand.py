@@ -124,12 +124,7 @@ def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:
         text = unlocking(
             arguments,
             lambda keys: playbook_of(
-                target,
-                goal,
-                replace(options, keys=keys),
-                arguments.key_file,
-                format_of(arguments),
-                given,
+                target, goal, replace(options, keys=keys), format_of(arguments), given
             ),
             options.keys,
         )

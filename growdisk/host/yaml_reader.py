@@ -173,6 +173,10 @@ class _Indented(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, indentless=False)
 
+    def ignore_aliases(self, data: object) -> bool:
+        """What stands in two places is written twice, without anchors."""
+        return True
+
 
 # Numbers that know how they were written (PartitionNumber) are written as numbers.
 _Indented.add_multi_representer(int, yaml.SafeDumper.represent_int)
