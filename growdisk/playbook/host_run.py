@@ -61,10 +61,7 @@ class HostRun:
         self._reports: list[TaskReport] = []
         self._foreseen: dict[Path, Facts] = {}
         self._files = context.files(facts)
-        self._on_failure = context.on_failure(context.scope(facts))
-        self._tasks = [
-            (n, task) for n, task in enumerate(context.play.tasks) if context.request.takes(task)
-        ]
+        self._on_failure = context.on_failure(facts, self._files)
 
     def run(self) -> HostReport:
         """To the end of the play, or until its images are restored."""
@@ -73,7 +70,7 @@ class HostRun:
             # It died while it restored the images. The decision stands: no task is begun again.
             if self._journal.is_restoring:
                 return self._restored(self._journal.failure)
-        for position, (number, task) in enumerate(self._tasks, start=1):
+        for position, (number, task) in enumerate(self._context.tasks, start=1):
             done = self._run_task(position, number, task)
             if done.failed is not None:
                 return self._failed(done.failed)
@@ -96,7 +93,8 @@ class HostRun:
 
     def _run_task(self, position: int, number: int, task: Task) -> FinishedTask:
         scope = self._context.scope_of(task, self._facts, self._files)
-        self._emit(TaskStarted(self._context.host.name, position, len(self._tasks), task.name))
+        total = len(self._context.tasks)
+        self._emit(TaskStarted(self._context.host.name, position, total, task.name))
         task_run = TaskRun(
             self._context.play.name,
             task,
