@@ -13,6 +13,7 @@ from pathlib import Path
 from growdisk.api.current_run import new_run_name
 from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
+from growdisk.given_file import read_given
 from growdisk.playbook.host_pool import HostPool, Work
 from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
@@ -300,4 +301,4 @@ def _request(description: Mapping[str, object], jobs: int) -> Request:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_given(path, "check the path")).hexdigest()
