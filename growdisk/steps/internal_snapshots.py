@@ -83,6 +83,7 @@ class InternalSnapshots:
     def keep(self) -> None:
         self._image.flush()
         self._image.set_run_mark(on=False)
+        self._image.try_to_store_bitmaps()
 
     def commit(self) -> None:
         try:
@@ -99,6 +100,7 @@ class InternalSnapshots:
         self._delete(list(self._names.values()))
         self._image.set_run_mark(on=False)
         self._image.flush()
+        self._image.try_to_store_bitmaps()
 
     def close(self) -> None:
         """The image is the disk's own."""
