@@ -14,6 +14,7 @@ from growdisk import api
 from growdisk.api.images.creating import create_overlay
 from growdisk.api.provisioning.run import Watcher
 from growdisk.api.provisioning.work_image import put_in_place
+from growdisk.error_document import error_document
 from growdisk.errors import ImageInUse, ImageNotReadable, UsageError, error_id
 from growdisk.units import GiB, MiB, SizeSpec
 from growdisk.workflow.failures import Interrupted
@@ -248,6 +249,18 @@ def test_what_a_killed_process_left_is_no_hindrance(base: Path, tmp_path: Path) 
         (tmp_path / f"{name}.growdisk").mkdir()
     assert made(base, tmp_path / "out.qcow2").error is None
     assert hidden_files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": SizeSpec(MiB, relative=False)}, {"partition": "9"}, {"partition": "2"}]
+)
+def test_a_refusal_names_the_base_and_no_hidden_file(
+    base: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    error = made(base, tmp_path / "out.qcow2", **changes).error
+    assert error is not None
+    told = json.dumps(error_document(error))
+    assert str(base) in told and "growdisk-new" not in told, told
 
 
 def test_a_dry_run_writes_nothing(base: Path, tmp_path: Path) -> None:
