@@ -140,12 +140,7 @@ class BadSize(UsageError):
 
 
 def bad_value(
-    problem: str,
-    option: str,
-    value: str,
-    hint: str,
-    reason: str = "",
-    choices: Iterable[str] = (),
+    problem: str, option: str, value: str, hint: str, reason: str = "", choices: Iterable[str] = ()
 ) -> UsageError:
     """An option (or, `option` "", an argument) cannot be that; `choices` if it has a few."""
     return UsageError.named(

@@ -39,7 +39,7 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
         # samefile(): one image under two names would be opened to write twice.
         if any(other.samefile(known) for known in (path, *paths[:number])):
             raise _refusal(path, other, "it is one and the same image", "name each image once")
-        refuse_if_unfinished(RunDirectory.beside(other))
+        refuse_if_unfinished(RunDirectory.of(other))
     return formats
 
 

@@ -6,17 +6,18 @@ after the address.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from growdisk.block.address import Address, address_of
 from growdisk.block.identity import identity_of_served
 from growdisk.block.locks import flock_holder
 from growdisk.block.nbd_handshake import Export, NotOffered, query_export
+from growdisk.durable import open_locked_folder
 from growdisk.errors import Refused, bad_value
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.storage.served import (
@@ -133,19 +134,12 @@ def _claimed(address: Address, place: Path) -> Iterator[int]:
 def _locked(address: Address, folder: Path) -> int:
     end = time.monotonic() + _CLAIM_SECONDS
     while True:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        claim = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The one before us removes the folder when it ends: a lock on a removed one keeps
-            # nobody out.
-            if os.path.samestat(os.fstat(claim), folder.stat()):
-                return claim
+            return open_locked_folder(folder, partial(Path.mkdir, mode=0o700, exist_ok=True))
         except BlockingIOError:
             # the one who took it: None when only its connection is left
             holder = flock_holder(folder)
             if holder is not None or time.monotonic() > end:
-                os.close(claim)
                 who = (
                     f"another growdisk (pid {holder})"
                     if holder
@@ -153,9 +147,6 @@ def _locked(address: Address, folder: Path) -> int:
                 )
                 raise held_at_server(str(address), holder=f"{who} has it") from None
             time.sleep(_PAUSE)
-        except FileNotFoundError:  # the one before us has just removed it
-            pass
-        os.close(claim)
 
 
 def _asked(address: Address, server: Address) -> Export:

@@ -246,7 +246,7 @@ def _run_disks(run: CurrentRun, disk: Disk) -> list[_RunDisk]:
     return [
         _RunDisk(disk, run.directory, run.plan.snapshots, _samples(run.plan.before)),
         *(
-            # Not beside(): the plan has their paths with links resolved already.
+            # Not RunDirectory.of(): the plan has their paths with links resolved already.
             _RunDisk(other, RunDirectory(Path(known.path)), known.snapshots, _samples(known.before))
             for other, known in known_disks
         ),

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from growdisk.cli.common_options import config_files
 from growdisk.errors import UsageError, bad_value, nearest
+from growdisk.given_file import given_path
 from growdisk.planner.option_table import SHARED
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -55,6 +56,12 @@ def apply(parser: argparse.ArgumentParser) -> None:
     for key, (value, _) in configured().items():
         if key in known:
             known[key].default = value
+
+
+def is_typed(arguments: argparse.Namespace, option: str) -> bool:
+    """Whether the command line says it: a site's default is weaker than a recipe, or rules."""
+    # `apply` put this very object there; a word of the command line is always another one.
+    return getattr(arguments, option) is not arguments.parser.get_default(option)
 
 
 def _read(file: Path) -> Iterator[tuple[str, object]]:
@@ -91,4 +98,4 @@ def _checked(file: Path, key: str, value: object) -> object:
             choices=_CHOICES[key],
         )
     # ~ is filled in here: on a command line the shell does that.
-    return Path(value).expanduser() if key in _PATHS else value
+    return given_path(value) if key in _PATHS else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -160,7 +161,7 @@ def _absolute(value: object) -> object:
     """With paths in full: a playbook may be run from another folder."""
     if isinstance(value, list):
         return [_absolute(item) for item in value]
-    return str(value.resolve()) if isinstance(value, Path) else value
+    return os.path.realpath(value) if isinstance(value, Path) else value
 
 
 # On a terminal: what shall become of swap that a run would give up? Asked once, before anything is

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from growdisk.cli.common_options import add_flag, add_list
@@ -12,9 +13,10 @@ from growdisk.cli.output import CommandOutput
 from growdisk.cli.playbook_view import PlaybookView
 from growdisk.errors import UsageError, bad_value, nearest
 from growdisk.fast_dataclass import asdict
+from growdisk.given_file import given_path
 from growdisk.planner.option_table import OptionSpec
 from growdisk.playbook.model import Request
-from growdisk.playbook.run import Listener, PlaybookResult, resume_playbook, run_playbook
+from growdisk.playbook.run import resume_playbook, run_playbook
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 from growdisk.playbook.specs import TASKS
 from growdisk.playbook.vars_files import extra_vars
@@ -76,22 +78,9 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.resume or arguments.undo:
         # Hosts, variables and tags are those in the record of that run; of the options here only -j
         # counts.
-        verb = "undo" if arguments.undo else "resume"
-        return _shown(
-            arguments,
-            output,
-            lambda listener: resume_playbook(path, listener, arguments.jobs, undo=verb == "undo"),
-        )
-
-    request = _request(arguments, path)
-    return _shown(arguments, output, lambda listener: run_playbook(request, listener))
-
-
-def _shown(
-    arguments: argparse.Namespace,
-    output: CommandOutput,
-    action: Callable[[Listener], PlaybookResult],
-) -> int:
+        action = partial(resume_playbook, path, jobs=arguments.jobs, undo=arguments.undo)
+    else:
+        action = partial(run_playbook, _request(arguments, path))
     with PlaybookView(
         output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff
     ) as view:
@@ -120,7 +109,7 @@ def _words(given: list[str]) -> Iterator[str]:
 
 def _found(name: str) -> Path:
     """A file; or a shipped playbook by its name."""
-    path = Path(name).expanduser()
+    path = given_path(name)
     # A word with a slash is meant as a path: if there is none, that is the error to show.
     if path.exists() or "/" in name:
         return path

@@ -110,6 +110,14 @@ class ExtContent(Content):
         return self.overhead_blocks * self.block_size
 
     @property
+    def groups(self) -> int:
+        return -(-(self.block_count - self.first_data_block) // self.blocks_per_group)
+
+    @property
+    def inodes(self) -> int:
+        return self.groups * self.inodes_per_group
+
+    @property
     def has_64bit(self) -> bool:
         return bool(self.incompat & 0x80)
 

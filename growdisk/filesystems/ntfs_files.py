@@ -27,6 +27,8 @@ _MOST_LIST_BYTES = 256 << 10  # as Windows wants it
 _LAST_ENTRY = 0x2
 _MOST_INDEX_BYTES = 16 << 20
 _PART = 1 << 20
+# In all: a bitmap has 64 MiB at most here, and a folder little.
+_MOST_BYTES = 256 << 20
 # The upper 16 bits of a reference count how often the record was used again.
 _RECORD_NUMBER = (1 << 48) - 1
 
@@ -108,6 +110,7 @@ class MasterFileTable:
         self._cluster_size = cluster_size
         self._start = start
         self._record_size = record_size
+        self._left = _MOST_BYTES
 
     def record(self, number: int) -> FileRecord:
         """With what stands in other records, if a file has too much for one."""
@@ -200,6 +203,9 @@ class MasterFileTable:
     def _read(self, offset: int, length: int) -> bytes:
         if offset + length > self._device.size or offset < 0:
             raise NtfsDamaged(f"something lies at {offset}, outside of the file system")
+        self._left -= length
+        if self._left < 0:
+            raise NtfsDamaged("it says to read the same again and again")
         return self._device.read(offset, length)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from growdisk.fast_dataclass import dataclass
@@ -91,6 +91,18 @@ class Pending:
                 files.prepend(path, block)
 
 
+LARGEST_SETTINGS = 1 << 20
+"""Bytes; larger files are no settings."""
+
+
+def settings(files: GuestFiles, patterns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The files that match any of `patterns`, each once with its content; no large ones."""
+    for path in found(files, patterns):
+        content = files.read_start(path, LARGEST_SETTINGS + 1)
+        if len(content) <= LARGEST_SETTINGS:
+            yield path, content
+
+
 def found(files: GuestFiles, patterns: Sequence[str]) -> list[str]:
     """The files that match any of `patterns`, each once."""
     return list(dict.fromkeys(path for pattern in patterns for path in files.glob(pattern)))
@@ -99,7 +111,7 @@ def found(files: GuestFiles, patterns: Sequence[str]) -> list[str]:
 _COMMENTS = (b"#", b";", b"//")
 _STARTS = (b"/dev/", b"dev-")  # of most needles: a file without them need not be searched for each
 # Also kernel modules and those of GRUB: most of the bytes below /boot and in an initrd.
-_PROGRAM = b"\x7fELF"
+PROGRAM = b"\x7fELF"
 
 
 def decode(content: bytes) -> str:
@@ -120,7 +132,7 @@ def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
 
     Programs say nothing.
     """
-    if content.startswith(_PROGRAM):
+    if content.startswith(PROGRAM):
         return False
     absent = tuple(start for start in _STARTS if start not in content)
     present = [needle for needle in needles if not needle.startswith(absent) and needle in content]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from enum import Enum
 from typing import TypeVar
 
@@ -21,18 +20,18 @@ def encoded(value: object) -> bytes:
     words = json.dumps(
         plain(value), ensure_ascii=False, separators=(",", ":"), default=_other, allow_nan=False
     )
-    return _in_bytes(words)
+    return in_bytes(words)
 
 
 def encoded_lines(value: object) -> bytes:
     """The same for people to read."""
     words = json.dumps(plain(value), ensure_ascii=False, indent=1, default=_other, allow_nan=False)
-    return _in_bytes(words)
+    return in_bytes(words)
 
 
-def _in_bytes(words: str) -> bytes:
-    # A name that is not UTF-8 has lone surrogates in Python: \udce9 means the same in JSON.
-    return words.encode(errors="backslashreplace")
+def in_bytes(words: str) -> bytes:
+    """JSON as UTF-8. A byte of a file's name that is no text (PEP 383) is an escape: \\udcff."""
+    return words.encode("utf-8", "backslashreplace")
 
 
 def _other(value: object) -> object:
@@ -49,9 +48,6 @@ def decoded(text: bytes | str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        if "surrogate" in str(error):  # a lone one, see _in_bytes: json takes it, msgspec does not
-            with suppress(ValueError, RecursionError):
-                return msgspec.convert(json.loads(text), kind)
         raise NotThatValue(str(error)) from error
 
 
@@ -61,6 +57,11 @@ def converted(value: object, kind: type[T]) -> T:
     import msgspec
 
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, dec_hook=_made)
     except (msgspec.ValidationError, RecursionError) as error:
         raise NotThatValue(str(error)) from error
+
+
+def _made(kind: type, value: object) -> object:
+    """What msgspec does not know itself: a Path; `object`, which is anything."""
+    return value if kind is object else kind(value)

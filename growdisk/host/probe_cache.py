@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from growdisk.durable import replace_file
+from growdisk.durable import replace_file, user_folder
 
 
 def cache_directory() -> Path:
     """Where growdisk keeps what it can find out again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "growdisk"
+    return user_folder("XDG_CACHE_HOME", ".cache")
 
 
 class CachedProbe:

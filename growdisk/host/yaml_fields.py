@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from growdisk.errors import BadSize, suggestion
+from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import Located, bad_file
 from growdisk.units import SizeSpec, parse_goal_size
 
@@ -97,7 +98,7 @@ class Fields:
             raise node.bad(error.what, reason=error.why, hint=error.what_to_do) from error
 
     def path(self, word: str) -> Path | None:
-        return self._folder / Path(self.text(word)).expanduser() if word in self._found else None
+        return self._folder / given_path(self.text(word)) if word in self._found else None
 
     def mode(self, word: str, default: int) -> int:
         """A file's mode, in quotes: YAML reads 0644 as octal and 644 as another number.

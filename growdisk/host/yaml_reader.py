@@ -174,6 +174,10 @@ class _Indented(yaml.SafeDumper):
         super().increase_indent(flow, indentless=False)
 
 
+# Numbers that know how they were written (PartitionNumber) are written as numbers.
+_Indented.add_multi_representer(int, yaml.SafeDumper.represent_int)
+
+
 class _Reader:
     """Makes values of one file's nodes."""
 

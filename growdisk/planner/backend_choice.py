@@ -55,17 +55,14 @@ class HostTools(Protocol):
 
     def why_not_direct(self) -> str:
         """Of this machine's own tools, confined."""
-        ...
 
     def why_no_kernel(self) -> str:
         """Of a kernel that runs as a program (uml)."""
-        ...
 
     def has_appliance(self) -> bool: ...
 
     def e2fsprogs(self) -> tuple[int, int]:
         """The version, as (1, 47)."""
-        ...
 
 
 _SECTOR = 512

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_scripts.script_plan import GuestPlan
-from growdisk.host.json_codec import decoded, encoded_lines
+from growdisk.host.json_codec import NotThatValue, converted, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.extra_disks import ExtraDiskPlan, given_up, notes, steps_of
 from growdisk.planner.facts import Facts, ImageFacts
@@ -166,7 +167,12 @@ def encode_plan(plan: Plan) -> bytes:
 
 def decode_plan(text: bytes) -> Plan:
     """The plan again. NotThatValue (a ValueError) if the text is not one."""
-    written = decoded(in_todays_words(text), _WrittenPlan)
+    try:
+        # Not by msgspec: it knows no bytes that are no text, which the name of a file may have.
+        plain = json.loads(in_todays_words(text))
+    except (ValueError, RecursionError) as error:
+        raise NotThatValue(str(error)) from error
+    written = converted(plain, _WrittenPlan)
     steps = tuple(_read(step, written) for step in written.steps)
     return Plan(**vars(written) | {"steps": steps})
 

@@ -20,7 +20,9 @@ from growdisk.planner.foreign import content_in_words
 from growdisk.planner.goal import Goal
 
 # Only the number counts: what the disk is called depends on the guest and its controller.
-_NAME = re.compile(r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d+)")
+_NAME = re.compile(
+    r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d{1,9})"
+)
 
 
 def is_whole_disk(facts: Facts) -> bool:
@@ -94,13 +96,15 @@ def _is_unknown(facts: Facts, part: Partition) -> bool:
 
 
 def refuse_table_options(facts: Facts, goal: Goal) -> None:
-    requested = [
-        ("--partition", goal.partition != "auto"),
-        ("--grow", goal.grow),
-        ("--move", goal.move),
-    ]
-    for option, given in [*requested, ("--delete", goal.delete)]:
-        if given:
+    partition = goal.partition != "auto"
+    given = {
+        "--partition": partition,
+        "--grow": goal.grow,
+        "--move": goal.move,
+        "--delete": goal.delete,
+    }
+    for option, value in given.items():
+        if value:
             reason = "it has no partition table: the file system is on the whole disk"
             raise option_unsupported(
                 facts.image.path, option=option, reason=reason, hint="leave it out"

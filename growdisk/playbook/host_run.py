@@ -16,8 +16,9 @@ from growdisk.api.current_run import Silent
 from growdisk.api.provisioning.work_image import remove_left_over
 from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageInUse, NeedsUser
+from growdisk.errors import GrowdiskError, ImageInUse, NeedsUser, Refused
 from growdisk.fast_dataclass import replace
+from growdisk.given_file import given_path
 from growdisk.planner.facts import Facts
 from growdisk.playbook.checkpoints import PlaySnapshot, TaskCheckpoint
 from growdisk.playbook.expressions import TaskVariables
@@ -35,6 +36,7 @@ from growdisk.playbook.reports import (
     TaskReport,
     TaskStarted,
 )
+from growdisk.playbook.specs import TaskSpec
 from growdisk.playbook.task_run import FinishedTask, TaskRun
 from growdisk.workflow.stopping import StopRequest
 
@@ -155,6 +157,8 @@ class HostRun:
             journal.record_snapshot(image)
             self._snapshot_of(image).take()
         creates = _path(chosen, spec.creates)
+        if self._on_failure == "play":
+            self._refuse_no_way_back(spec, chosen, image, creates)
         # A resumed task may find its file made: what counts is the record from before.
         made = creates if creates is not None and not creates.exists() else None
         before = before or TaskCheckpoint.of(image, made)
@@ -165,6 +169,36 @@ class HostRun:
         if before.made is not None and not outcome.failed:
             return replace(outcome, changed=True)
         return outcome
+
+    def _refuse_no_way_back(
+        self, spec: TaskSpec, chosen: Mapping[str, object], image: Path | None, made: Path | None
+    ) -> None:
+        """What neither a snapshot of the play nor removing what it has made would bring back."""
+        assert self._journal is not None
+        lost, name = "", str(chosen.get("name"))
+        match spec.name:
+            case "snapshot" if image and chosen.get("state") == "absent":
+                lost = f"snapshot {name}" if self._snapshot_of(image).is_after(name) else ""
+            case "commit" | "rollback" if image and image.exists():
+                status, before = api.status(image), self._journal.run_before(image)
+                if status.next and before in (None, status.run):
+                    lost = f"the way back of run {status.run}"
+            case "provision" | "convert" if made and made.exists():
+                replaces = spec.name == "provision" and truth_of(chosen.get("force"))
+                if (
+                    replaces or made.is_block_device()
+                ) and made not in self._journal.created_files():
+                    lost = f"what is in {made}"
+            case "watch":
+                lost = "how its disks were"
+        if lost:
+            raise Refused.named(
+                "no-way-back",
+                "{task} cannot be taken back with its play",
+                "{lost} would be gone for good",
+                "make a play of its own for it, with growdisk_on_failure: task",
+                {"task": spec.qualified, "lost": lost},
+            )
 
     def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> TaskResult:
         foreseen = self._foreseen if check else None
@@ -186,8 +220,7 @@ class HostRun:
             return self._restored(error)
         restored = (report.result or {}).get("result") == "restored"
         touched = any(earlier.state == "changed" for earlier in self._reports)
-        # Refused means that nothing is touched; tasks before this one have touched something.
-        code = 4 if touched and report.code == 3 else report.code
+        code = _as_touched(report.code) if touched else report.code
         return self._ended("restored" if restored and not touched else "failed", code, error)
 
     def _restored(self, error: Mapping[str, object]) -> HostReport:
@@ -209,10 +242,11 @@ class HostRun:
         if failures:
             return self._not_restored(error.get("what"), failures[0])
         code = int(str(error.get("code", 4)))
-        if not touched and not created:
-            return self._ended("failed", code, error)
-        # Refused (3) means that nothing was touched; here something was, and has been restored (4).
-        return self._ended("restored", 4 if code == 3 else code, error)
+        if touched or created:
+            return self._ended("restored", _as_touched(code), error)
+        # What is no image, such as a folder of scripts, is not taken back.
+        changed = any(report.state == "changed" for report in self._reports)
+        return self._ended("failed", _as_touched(code) if changed else code, error)
 
     def _not_restored(self, cause: object, wrong: Exception) -> HostReport:
         what = wrong.what if isinstance(wrong, GrowdiskError) else str(wrong)
@@ -286,6 +320,11 @@ def remove_made(path: Path) -> None:
         return
 
 
+def _as_touched(code: int) -> int:
+    """The code of a play that has touched something: 2 and 3 say that nothing was."""
+    return 4 if code in (2, 3) else code
+
+
 def _path(options: Mapping[str, object], name: str) -> Path | None:
     value = options.get(name) if name else None
-    return Path(str(value)).expanduser() if value else None
+    return given_path(str(value)) if value else None

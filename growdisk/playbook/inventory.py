@@ -75,9 +75,9 @@ def _variables(tree: Tree, files: VarsFolders, host: str) -> dict[str, object]:
     merged: dict[str, object] = {}
     for group in ("all", *groups):
         merged |= tree.group_vars(group)
-    merged |= files.of_groups(["all"])
-    merged |= files.of_groups(groups)
-    return merged | tree.host_vars(host) | files.of_host(host)
+    merged |= files.of("group_vars", ["all"])
+    merged |= files.of("group_vars", groups)
+    return merged | tree.host_vars(host) | files.of("host_vars", [host])
 
 
 # An inventory in Ansible's INI: [group], [group:vars], [group:children], and a line a host with its

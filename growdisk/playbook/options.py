@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.errors import UsageError, suggestion
-from growdisk.given_file import read_given
+from growdisk.given_file import given_path, read_given
 from growdisk.planner.given_values import GivenValues
 from growdisk.planner.option_table import OptionSpec, as_key
 from growdisk.playbook.specs import TaskSpec
@@ -140,7 +140,7 @@ def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: obje
             return int(value)
         # An empty path would be the current folder.
         case "path", str() | Path() if str(value):
-            return Path(os.path.expandvars(value)).expanduser()
+            return given_path(os.path.expandvars(value))
         case "list", _:
             return [
                 _converted(spec, option, option.elements or "str", item) for item in _listed(value)

@@ -6,10 +6,12 @@ that are not there. What depends on the result of an earlier task is checked whe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.errors import GrowdiskError, Refused, error_id, suggestion
+from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import (
     OMIT,
@@ -136,7 +138,7 @@ class Preflight:
     def _touched(self, spec: TaskSpec, task: Task, option: str, value: object) -> Iterator[Path]:
         if option not in (*_READ, "dest") or not value:
             return
-        path = Path(str(value)).expanduser().resolve()
+        path = Path(os.path.realpath(given_path(str(value))))
         if option == spec.creates:
             # Later tasks, of later plays too, may name what this one makes.
             self._made.add(path)

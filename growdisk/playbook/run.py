@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
-from growdisk.errors import Refused
+from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.host_pool import HostPool, Job
 from growdisk.playbook.host_run import HostRun
@@ -99,13 +100,17 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
         claims.release(finished=finished or not folder.is_unfinished)
 
 
-def resume_playbook(
-    path: Path, listener: Listener, jobs: int, *, undo: bool = False
-) -> PlaybookResult:
+def resume_playbook(path: Path, listener: Listener, *, jobs: int, undo: bool) -> PlaybookResult:
     """Go on with the newest run of the playbook that was cut short, or take it back."""
     folder = unfinished_run(path, "undo" if undo else "resume")
     description = folder.description()
-    os.chdir(str(description["folder"]))  # paths were meant from there
+    folder_then = str(description["folder"])
+    try:
+        os.chdir(folder_then)  # paths were meant from there
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = f"it was run there; make it again: mkdir -p {shlex.quote(folder_then)}"
+        raise UsageError(f"cannot go to the folder {folder_then}", hint, reason) from error
     request = _request(description, jobs)
     if not undo and description["digest"] != _digest(request.playbook):
         raise _playbook_changed(path, reason="its text has been changed since")

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
-from growdisk.fast_dataclass import replace
-from growdisk.qcow2.header import REFTABLE_OFFSET, Header
+from growdisk.qcow2.header import REFTABLE, Header
 from growdisk.qcow2.header_fields import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
@@ -38,8 +37,8 @@ class HeaderKeeper(Protocol):
 
     header: Header
 
-    def switch(self, header: Header, offset: int, field_bytes: bytes) -> None:
-        """Write these bytes at `offset`, durably, and take `header` as the new one."""
+    def change_header(self, area: slice, **values: int) -> None:
+        """Give fields of the header these values, by one durable write of `area` of it."""
 
     def sync(self) -> None:
         """Make what has been written durable."""
@@ -343,8 +342,7 @@ class Allocator:
         self._refcounts.write_table_copy(offset, clusters * self._geometry.cluster_size // 8)
         # The header must not name a table that a crash could leave half written.
         self._keeper.sync()
-        header = replace(old, reftable_offset=offset, reftable_clusters=clusters)
-        self._keeper.switch(header, REFTABLE_OFFSET, header.reftable_bytes())
+        self._keeper.change_header(REFTABLE, reftable_offset=offset, reftable_clusters=clusters)
         self._refcounts.table_moved(offset)
         self.release([(old.reftable_offset >> self._geometry.cluster_bits, old.reftable_clusters)])
 

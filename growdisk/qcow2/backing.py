@@ -76,19 +76,14 @@ def with_backing(
 
     ImageUnsupported if it does not fit.
     """
-    kept = tuple(
-        extension for extension in header.extensions if extension.type != Extension.BACKING_FORMAT
-    )
     named = (
         (Extension(Extension.BACKING_FORMAT, backing_format.encode()),)
         if name and backing_format
         else ()
     )
-    changed = replace(header, backing_file=name, extensions=named + kept)
+    kept = header.without(Extension.BACKING_FORMAT)
     # Within one sector the name changes at once or not at all (Qcow2Image.record_backing).
-    if len(changed.to_bytes()) > ATOMIC:  # the names of features are a courtesy
-        kept = tuple(extension for extension in kept if extension.type != Extension.FEATURE_NAMES)
-        changed = replace(header, backing_file=name, extensions=named + kept)
+    changed = replace(header, backing_file=name, extensions=named + kept).fitting(ATOMIC)
     if name and header.autoclear & Autoclear.RAW_DATA_FILE:
         reason = (
             "its external data file is a raw image of its own, which cannot lie on a backing file"

@@ -105,7 +105,7 @@ def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
             metadata.path, reason="its header has no room for bitmaps", hint="use larger clusters"
         )
     # Zeros over the rest, if the header has become shorter (fitting).
-    metadata.switch(header, 0, header.to_bytes().ljust(len(old.to_bytes()), b"\0"))
+    metadata.write_header(header, 0, header.to_bytes().ljust(len(old.to_bytes()), b"\0"))
 
 
 def _added(metadata: Metadata, source: BitmapSource, bitmap: Bitmap) -> Bitmap:

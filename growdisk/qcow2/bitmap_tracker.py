@@ -25,7 +25,7 @@ from growdisk.qcow2.bitmaps import (
 )
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import FEATURES_OFFSET
+from growdisk.qcow2.header import FEATURES
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import dump_table
 from growdisk.units import split_range
@@ -221,12 +221,9 @@ class BitmapTracker:
         self.metadata.sync()
 
     def _set_valid(self, *, valid: bool) -> None:
-        header = self.metadata.header
-        bits = (
-            header.autoclear | Autoclear.BITMAPS if valid else header.autoclear & ~Autoclear.BITMAPS
-        )
-        changed = replace(header, autoclear=int(bits))
-        self.metadata.switch(changed, FEATURES_OFFSET, changed.features_bytes())
+        others = self.metadata.header.autoclear & ~Autoclear.BITMAPS
+        bits = others | (Autoclear.BITMAPS if valid else 0)
+        self.metadata.change_header(FEATURES, autoclear=int(bits))
 
 
 def _set_bits(bits: bytearray, low: int, high: int) -> None:

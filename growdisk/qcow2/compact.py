@@ -83,27 +83,31 @@ class Compactor:
     """Compacts one open image, whose tables must be sound and on disk."""
 
     def __init__(
-        self, metadata: Metadata, walker: Walker, snapshots: list[tuple[SnapshotEntry, array[int]]]
+        self,
+        metadata: Metadata,
+        walker: Walker,
+        snapshots: tuple[SnapshotEntry, ...],
+        tables: list[array[int]],
     ) -> None:
+        """`tables`: all L1 tables, the active one first."""
         self._metadata, self._snapshots, self._geometry = metadata, snapshots, metadata.geometry
-        self._walker = walker
+        self._walker, self._tables = walker, tables
         self._file, self._bits = metadata.file, metadata.geometry.cluster_bits
-        self._tables = [metadata.l1, *(table for _, table in snapshots)]
         directory = read_directory(metadata.file, metadata.header)
         self._bitmaps = (
             MovedBitmaps(metadata.file, metadata.header, directory)
             if directory is not None
             else None
         )
-        references = [walker.references(table) for table in self._tables]
+        references = [(walker.references(l1), times) for l1, times in _grouped(tables)]
         # A table or compressed data may lie in a hole of the host too, and are needed.
         taken = {offset >> self._bits for offset in self._l2_offsets()}.union(
-            *(referenced.compressed for referenced in references)
+            *(referenced.compressed for referenced, _ in references)
         )
         self._unbacked = UnbackedClusters.of(metadata.file, metadata.header, taken)
         self._empty = self._emptied(self._unbacked) if self._unbacked else frozenset[int]()
         left = self._unbacked.left_of if self._unbacked else list[Run]
-        self._references = [list(left(referenced.runs())) for referenced in references]
+        self._references = [(list(left(found.runs())), times) for found, times in references]
 
     def _emptied(self, unbacked: UnbackedClusters) -> frozenset[int]:
         """Offsets of the L2 tables that name nothing any more; they are left out too."""
@@ -122,7 +126,7 @@ class Compactor:
         """Write the whole new image into an empty file. Nothing is synced."""
         refuse_uncompactable(self._metadata)
         # Snapshots share clusters, so the runs of all disks overlap. Each cluster is copied once.
-        used = _joined(run for runs in self._references for run in runs)
+        used = _joined(run for runs, _ in self._references for run in runs)
         layout = self._layout(used)
         target.resize(layout.remap.end << self._bits)
         offset, length = self._luks_place()
@@ -147,9 +151,7 @@ class Compactor:
         geometry = self._geometry
         # In the order of the drawing at the top. The refcount area depends on the size of the rest.
         l1_sizes = [geometry.clusters(8 * max(len(table), 1)) for table in self._tables]
-        list_size = geometry.clusters(
-            len(dump_entries(tuple(entry for entry, _ in self._snapshots)))
-        )
+        list_size = geometry.clusters(len(dump_entries(self._snapshots)))
         luks_size = geometry.clusters(self._luks_place()[1])
         bitmaps_size = self._bitmaps.clusters if self._bitmaps is not None else 0
         fixed = 1 + sum(l1_sizes) + list_size + luks_size + bitmaps_size
@@ -269,9 +271,9 @@ class Compactor:
         counts.frombytes(bytes(layout.blocks * geometry.refblock_entries * counts.itemsize))
         # All before `base` has one reference; the rest as many as the disks have to it.
         add_to_run(counts, 0, layout.remap.base, +1, geometry.refcount_max)
-        for runs in self._references:
+        for runs, times in self._references:
             for first, count in runs:
-                add_to_run(counts, layout.remap(first), count, +1, geometry.refcount_max)
+                add_to_run(counts, layout.remap(first), count, times, geometry.refcount_max)
         first_block = (1 + layout.table_clusters) << self._bits
         target.write(first_block, codec.dump(counts))
         offsets = progression(first_block, layout.blocks, geometry.cluster_size)
@@ -281,7 +283,7 @@ class Compactor:
         bits, old = self._bits, self._metadata.header
         entries = tuple(
             replace(entry, l1_offset=cluster << bits)
-            for (entry, _), cluster in zip(self._snapshots, layout.l1[1:], strict=True)
+            for entry, cluster in zip(self._snapshots, layout.l1[1:], strict=True)
         )
         if entries:
             target.write(layout.snapshots << bits, dump_entries(entries))
@@ -329,6 +331,28 @@ def refuse_uncompactable(metadata: Metadata) -> None:
             reason="an unfinished run of growdisk needs its snapshots",
             hint="convert it instead; it has not been changed",
         )
+
+
+def _grouped(tables: list[array[int]]) -> Iterator[tuple[array[int], int]]:
+    """The L2 tables that L1 tables name, grouped by the disks that have them; by how many.
+
+    So each is read once, however many snapshots share it. All of a group is of one disk, in which
+    no cluster but compressed ones is named twice.
+    """
+    group: dict[int, int] = {}  # by offset
+    # 0 is of no disk. Each disk that names an offset moves it on, from one group to the next.
+    moves: dict[tuple[int, int], int] = {}
+    times = [0]
+    for disk, table in enumerate(tables):
+        for offset in l2_offsets(table):
+            before = group.get(offset, 0)
+            after = group[offset] = moves.setdefault((before, disk), len(times))
+            if after == len(times):
+                times.append(times[before] + 1)
+    members: dict[int, array[int]] = {}
+    for offset, number in group.items():
+        members.setdefault(number, array("Q")).append(offset)
+    yield from ((offsets, times[number]) for number, offsets in members.items())
 
 
 def _write_sparse(target: ResizableDevice, offset: int, data: bytes) -> None:

@@ -21,7 +21,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.allocator import Allocator
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Extension, Header
+from growdisk.qcow2.header import FEATURES, Extension, Header
 from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
@@ -116,11 +116,17 @@ class Metadata:
 
     # --- header -----------------------------------------------------------------------------------
 
-    def switch(self, header: Header, offset: int, field_bytes: bytes) -> None:
-        """Write header fields by one durable write in the first sector, and take `header` over."""
+    def change_header(self, area: slice, **values: int) -> None:
+        """Give fields of the header these values, by one durable write of `area` of it."""
+        # Of the header as it is now: making room for a table may have changed others of its fields.
+        header = replace(self.header, **values)  # type: ignore[arg-type]  # all of these are numbers
+        self.write_header(header, area.start, header.to_bytes()[area])
+
+    def write_header(self, header: Header, offset: int, content: bytes) -> None:
+        """Write `content` by one durable write in the first sector, and take `header` over."""
         self._require_sound()
         try:
-            self.file.write(offset, field_bytes)
+            self.file.write(offset, content)
         except OSError:
             # It may be on the disk or not: what is written from now on could contradict it.
             self._broken = True
@@ -134,8 +140,7 @@ class Metadata:
         if self.header.version < 3 or self.header.has(Incompatible.DIRTY) == dirty:
             return
         bits = self.header.incompatible & ~Incompatible.DIRTY | (Incompatible.DIRTY if dirty else 0)
-        header = replace(self.header, incompatible=int(bits))
-        self.switch(header, FEATURES_OFFSET, header.features_bytes())
+        self.change_header(FEATURES, incompatible=int(bits))
 
     def damaged(self, reason: str) -> ImageDamaged:
         """What to raise if something in the image cannot be true."""

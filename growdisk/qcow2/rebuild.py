@@ -22,14 +22,12 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.check.checker import Analysis, analyse
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.stored_refcounts import pack_counts
-from growdisk.qcow2.header import REFTABLE_OFFSET, Header, read_header
+from growdisk.qcow2.header import REFCOUNT_ORDER, REFTABLE, Header, read_header
 from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Refcounts
 
 _MAX_TABLE_BYTES = 8 << 20
-# where the refcount width ends in a version 3 header: in the same sector as the table's place
-_WIDTH_END = 100
 _USUAL_ORDER, _MAX_ORDER = 4, 6  # 16 bits, 64 bits
 
 
@@ -85,16 +83,15 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
             file.resize(size)
         raise
     header = replace(
-        analysis.header, reftable_offset=start * cluster_size, reftable_clusters=table_clusters
+        analysis.header,
+        reftable_offset=start * cluster_size,
+        reftable_clusters=table_clusters,
+        refcount_order=order,
     )
-    if order == header.refcount_order:
-        file.write(REFTABLE_OFFSET, header.reftable_bytes())
-    else:
-        file.write(
-            REFTABLE_OFFSET,
-            # From the table's offset (byte 48) to the end of the width (100): within one sector.
-            replace(header, refcount_order=order).to_bytes()[REFTABLE_OFFSET:_WIDTH_END],
-        )
+    # The width stands in the same sector, and version 2 has no other.
+    same = order == analysis.header.refcount_order
+    area = REFTABLE if same else slice(REFTABLE.start, REFCOUNT_ORDER.stop)
+    file.write(area.start, header.to_bytes()[area])
     file.flush()
 
 
@@ -191,8 +188,7 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
     refcounts.shorten(entries)
     refcounts.write_table_copy(start << bits, entries)
     metadata.sync()
-    header = replace(old, reftable_offset=start << bits, reftable_clusters=clusters)
-    metadata.switch(header, REFTABLE_OFFSET, header.reftable_bytes())
+    metadata.change_header(REFTABLE, reftable_offset=start << bits, reftable_clusters=clusters)
     refcounts.table_moved(start << bits)
     # What only the blocks left out have counted has no count any more.
     metadata.release([run for run in freed if refcounts.get(run[0])])

@@ -21,7 +21,7 @@ from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.copied_flags import active_l1, mended_l2_table
 from growdisk.qcow2.check.stored_refcounts import pack_counts, read_padded
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
+from growdisk.qcow2.header import FEATURES, Header, read_header
 from growdisk.qcow2.image_services import ImageServices
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
@@ -155,7 +155,7 @@ def _write_features(file: ResizableDevice, header: Header, incompatible: int) ->
         Autoclear.BITMAPS | Autoclear.RAW_DATA_FILE | Autoclear.GROWDISK_RUN
     )
     marked = replace(header, incompatible=int(incompatible), autoclear=int(autoclear))
-    file.write(FEATURES_OFFSET, marked.features_bytes())
+    file.write(FEATURES.start, marked.to_bytes()[FEATURES])
     file.flush()
 
 

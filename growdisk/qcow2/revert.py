@@ -13,8 +13,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Collection
 
-from growdisk.fast_dataclass import replace
-from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, Header
+from growdisk.qcow2.header import SIZE_AND_L1, SNAPSHOTS
 from growdisk.qcow2.l1_walk import Walker, either, without_copied
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
@@ -58,13 +57,13 @@ class Reverter:
         entries = self._manager.entries
         if kept == len(entries):
             return
-        tables = [self._manager.l1_of(entry) for entry in entries[kept:]]
+        tables = self._manager.l1_tables(entries[kept:])
         lost = self._checked(tables, entries[kept:])
         self._check_together(lost, entries[kept:])
         self._walker.check_restorable(tables)
         begin()
         with self._manager.counting():
-            self._switch(self._metadata.header, kept)
+            self._switch(kept)
             self._release(lost, self._l1_runs(entries[kept:]), either(tables))
 
     def revert(self, position: int, begin: Callable[[], None]) -> None:
@@ -80,7 +79,7 @@ class Reverter:
         # go those of the present disk and of all later snapshots.
         staying = self._walker.references(wanted)
         self._manager.check_tables(staying, *self._l1_runs((target,)))
-        tables = [self._metadata.l1, *(self._manager.l1_of(entry) for entry in later)]
+        tables = [self._metadata.l1, *self._manager.l1_tables(later)]
         lost = self._checked(tables, later)
         self._check_together([*lost, staying], (target, *later))
         # Everything has been checked: from here on there are writes.
@@ -88,10 +87,7 @@ class Reverter:
         with self._manager.counting():
             wanted = self._without_copied(target, wanted)
             size = target.disk_size(header.size)
-            new = replace(
-                self._metadata.header, size=size, l1_size=target.l1_size, l1_offset=target.l1_offset
-            )
-            self._switch(new, position)
+            self._switch(position, size=size, l1_size=target.l1_size, l1_offset=target.l1_offset)
             self._metadata.replace_l1(wanted)
             old_l1 = self._manager.table_run(header.l1_offset, 8 * header.l1_size)
             self._release(lost, [old_l1, *self._l1_runs(later)], wanted)
@@ -128,19 +124,20 @@ class Reverter:
         self._metadata.sync()
         return cleared
 
-    def _switch(self, header: Header, kept: int) -> None:
+    def _switch(self, kept: int, **values: int) -> None:
         """One header write; then the end of the snapshot table is free."""
         manager, old = self._manager, self._metadata.header
         # The entries that stay are the beginning of the table: it ends earlier, and is not written.
         first, before = manager.table_run(old.snapshots_offset, len(dump_entries(manager.entries)))
         staying = self._geometry.clusters(len(dump_entries(manager.entries[:kept])))
-        header = replace(
-            header, snapshot_count=kept, snapshots_offset=old.snapshots_offset if kept else 0
-        )
         # One write from the size to the snapshots: no crash shows the disk reverted and the
         # snapshot still there. The refcount table lies between the two and stays as it is.
-        fields = header.size_and_l1_bytes() + header.reftable_bytes() + header.snapshots_bytes()
-        self._metadata.switch(header, SIZE_AND_L1_OFFSET, fields)
+        self._metadata.change_header(
+            slice(SIZE_AND_L1.start, SNAPSHOTS.stop),
+            snapshot_count=kept,
+            snapshots_offset=old.snapshots_offset if kept else 0,
+            **values,
+        )
         manager.entries = manager.entries[:kept]
         self._metadata.release([(first + staying, before - staying)])
 

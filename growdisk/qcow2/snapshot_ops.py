@@ -22,7 +22,7 @@ from growdisk.errors import ImageError, ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, SNAPSHOTS_OFFSET
+from growdisk.qcow2.header import FEATURES, SIZE_AND_L1, SNAPSHOTS
 from growdisk.qcow2.header_fields import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
 from growdisk.qcow2.l1_walk import Walker, without_copied
 from growdisk.qcow2.metadata import Metadata
@@ -38,6 +38,9 @@ from growdisk.qcow2.snapshots import (
     snapshot_not_found,
 )
 from growdisk.qcow2.tables import dump_table, load_table
+from growdisk.units import format_size
+
+_MAX_TABLES = 512 << 20  # bytes: what 4096 snapshots of a disk of 8 TiB have
 
 Begin = Callable[[], None]
 
@@ -208,10 +211,8 @@ class SnapshotManager:
         Returns the clusters of the old one.
         """
         old = self._metadata.header
-        header = replace(
-            old, size=size, l1_size=len(l1), l1_offset=cluster << self._geometry.cluster_bits
-        )
-        self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
+        offset = cluster << self._geometry.cluster_bits
+        self._metadata.change_header(SIZE_AND_L1, size=size, l1_size=len(l1), l1_offset=offset)
         self._metadata.replace_l1(l1)
         return self.table_run(old.l1_offset, 8 * old.l1_size)
 
@@ -270,6 +271,20 @@ class SnapshotManager:
         self._metadata.check_l1(table, f"L1 table of snapshot '{entry.name}'")
         return table
 
+    def l1_tables(self, entries: tuple[SnapshotEntry, ...]) -> list[array[int]]:
+        """The L1 tables of these snapshots, all in memory; ImageUnsupported if they are too large.
+
+        Else 65536 tables of 32 MiB, in holes of a small file, would be terabytes.
+        """
+        if (size := 8 * sum(entry.l1_size for entry in entries)) > _MAX_TABLES:
+            raise ImageUnsupported(
+                self._metadata.path,
+                reason=f"the L1 tables of its snapshots have {format_size(size)} in all; growdisk "
+                f"reads at most {format_size(_MAX_TABLES)}",
+                hint="delete some of them (growdisk image snapshot delete)",
+            )
+        return [self.l1_of(entry) for entry in entries]
+
     def check_tables(self, references: References, *others: Run) -> None:
         """Raise ImageDamaged unless all metadata are counted, and none of them is in `references`.
 
@@ -309,18 +324,18 @@ class SnapshotManager:
         old_run = self.table_run(
             self._metadata.header.snapshots_offset, len(dump_entries(self.entries))
         )
-        offset = new_run[0] << self._geometry.cluster_bits
-        header = replace(
-            self._metadata.header, snapshot_count=len(entries), snapshots_offset=offset
-        )
+        header, area = self._metadata.header, SNAPSHOTS
+        incompatible = header.incompatible
         if last and header.version >= 3:
-            header = replace(header, incompatible=int(header.incompatible & ~Incompatible.DIRTY))
+            incompatible &= ~Incompatible.DIRTY
             # The feature bits stand right after it, in the same sector.
-            self._metadata.switch(
-                header, SNAPSHOTS_OFFSET, header.snapshots_bytes() + header.features_bytes()
-            )
-        else:
-            self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes())
+            area = slice(SNAPSHOTS.start, FEATURES.stop)
+        self._metadata.change_header(
+            area,
+            snapshot_count=len(entries),
+            snapshots_offset=new_run[0] << self._geometry.cluster_bits,
+            incompatible=int(incompatible),
+        )
         self.entries = entries
         # After the switch, as the old table is named by nothing on the disk now.
         self._metadata.release([old_run])

@@ -39,10 +39,10 @@ def write_version_3(metadata: Metadata) -> None:
         # A name beyond the first sector cannot appear with the header, so it is there before.
         metadata.file.write(place, name)
         metadata.sync()
-        metadata.switch(version_3(metadata.header), 0, head.ljust(_SECTOR, b"\0"))
+        metadata.write_header(version_3(metadata.header), 0, head.ljust(_SECTOR, b"\0"))
     else:
         whole = head.ljust(place, b"\0") + name if name else head
-        metadata.switch(version_3(metadata.header), 0, whole.ljust(_SECTOR, b"\0"))
+        metadata.write_header(version_3(metadata.header), 0, whole.ljust(_SECTOR, b"\0"))
 
 
 def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:

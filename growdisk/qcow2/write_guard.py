@@ -7,9 +7,8 @@ the first change, as the specification asks of all autoclear data that a writer 
 from __future__ import annotations
 
 from growdisk.errors import ImageUnsupported, KeyNeeded
-from growdisk.fast_dataclass import replace
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import FEATURES_OFFSET
+from growdisk.qcow2.header import FEATURES
 from growdisk.qcow2.header_fields import LEGACY_AES
 from growdisk.qcow2.metadata import Metadata
 
@@ -104,8 +103,7 @@ class WriteGuard:
                 self._metadata.path, reason="a version 2 image has no feature bits"
             )
         if bits != header.autoclear:
-            changed = replace(header, autoclear=int(bits))
-            self._metadata.switch(changed, FEATURES_OFFSET, changed.features_bytes())
+            self._metadata.change_header(FEATURES, autoclear=int(bits))
 
     def _keep_bitmaps(self) -> None:
         """Keep the bitmaps that can be kept, and drop what other autoclear bits stand for."""

@@ -19,9 +19,10 @@ from growdisk.qcow2.create import create
 from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.steps.overlay_snapshots import OverlayFiles, backing_name
+from growdisk.workflow.snapshots import SnapshotStore
 
 
-class LiveOverlays:
+class LiveOverlays(SnapshotStore):
     """The SnapshotStore of `--snapshots overlay`, online.
 
     `quiet` runs an action while the guest's files are at rest.
@@ -88,9 +89,6 @@ class LiveOverlays:
 
     def restore(self, step: str) -> None:
         raise overlays_need_rest(self._worker.path, overlay=self._worker.disk.file)
-
-    def reserve(self) -> None:
-        """The host's free space was looked at before the run."""
 
     def keep(self) -> None:
         """They stay under the guest."""

@@ -227,7 +227,7 @@ class LiveWorker:
         """Save the old table, as prepare did in the guest, next to the image too."""
         # For a guest that does not start any more: nobody could read the copy inside it.
         if prepared.facts.saved:
-            folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
+            folder = RunDirectory.of(self.path).path  # a device's lies elsewhere
             replace_file(
                 folder / SAVED_TABLE,
                 encoded_lines(SavedTable(self.guest.run, prepared.facts.saved)),

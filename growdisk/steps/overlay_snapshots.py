@@ -26,15 +26,14 @@ from growdisk.steps.disk import Disk
 from growdisk.steps.failures import snapshot_missing
 from growdisk.steps.fingerprint import ImageFingerprint
 from growdisk.steps.overlay_room import ReservedRoom, new_length, room_for_redo
+from growdisk.workflow.snapshots import SnapshotStore
 
 
-class OverlaySnapshots:
+class OverlaySnapshots(SnapshotStore):
     """The SnapshotStore of `--snapshots overlay`. `steps` are the plan's step names in order.
 
     `keep_undo`: what the steps write over will be kept when the result is made final.
     """
-
-    can_restore = True
 
     def __init__(
         self,
@@ -51,9 +50,6 @@ class OverlaySnapshots:
         self._begun = False  # to make the result final
         self._chain.open()
         disk.on_base_resized = self._renew_top
-
-    def is_in_use(self) -> bool:
-        return False  # the image is locked
 
     def take(self, step: str) -> None:
         if not self._chain.overlay(step).exists():

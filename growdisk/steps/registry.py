@@ -22,7 +22,7 @@ from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker import SwapSpace
-from growdisk.workflow.step import Check, Evidence, Scope
+from growdisk.workflow.step import Check, Evidence
 
 if TYPE_CHECKING:
     from growdisk.steps.worker_at_rest import WorkerAtRest
@@ -79,10 +79,6 @@ class ExtraDiskStep:
     def own(self) -> DiskStep:
         return self.step
 
-    @property
-    def touches(self) -> frozenset[Scope]:
-        return self.step.touches
-
     def describe(self) -> str:
         return self.step.described(disk_name(self.number))
 
@@ -101,8 +97,9 @@ class ExtraDiskStep:
 
 
 def disk_name(number: int) -> str:
-    """Of the run's disks: sda is 0."""
-    return f"sd{_LETTERS[number]}"
+    """Of the run's disks: sda is 0, sdz 25, sdaa 26."""
+    more, letter = divmod(number, len(_LETTERS))
+    return f"{disk_name(more - 1) if more else 'sd'}{_LETTERS[letter]}"
 
 
 def in_todays_words(text: bytes) -> bytes:

@@ -68,10 +68,12 @@ def copy_ranges(
     pump([source], ranges, look, store, _of(source, progress), chunk=WRITTEN_CHUNK, written=True)
 
 
-def copy_everything(
-    source: BlockDevice, target: BlockDevice, granule: int, progress: Progress
-) -> None:
-    """The same onto a device that is not empty: it gets zeros everywhere else."""
+def copy_into_raw(source: BlockDevice, target: RawFile, progress: Progress) -> None:
+    """The same into a raw image, in granules of the smallest hole."""
+    if not target.is_block_device:
+        copy_nonzero(source, SMALLEST_HOLE, target.write, progress)
+        return
+    # A device still has what was on it, where a new file reads as zeros: it gets these as well.
     position = 0
 
     # Called in order: between two writes the source has nothing but zeros.
@@ -82,7 +84,7 @@ def copy_everything(
         target.write(offset, data)
         position = offset + len(data)
 
-    copy_nonzero(source, granule, write, progress)
+    copy_nonzero(source, SMALLEST_HOLE, write, progress)
     if position < source.size:
         target.write_zeros(position, source.size - position)
 
@@ -201,10 +203,7 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
         return
     copy.resize(file.size)
     if sparse == "always":
-        if copy.is_block_device:
-            copy_everything(file, copy, SMALLEST_HOLE, progress)
-        else:
-            copy_nonzero(file, SMALLEST_HOLE, copy.write, progress)
+        copy_into_raw(file, copy, progress)
         return
     # A new file reads as zeros where nothing is written; a device shows what was on it.
     if copy.is_block_device or sparse == "never":

@@ -15,6 +15,7 @@ from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.guest_config.customize.changes import GuestChanges, cannot_customize
 from growdisk.guest_config.customize.customize import customize
 from growdisk.guest_systems.look import GuestMount, find_homes
+from growdisk.host.fuse_mount import unmounting_beside
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.qcow2.probe import ImageFormat
@@ -43,7 +44,7 @@ def customize_guest(
 
     Raises what stands against it; the image is then not to be used.
     """
-    with closing(Disk.open(path, image_format, key=keys)) as disk:
+    with unmounting_beside(), closing(Disk.open(path, image_format, key=keys)) as disk:
         # No snapshots: the image is hidden, and is thrown away if anything fails.
         disk.activate(disk.base(writable=True))
         keyring = Keyring(keys)

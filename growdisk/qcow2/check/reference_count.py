@@ -138,7 +138,7 @@ class ReferenceCount:
         65536 snapshots may name one table of 32 MiB. No two of a sound image share a cluster.
         """
         first, end = offset >> self._bits, (offset + length - 1 >> self._bits) + 1
-        if any(self.counted.get(first, end - first)):
+        if self.counted.get(first, end - first).count(0) < end - first:
             self._repeated += length
         return self._repeated <= _MAX_REPEATED
 

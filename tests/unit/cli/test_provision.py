@@ -59,6 +59,12 @@ def test_a_recipe_says_all_that_options_say(tmp_path: Path) -> None:
     assert file.outputs[1].size is not None and file.outputs[1].variables == {"role": "db"}
 
 
+@pytest.mark.parametrize("option", ["--copy", "--template"])
+def test_an_option_that_cannot_be_read_is_named_as_it_was_given(option: str) -> None:
+    error = in_process("provision", "a", "b", option, "nowhere", "--json").json()["error"]
+    assert error["data"]["option"] == option
+
+
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [

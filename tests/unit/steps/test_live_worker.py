@@ -57,7 +57,7 @@ class Guest:
 
 
 class Journal:
-    """A Recorder in memory."""
+    """In memory."""
 
     def __init__(self) -> None:
         self.records: list[JournalRecord] = []
