@@ -236,7 +236,7 @@ def _file(word: str, *, template: bool = False) -> FileInto:
     source, *rest = word.split(":")
     path, mode, owner, group = (*rest, *[""] * (4 - len(rest)))[:4]
     if not source or not path or len(rest) > 4 or not re.fullmatch(r"[0-7]{0,4}", mode):
-        option = "--copy-in-template" if template else "--copy-in"
+        option = "--template" if template else "--copy"
         raise bad_value(
             f"cannot read '{word}'",
             option,
