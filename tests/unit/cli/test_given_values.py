@@ -14,6 +14,7 @@ from growdisk.errors import UsageError
 from growdisk.planner.given_values import goal_of, run_options_of
 from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import TASKS
+from tests.unit.cli.command import in_process
 
 EXPAND = TASKS["expand"]
 
@@ -122,3 +123,13 @@ def test_a_command_line_as_a_task_has_all_that_was_given() -> None:
     assert task.keys() == (GIVEN.keys() | {"image", "grow", "key_file"}) - absent
     assert task["key_file"] == [str(Path("k").resolve())] and task["guest_repair"] is False
     assert _as_given(parsed(["expand", "a.qcow2"])).keys() == {"image"}
+
+
+def test_a_configuration_that_is_named_must_be_there(
+    classic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROWDISK_CONFIG", str(classic.with_name("none.toml")))
+    said = in_process("plan", classic, "+64M")
+    assert said.code == 2 and "why:  No such file or directory" in said.err, said
+    monkeypatch.setenv("GROWDISK_CONFIG", "/dev/null")
+    assert in_process("plan", classic, "+64M").code == 0
