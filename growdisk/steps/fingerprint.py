@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.durable import overwrite_file, read_record, remove_files, rename_file, replace_file
@@ -75,13 +74,6 @@ class ImageFingerprint:
         # time of whole milliseconds does not prove that: tools with coarse clocks may set the same
         # one by chance.
         return pinned == present and (inode == pinned_inode or present[-1] % _MILLISECOND != 0)
-
-    @contextmanager
-    def lifted(self) -> Iterator[None]:
-        """No claim while growdisk itself does something to the file; a new one afterwards."""
-        self.lift()
-        yield
-        self.set()
 
     def _present(self) -> list[int]:
         status = self._target.stat()

@@ -88,12 +88,12 @@ class OverlaySnapshots(SnapshotStore):
                 undo.close()
                 rename_file(fresh, self._chain.prepared_undo(step))
         # Taking room may change the file's time, which the pin has.
-        with self._pin.lifted():
-            base = self._disk.base(writable=False)
-            overlays = self._chain.images
-            if (length := new_length(base, overlays)) > base.size:
-                self._room.try_length(length)
-            self._room.take(room_for_redo(base, overlays))
+        self._pin.lift()
+        base, overlays = self._disk.base(writable=False), self._chain.images
+        if (length := new_length(base, overlays)) > base.size:
+            self._room.try_length(length)
+        self._room.take(room_for_redo(base, overlays))
+        self._pin.set()
 
     def keep(self) -> None:
         self._make_final()
