@@ -22,7 +22,7 @@ from pathlib import Path
 
 from growdisk.cli.common_options import config_files
 from growdisk.errors import UsageError, bad_value, nearest
-from growdisk.given_file import given_path
+from growdisk.given_file import given_path, read_given
 from growdisk.planner.option_table import SHARED
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -68,10 +68,11 @@ def _read(file: Path) -> Iterator[tuple[str, object]]:
     import tomllib
 
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = tomllib.loads(read_given(file, "").decode("utf-8"))
+    except (UsageError, ValueError) as error:
+        reason = error.why if isinstance(error, UsageError) else str(error)
         raise UsageError(
-            f"cannot read the configuration {file}", "correct it, or move it away", str(error)
+            f"cannot read the configuration {file}", "correct it, or move it away", reason
         ) from error
     for key, value in values.items():
         yield key, _checked(file, key, value)

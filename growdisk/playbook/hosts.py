@@ -232,10 +232,6 @@ class PlayContext:
             "ansible_diff_mode": self.request.diff,
         }
 
-    def scope(self, facts: Mapping[str, object]) -> TaskVariables:
-        """What the play's own variables see."""
-        return self.scope_of(None, facts, self.files(facts))
-
     def scope_of(
         self, task: Task | None, facts: Mapping[str, object], files: Vars
     ) -> TaskVariables:
@@ -257,8 +253,14 @@ class PlayContext:
             found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
         return found
 
-    def on_failure(self, scope: TaskVariables) -> str:
+    @property
+    def tasks(self) -> list[tuple[int, Task]]:
+        """Those that tags leave, with their numbers in the play."""
+        return [(n, t) for n, t in enumerate(self.play.tasks) if self.request.takes(t)]
+
+    def on_failure(self, facts: Mapping[str, object], files: Vars) -> str:
         """task, play or none. UsageError elsewhere."""
+        scope = self.scope_of(None, facts, files)
         if ON_FAILURE not in scope:
             return ON_FAILURE_CHOICES[0]
         word = str(scope.render("{{ " + ON_FAILURE + " }}", self.play.place))
