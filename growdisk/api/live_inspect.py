@@ -64,7 +64,7 @@ class InspectedGuest:
 
 @contextmanager
 def inspected(
-    request: LiveRequest, stop: StopRequest, *, fullness: bool = False, sector_size: int = 512
+    request: LiveRequest, sector_size: int, stop: StopRequest, *, fullness: bool = False
 ) -> Iterator[InspectedGuest | Path]:
     """The running guest, looked at; or the path of its image, if it is off.
 
@@ -76,7 +76,7 @@ def inspected(
         return
     with closing(reached):
         path = request.path or reached.path
-        looked = look(reached, path, stop, fullness=fullness, sector_size=sector_size)
+        looked = look(reached, path, sector_size, stop, fullness=fullness)
         try:
             yield looked
         finally:
@@ -86,10 +86,10 @@ def inspected(
 def look(
     reached: RunningGuest,
     path: Path,
+    sector_size: int,
     stop: StopRequest,
     *,
     fullness: bool = False,
-    sector_size: int = 512,
 ) -> InspectedGuest:
     """Inspect a running guest; Refused if it is paused, cannot be reached, or its disk is busy."""
     machine, disk = reached.machine, reached.disk
