@@ -135,11 +135,6 @@ class Allocator:
         if self._metadata:
             insort(self._metadata, cluster)
 
-    def trim_file(self) -> None:
-        """Cut off what lies after the last used cluster. That it is free must be durable."""
-        if (size := self.end) < self._file.size:
-            self._file.resize(size)
-
     @property
     def end(self) -> int:
         """Byte offset after the last cluster in use."""
@@ -174,15 +169,16 @@ class Allocator:
 
     def give_back_all(self) -> None:
         """The same for all free clusters, in an image whose counts have just been checked."""
-        self.trim_file()
-        # a block device goes on for long after it
+        if (end := self.end) < self._file.size:
+            self._file.resize(end)
+        # Until there alone: a block device goes on for long after it.
         self.give_back([(1, self._find_end() - 1)])
 
     def _count_up(self, first: int, count: int) -> None:
         if first == 0:
             raise damaged(self._path, "the cluster of its header is counted as free")
         self._refcounts.add([(first, count)], +1)
-        # A hole may lie beyond the end by now: give_back() and trim_file() cut the file off.
+        # A hole may lie beyond the end by now: give_back() cuts the file off.
         self._extend_file(first + count)
 
     def _count_down(self, runs: Iterable[Run]) -> None:

@@ -72,7 +72,6 @@ class PlainData:
         self._file.write(offset, data)
 
     def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-
         return parts_of(self._file, offset, offset + length)
 
 
@@ -99,7 +98,7 @@ class Metadata:
         self.check_l1(self.l1, "L1 table")
         # A changed table never leaves the cache alone: what it points to has to be durable first,
         # so all is flushed.
-        self._l2 = TableCache(self.load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
+        self._l2 = TableCache(self._load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
         self._dirty_l1: set[int] = set()
         # a sync failed: what is on the disk is unknown, so nothing more is written
         self._broken = False
@@ -167,7 +166,7 @@ class Metadata:
                     f"entry {index} of its {name} ({entry:#x}) is not a cluster of the file"
                 )
 
-    def load_l2(self, offset: int) -> array[int]:
+    def _load_l2(self, offset: int) -> array[int]:
         return load_table(self.file.read(offset, self.geometry.cluster_size))
 
     def l2_table(self, l1_index: int) -> array[int] | None:
