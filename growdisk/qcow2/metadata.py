@@ -21,7 +21,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.allocator import Allocator
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import FEATURES, Extension, Header
+from growdisk.qcow2.header import FEATURES, REFTABLE, Extension, Header
 from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
@@ -111,7 +111,9 @@ class Metadata:
 
     @cached_property
     def allocator(self) -> Allocator:
-        return Allocator(self.file, self.path, self.refcounts, self)
+        return Allocator(
+            self.file, self.path, self.refcounts, self.move_reftable, self.metadata_clusters
+        )
 
     # --- header -----------------------------------------------------------------------------------
 
@@ -133,6 +135,20 @@ class Metadata:
         self.sync()
         # After the sync: what is decided by this header must not be undone by a crash.
         self.header = header
+
+    def move_reftable(self, run: Run) -> Run:
+        """Write the refcount table to these clusters, and switch to it by one header write.
+
+        Returns the clusters where it was.
+        """
+        (first, clusters), old = run, self.header.reftable_run
+        offset = first << self.geometry.cluster_bits
+        self.refcounts.write_table_copy(offset, clusters * self.geometry.cluster_size // 8)
+        # The header must not name a table that a crash could leave half written.
+        self.sync()
+        self.change_header(REFTABLE, reftable_offset=offset, reftable_clusters=clusters)
+        self.refcounts.table_moved(offset)
+        return old
 
     def set_dirty_bit(self, *, dirty: bool) -> None:
         """Set or clear the dirty bit (version 3); while it is set, opening repairs the image."""
