@@ -297,9 +297,21 @@ def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
     # Without overlays a step writes to the image itself, which Disk has open to read so far.
     image = run_disk.disk.base(writable=True)
     run_disk.disk.activate(image)
-    if run_disk.snapshots == "internal" and isinstance(image, Qcow2Image):
+    if not isinstance(image, Qcow2Image):
+        return NoSnapshots()
+    if run_disk.snapshots == "internal":
         return InternalSnapshots(image, plan.run, names)
-    return NoSnapshots()
+    return _OnlyForward(image)
+
+
+class _OnlyForward(NoSnapshots):
+    def __init__(self, image: Qcow2Image) -> None:
+        self._image = image
+
+    def commit(self) -> None:
+        self._image.try_to_store_bitmaps()
+
+    keep = commit
 
 
 def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState) -> None:

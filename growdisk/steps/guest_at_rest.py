@@ -93,7 +93,7 @@ class GuestAtRest:
 
     @contextmanager
     def _mounted(self, system: str, activity: str) -> Iterator[GuestSystem]:
-        with self.run_backend.started(activity, inside=True) as backend:
+        with self.run_backend.started(activity, self.run_backend.places) as backend:
             homes = self._homes_now().systems
             mounts = next((home.mounts for home in homes if home.root.node == system), ())
             with backend.mounted_guest(system, mounts) as guest:
@@ -101,7 +101,7 @@ class GuestAtRest:
 
     def repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> str:
         """What was done, in words."""
-        with self.run_backend.started("repairing the guest", inside=True) as backend:
+        with self.run_backend.started("repairing the guest", self.run_backend.places) as backend:
             look = self._settled_homes(backend)
             # Our readers know none of its file systems: the files are changed through a mount, one
             # by one.
@@ -143,7 +143,7 @@ class GuestAtRest:
             for repair in repairs_of(look, system, decisions):
                 _expect_none(repair.pending.paths)
             return
-        with self.run_backend.started("repairing the guest", inside=True) as backend:
+        with self.run_backend.started("repairing the guest", self.run_backend.places) as backend:
             for device in _systems(backend, system, others)[0]:
                 with backend.mounted_guest(device, writable=False) as guest:
                     for part, policy in decisions:

@@ -144,6 +144,9 @@ class OverlaySnapshots(SnapshotStore):
         if begun and isinstance(base, Qcow2Image):
             base.forget_unwritten()  # what the attempt before has leaked
         self._room.trim()
+        if isinstance(base, Qcow2Image):
+            # Not in _put_back(): the room that is given back after it may have the new bits.
+            base.try_to_store_bitmaps()
         # The overlays are gone: what comes later reads the image itself.
         self._disk.activate(base)
 

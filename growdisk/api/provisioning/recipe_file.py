@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,7 @@ from growdisk.api.provisioning.recipe import (
 )
 from growdisk.errors import BadSize, UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.given_file import unreadable
+from growdisk.given_file import read_given
 from growdisk.host.yaml_fields import Fields, plain_text
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.goal import Backend, SwapPolicy
@@ -148,12 +149,8 @@ def read_output_list(path: Path) -> tuple[Output, ...]:
     try:
         # -sig: spreadsheets put a byte order mark first, which would belong to the first column's
         # name.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return tuple(_rows(path, csv.reader(file)))
-    except OSError as error:
-        raise unreadable(
-            path, "check its name and permissions", error.strerror or str(error)
-        ) from error
+        text = read_given(path, "check its name and permissions").decode("utf-8-sig")
+        return tuple(_rows(path, csv.reader(StringIO(text, newline=""))))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
             f"{path} is not CSV",
