@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +18,7 @@ from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.report import print_result
 from growdisk.cli.targets import target_of
-from growdisk.errors import options_conflict
+from growdisk.errors import options_conflict, shell_quoted
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions, SwapPolicy
 from growdisk.planner.option_table import SHARED
@@ -66,7 +65,7 @@ def run_expand(arguments: argparse.Namespace, output: CommandOutput) -> int:
             options.keys,
         )
     # With a SIZE, "nothing to do" needs no advice to give it more.
-    more = shlex.join(["growdisk", *arguments.words]) if goal.size is None else ""
+    more = _command_line(arguments.words) if goal.size is None else ""
     return print_result(result, output, image=Path(result.before.image.path), command=more)
 
 
@@ -97,7 +96,11 @@ def _command(arguments: argparse.Namespace, result: Result) -> str:
         for place, word in enumerate(typed)
         if place > end or word not in ("-n", "--dry-run")
     ]
-    return shlex.join(["growdisk", *words])
+    return _command_line(words)
+
+
+def _command_line(words: Sequence[str]) -> str:
+    return " ".join(map(shell_quoted, ["growdisk", *words]))
 
 
 def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:

@@ -62,6 +62,20 @@ def converted(value: object, kind: type[T]) -> T:
         raise NotThatValue(str(error)) from error
 
 
+def converted_from_qemu(value: object, kind: type[T]) -> T:
+    """The same of QEMU's and its agent's values: fields have underscores for their hyphens."""
+    try:
+        return converted(_underscored(value), kind)
+    except RecursionError as error:
+        raise NotThatValue("it is nested too deeply") from error
+
+
+def _underscored(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key).replace("-", "_"): _underscored(item) for key, item in value.items()}
+    return [_underscored(item) for item in value] if isinstance(value, list) else value
+
+
 def _made(kind: type, value: object) -> object:
     """What msgspec does not know itself: a Path; `object`, which is anything."""
     return value if kind is object else kind(value)

@@ -210,7 +210,10 @@ class _Reader:
             return tuple(self.located(item) for item in node.value)
         if isinstance(node, MappingNode):
             return self._entries(node)
-        value = self._loader.construct_object(node)
+        try:
+            value = self._loader.construct_object(node)
+        except (LookupError, AttributeError, ValueError) as error:  # !!int "", !!bool perhaps
+            raise bad_file(f"this is no value of {node.tag}", place=self._place(node)) from error
         # 2024-01-01 without quotes, which PyYAML makes a date of: in a playbook it is a text.
         if isinstance(value, date):
             return str(node.value)

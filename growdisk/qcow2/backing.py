@@ -15,7 +15,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable, ImageUnsupported
+from growdisk.errors import ImageNotReadable, ImageUnsupported, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import Extension, Header
@@ -62,7 +62,10 @@ def open_backing(
     if kind == "raw" or kind == ("host_device" if path.is_block_device() else "file"):
         return RawFile.open_disk(path)
     raise ImageUnsupported(
-        image, reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw"
+        image,
+        reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw",
+        hint=f"qemu-img convert -O qcow2 {shell_word(image)} NEW.qcow2 makes one image of both; "
+        "growdisk has not changed it",
     )
 
 

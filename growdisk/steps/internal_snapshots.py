@@ -52,6 +52,7 @@ class InternalSnapshots(SnapshotStore):
     def keep(self) -> None:
         self._image.flush()
         self._image.set_run_mark(on=False)
+        self._image.try_to_store_bitmaps()
 
     def commit(self) -> None:
         try:
@@ -68,6 +69,7 @@ class InternalSnapshots(SnapshotStore):
         self._delete(list(self._names.values()))
         self._image.set_run_mark(on=False)
         self._image.flush()
+        self._image.try_to_store_bitmaps()
 
     def _present(self) -> frozenset[str]:
         return frozenset(snapshot.name for snapshot in self._image.snapshots())

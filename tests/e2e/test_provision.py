@@ -15,6 +15,7 @@ from growdisk.api.images.creating import create_overlay
 from growdisk.api.provisioning.recipe import Seed
 from growdisk.api.provisioning.run import Watcher
 from growdisk.api.provisioning.work_image import put_in_place
+from growdisk.error_document import error_document
 from growdisk.errors import ImageInUse, ImageNotReadable, UsageError, error_id
 from growdisk.units import GiB, MiB, SizeSpec
 from growdisk.workflow.failures import Interrupted
@@ -279,6 +280,28 @@ def test_what_a_killed_process_left_is_no_hindrance(base: Path, tmp_path: Path) 
         (tmp_path / f"{name}.growdisk").mkdir()
     assert made(base, tmp_path / "out.qcow2").error is None
     assert hidden_files(tmp_path) == []
+
+
+def test_no_record_of_its_growth_is_left(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROWDISK_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    for out in (Path("near.qcow2"), tmp_path / "far.qcow2"):
+        assert made(base, out).error is None
+        assert list((tmp_path / "state/done").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": SizeSpec(MiB, relative=False)}, {"partition": "9"}, {"partition": "2"}]
+)
+def test_a_refusal_names_the_base_and_no_hidden_file(
+    base: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    error = made(base, tmp_path / "out.qcow2", **changes).error
+    assert error is not None
+    told = json.dumps(error_document(error))
+    assert str(base) in told and "growdisk-new" not in told, told
 
 
 def test_a_dry_run_writes_nothing(base: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ the start, in the appliance: the hidden image is thrown away, so nothing half-do
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from growdisk.api.disks import inspect
@@ -73,7 +74,10 @@ class OutputBuild:
                 refuse_place(path, self._batch.base, force=self._batch.force)
         # Once for all tries: with another salt, a second one would write another hash.
         self._changes = changes_for(self._batch.recipe, self._values)
-        self._seed = self._seed_image()
+        self._seed, recipe = b"", self._batch.recipe
+        if recipe.seed is not None:
+            with clock.fixed_at(self._batch.epoch):
+                self._seed = seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
 
     def planned(self) -> Provisioned:
         base, grown = self._batch.base, None
@@ -110,7 +114,10 @@ class OutputBuild:
         image = WorkImage(batch.base, self.path, batch.recipe, batch.stop)
         with ExitStack() as undo:
             seed = undo.enter_context(hidden_file(self._seed_path)) if self._seed_path else None
-            with image.begun(force=batch.force) as (hidden, hidden_format):
+            with (
+                image.begun(force=batch.force) as (hidden, hidden_format),
+                _told_of(batch.base.path, instead_of=hidden),
+            ):
                 grown = self._grow(hidden, hidden_format, backend)
                 customized = self._customize(hidden, hidden_format, backend)
                 growpart = left_for_growpart(self._looked_at(hidden, hidden_format))
@@ -180,16 +187,23 @@ class OutputBuild:
     def _looked_at(self, image: Path, image_format: ImageFormat) -> Facts:
         return inspect(image, image_format, keys=self._batch.recipe.keys)
 
-    def _seed_image(self) -> bytes:
-        recipe = self._batch.recipe
-        if recipe.seed is None:
-            return b""
-        with clock.fixed_at(self._batch.epoch):
-            return seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
-
     def _options(self, backend: Backend) -> RunOptions:
         recipe = self._batch.recipe
         return RunOptions("direct" if recipe.reproducible else backend, "none", keys=recipe.keys)
+
+
+@contextmanager
+def _told_of(base: Path, *, instead_of: Path) -> Iterator[None]:
+    """Errors name the base: nobody knows of the hidden file, and it is gone when they are read."""
+    try:
+        yield
+    except GrowdiskError as error:
+        for name, value in vars(error).items():
+            if isinstance(value, str):
+                setattr(error, name, value.replace(str(instead_of), str(base)))
+            elif isinstance(value, Path) and value.name == instead_of.name:
+                setattr(error, name, base)
+        raise
 
 
 def _failure(path: Path, error: GrowdiskError) -> OperationFailed:

@@ -31,13 +31,9 @@ from growdisk.planner.option_table import CONVERTING, FORMAT, SHARED
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import parse_goal_size
 
-WORDS = (
-    "size", "overlay", "format", "base_format", "compress", "compression", "partition", "swap",
-    "backend", "reproducible", "epoch", "hostname", "reset_machine_id", "remove_ssh_host_keys",
-    "new_ssh_host_keys", "authorized_keys", "passwords", "files", "commands", "seed", "variables",
-    "outputs",
-)  # fmt: skip
-OUTPUT_WORDS = ("name", "size", "variables")
+# A recipe's fields; passphrases stand in no file.
+_WORDS = (*(name for name in Recipe.__annotations__ if name != "keys"), "outputs")
+_OUTPUT_WORDS = ("name", "size", "variables")
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def load_recipe(path: Path) -> RecipeFile:
     if document is None:
         return RecipeFile(Recipe(), ())
     folder = path.parent
-    fields = Fields(document, WORDS, "a recipe", folder)
+    fields = Fields(document, _WORDS, "a recipe", folder)
     recipe = Recipe(
         size=fields.size("size"),
         overlay=fields.flag("overlay"),
@@ -85,7 +81,7 @@ def load_recipe(path: Path) -> RecipeFile:
 
 def _outputs(items: tuple[Located, ...], folder: Path) -> Iterator[Output]:
     for item in items:
-        fields = Fields(item, OUTPUT_WORDS, "an output", folder)
+        fields = Fields(item, _OUTPUT_WORDS, "an output", folder)
         yield Output(Path(fields.required("name")), fields.size("size"), fields.texts("variables"))
 
 

@@ -95,6 +95,9 @@ def grow_inside(target: GrowthTarget) -> ContentGrowth:
             return _grow_ntfs(target, content)
         case F2fsContent():
             wanted = grown_f2fs(content, target.size)
+            # On several devices it is larger than this one, and nothing was cut off.
+            if wanted > target.size and content.unfit:
+                raise target.refusal(content.unfit, INSIDE)
             return _growth_step(target, content, wanted, mountable=False)
         case ForeignContent() | AmbiguousContent():
             raise target.refusal(f"{target.name} holds {content_in_words(content)}", INSIDE)
