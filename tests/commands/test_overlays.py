@@ -227,6 +227,8 @@ def test_show_names_what_lies_on_an_image(copied: Copier) -> None:
 
 def test_info_names_what_lies_on_an_image_and_keeps_the_keys_of_qemu_img(copied: Copier) -> None:
     base = copied("guest.qcow2")
+    with base.open("rb") as file:
+        os.fsync(file.fileno())  # a new file's size on the host changes when that writes it back
     without = in_process("image", "info", base).out
     top = overlay(base, "top.qcow2")
     assert in_process("image", "info", base).out == f"{without}Images that lie on it:\n    {top}\n"
