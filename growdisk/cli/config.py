@@ -16,7 +16,6 @@ GROWDISK_CONFIG names one file instead of both.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,10 +38,9 @@ def configured() -> dict[str, tuple[object, Path]]:
     """Every default that is set, and the file that says so. UsageError for what cannot be meant."""
     found: dict[str, tuple[object, Path]] = {}
     for name in config_files():
-        if os.path.exists(name):  # noqa: PTH110  quicker than Path.exists, and asked for each command
-            file = Path(name)
-            # A later file, the user's own, replaces single keys of an earlier one.
-            found.update({key: (value, file) for key, value in _read(file)})
+        file = Path(name)
+        # A later file, the user's own, replaces single keys of an earlier one.
+        found.update({key: (value, file) for key, value in _read(file)})
     return found
 
 

@@ -6,7 +6,6 @@ Errors are raised as UsageError, so that --json has its one document for them as
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -290,7 +289,7 @@ class _Later:
 
 def _take_defaults(parser: argparse.ArgumentParser) -> None:
     """The site's defaults, if it has any: the module that reads them is not loaded otherwise."""
-    if any(map(os.path.exists, config_files())):
+    if config_files():
         from growdisk.cli.config import apply
 
         apply(parser)

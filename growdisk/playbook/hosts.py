@@ -187,11 +187,13 @@ def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> UsageError:
 
 
 def _within(host: Host, limit: str) -> bool:
-    # A colon may be part of a name (domain:web01): it divides only before ! and &.
+    # A colon may be part of a name (domain:web01): before ! and & it always divides.
     words = [word for word in map(str.strip, re.split(r",|:(?=[!&])", limit)) if word]
     # An image's host is called by its path: -l web01.qcow2 should find it in any folder.
     names = (host.name, Path(host.name).name, *host.groups)
     taken = [word for word in words if not word.startswith(_NARROWING)]
+    # As Ansible, web:db is both; a name with a colon is meant as a whole too.
+    taken += [part for word in taken for part in re.split(r"(?<!^domain):", word)]
     wanted = not taken or any(_names_one(word, names) for word in taken)
     return wanted and all(
         _names_one(word[1:], names) == (word[0] == "&")

@@ -74,7 +74,7 @@ def _make_its_own(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
         # The day of the change. 0 would make the guest ask for a new password at the first login.
         days = clock.now() // _DAY
         guest.write("/etc/shadow", encode(with_password(shadow, password.user, hashed, days)))
-        yield f"password of {password.user}: set"
+        yield password.described()
 
 
 def _knows_yescrypt(guest: GuestEditor) -> bool:
