@@ -46,6 +46,20 @@ def sync_directory(directory: Path) -> None:
     sync_file(directory)
 
 
+def rename_file(old: Path, new: Path) -> None:
+    """Give a finished file its name, durably; another one that has it is gone then."""
+    old.replace(new)
+    sync_directory(new.parent)
+
+
+def remove_files(*paths: Path) -> None:
+    """Those that are there, each durably before the next."""
+    for path in paths:
+        if path.exists():
+            path.unlink()
+            sync_directory(path.parent)
+
+
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `path` atomically: after a crash it holds the old content or the new one, never a part.
 

@@ -33,6 +33,7 @@ _STATE_WORDS = {
     Event.APPLIED: "unfinished",
     Event.RESTORING: "unfinished",
 }
+_NO_RECORD = JournalRecord(Event.CHECKED)  # as good as none
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,16 @@ def nothing_to_do(facts: Facts, proposal: GoalReached) -> Result:
 
 
 def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
-    reports = []
-    for step in plan.steps:
-        record = state.last.get(step.name)
-        word = _STATE_WORDS.get(record.event, "pending") if record else "pending"
-        seconds = record.seconds if record else 0.0
-        reports.append(
-            StepReport(
-                step.name, word, seconds, (record.detail if record else "") or step.describe()
-            )
+    found = ((step, state.last.get(step.name, _NO_RECORD)) for step in plan.steps)
+    return tuple(
+        StepReport(
+            step.name,
+            _STATE_WORDS.get(record.event, "pending"),
+            record.seconds,
+            record.detail or step.describe(),
         )
-    return tuple(reports)
+        for step, record in found
+    )
 
 
 # How a run ended, in the words of a Result: the same for guests that are off and guests that run.

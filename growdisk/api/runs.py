@@ -41,7 +41,7 @@ from growdisk.planner.plan import Plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, PlanFunction
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.units import SizeSpec, parse_size
+from growdisk.units import SizeSpec, parse_goal_size
 from growdisk.workflow.failures import run_not_recorded
 from growdisk.workflow.journal import RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
@@ -124,7 +124,7 @@ def expand(
 def _goal(wanted: Wanted) -> Goal:
     if isinstance(wanted, Goal):
         return wanted
-    return Goal(parse_size(wanted) if isinstance(wanted, str) else wanted)
+    return Goal(parse_goal_size(wanted) if isinstance(wanted, str) else wanted)
 
 
 @contextmanager

@@ -40,14 +40,14 @@ _HOW = (
 )
 
 
-def server_unfit(address: str, reason: str, hint: str) -> Refused:
+def server_unfit(address: Address, reason: str, hint: str) -> Refused:
     """The server can be reached, but growdisk's promises could not be kept there."""
     return Refused.named(
         "server-unfit",
         "cannot work on {address}",
         "{reason}",
         "{hint}",
-        {"address": address, "reason": reason, "hint": hint},
+        {"address": str(address), "reason": reason, "hint": hint},
     )
 
 
@@ -82,7 +82,7 @@ def served(
         )
     if address.scheme != "ssh" and image_format == "qcow2":
         reason = "a server gives out a disk of a fixed size, in which a qcow2 image could not grow"
-        raise server_unfit(str(address), reason, hint=_as_qcow2(address))
+        raise server_unfit(address, reason, hint=_as_qcow2(address))
     place = served_disk(identity_of_served(address))
     with ExitStack() as stack:
         claim = stack.enter_context(_claimed(address, place))
@@ -100,9 +100,8 @@ def served(
             # Only now, as its client, can it be seen whether the server takes a second one.
             _refuse_shared(address, server, patience, offer)
         if image_format is None and probe_format(place) == "qcow2":
-            raise server_unfit(
-                str(address), "what its server gives out is a qcow2 image", hint=_as_qcow2(address)
-            )
+            reason = "what its server gives out is a qcow2 image"
+            raise server_unfit(address, reason, hint=_as_qcow2(address))
         yield place
 
 
@@ -171,12 +170,11 @@ def _asked(address: Address, server: Address) -> Export:
 def _refuse_unfit(address: Address, offer: Export, *, writable: bool) -> None:
     """Raise server-unfit if what the server offers is not enough for the work."""
     if writable and offer.read_only:
-        raise server_unfit(
-            str(address), "its server gives it read-only", hint="serve it without --read-only"
-        )
+        reason, hint = "its server gives it read-only", "serve it without --read-only"
+        raise server_unfit(address, reason, hint)
     if writable and not offer.can_flush:
         reason = "its server cannot flush, so that nothing is sure to survive a power cut there"
-        raise server_unfit(str(address), reason, hint=f"serve it with another program: {_HOW}")
+        raise server_unfit(address, reason, hint=f"serve it with another program: {_HOW}")
 
 
 def _show(
@@ -208,6 +206,4 @@ def _refuse_shared(address: Address, server: Address, patience: float, offer: Ex
         # Or it turns them away.
         return
     reason = "its server gives it to several clients at a time, so that a guest may have it as well"
-    raise server_unfit(
-        str(address), reason, hint=f"use a server that gives it to one client: {_HOW}"
-    )
+    raise server_unfit(address, reason, f"use a server that gives it to one client: {_HOW}")

@@ -247,11 +247,7 @@ class Appliance(FilesystemTools):
         """
         # Another thread only kills: the handle is locked as long as its call goes on.
         kill_all(self._tag)
-        if threading.get_ident() == self._owner:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if self._open:
+        if self._open and threading.get_ident() == self._owner:
             self._open = False
             self._handle.close()
 

@@ -75,8 +75,8 @@ class FilesystemTools:
         superblock = self._superblocks[device] = self._superblock(device)
         return self._e2fsck(device, full=_is_checked_in_full(superblock))
 
-    def resize_ext(self, device: str, size: int | None = None) -> str:
-        """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device.
+    def resize_ext(self, device: str, size: int) -> str:
+        """Grow an ext2/3/4, after check_ext(), to `size` bytes.
 
         Mounted if that is possible and safe, else unmounted. Returns what resize2fs said.
         """
@@ -84,21 +84,20 @@ class FilesystemTools:
         # Asked before it grows: a mount that failed already proves nothing if it fails again.
         self._mountable[device] = not self._why_not_mounted("ext4", device)
         superblock = self._superblocks.pop(device, None) or self._superblock(device)
-        target = size or self._shell.size_of(device)
-        wanted = [f"{size // _SECTOR}s"] if size else []
+        resize2fs = ("resize2fs", device, f"{size // _SECTOR}s")
         # Mounted first: it takes 2 s where unmounted takes 83 s for 2 TiB. Whatever refuses, the
         # unmounted way below is tried too.
-        if isinstance(superblock, ExtContent) and _may_grow_mounted(superblock, target):
+        if isinstance(superblock, ExtContent) and _may_grow_mounted(superblock, size):
             try:
                 with self._mounted("ext4", "noatime", device):
-                    return self._shell.run("resize2fs", device, *wanted)[1]
+                    return self._shell.run(*resize2fs)[1]
             except ToolFailed as refusal:
                 # a feature that this kernel does not know, or cannot grow while mounted
                 _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
         checked = self._e2fsck(device, full=True)  # resize2fs insists on it
         if checked.state is CheckState.DAMAGED:
             raise ToolFailed("e2fsck", LEFT_ERRORS, checked.last_words)
-        return self._shell.run("resize2fs", device, *wanted)[1]
+        return self._shell.run(*resize2fs)[1]
 
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False

@@ -113,8 +113,10 @@ def named_path(text: str) -> Path:
 
 
 def config_files() -> tuple[str, ...]:
-    """Where a site's defaults for options may lie, the stronger file last."""
+    """The files that have a site's defaults for options, the stronger one last."""
+    # Also if it is not there: with a slip in its name, swap would be dropped instead of moved.
     if named := os.environ.get("GROWDISK_CONFIG"):
         return (named,)
     home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return "/etc/growdisk.toml", os.path.expanduser(f"{home}/growdisk/config.toml")  # noqa: PTH111
+    files = "/etc/growdisk.toml", os.path.expanduser(f"{home}/growdisk/config.toml")  # noqa: PTH111
+    return tuple(filter(os.path.exists, files))  # quicker than Path.exists, asked for each command

@@ -16,13 +16,12 @@ GROWDISK_CONFIG names one file instead of both.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.cli.common_options import config_files
 from growdisk.errors import UsageError, bad_value, nearest
-from growdisk.given_file import given_path
+from growdisk.given_file import given_path, read_given
 from growdisk.planner.option_table import SHARED
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -39,10 +38,9 @@ def configured() -> dict[str, tuple[object, Path]]:
     """Every default that is set, and the file that says so. UsageError for what cannot be meant."""
     found: dict[str, tuple[object, Path]] = {}
     for name in config_files():
-        if os.path.exists(name):  # noqa: PTH110  quicker than Path.exists, and asked for each command
-            file = Path(name)
-            # A later file, the user's own, replaces single keys of an earlier one.
-            found.update({key: (value, file) for key, value in _read(file)})
+        file = Path(name)
+        # A later file, the user's own, replaces single keys of an earlier one.
+        found.update({key: (value, file) for key, value in _read(file)})
     return found
 
 
@@ -68,10 +66,11 @@ def _read(file: Path) -> Iterator[tuple[str, object]]:
     import tomllib
 
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = tomllib.loads(read_given(file, "").decode("utf-8"))
+    except (UsageError, ValueError) as error:
+        reason = error.why if isinstance(error, UsageError) else str(error)
         raise UsageError(
-            f"cannot read the configuration {file}", "correct it, or move it away", str(error)
+            f"cannot read the configuration {file}", "correct it, or move it away", reason
         ) from error
     for key, value in values.items():
         yield key, _checked(file, key, value)

@@ -120,21 +120,20 @@ def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:
             hint="leave --as-playbook out, or --with",
         )
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
+    given = _as_given(arguments)
     # At rest each step is a task, so the disk has to be looked at. A running guest is not looked
     # at: its one task plans when it is run.
     if isinstance(target, Path):
         text = unlocking(
             arguments,
             lambda keys: playbook_of(
-                target, goal, replace(options, keys=keys), arguments.key_file, format_of(arguments)
+                target, goal, replace(options, keys=keys), format_of(arguments), given
             ),
             options.keys,
         )
     else:
         # Only what was given goes into the task; all else is decided when it is run.
-        text = running_playbook(
-            arguments.domain or str(arguments.target or arguments.qmp), _as_given(arguments)
-        )
+        text = running_playbook(arguments.domain or str(arguments.target or arguments.qmp), given)
     output.document({"result": "planned", "playbook": text})
     output.lines(text.splitlines())
     # Said, not refused: without a kept run the playbook still does what the plan says.

@@ -6,7 +6,6 @@ Errors are raised as UsageError, so that --json has its one document for them as
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
 
 #: A command's module in this room, "" if it only has commands of its own; what it does.
 COMMANDS = {
-    "expand": (
-        "expand",
-        "grow image, partition and file system, with a snapshot before each step",
-    ),
+    "expand": ("expand", "grow image, partition and file system, with a snapshot before each step"),
     "plan": ("expand", "show what expand would do, and touch nothing"),
     "show": (
         "show",
@@ -293,7 +289,7 @@ class _Later:
 
 def _take_defaults(parser: argparse.ArgumentParser) -> None:
     """The site's defaults, if it has any: the module that reads them is not loaded otherwise."""
-    if any(map(os.path.exists, config_files())):
+    if config_files():
         from growdisk.cli.config import apply
 
         apply(parser)

@@ -131,12 +131,17 @@ class PlaybookView:
             yield from self._task(task)
 
     def _task(self, task: TaskReport) -> Iterator[str]:
-        # What debug prints is always wanted. Of the others only check mode has a plan to show.
+        # What debug prints and what is given up is always wanted; only check mode has a plan.
+        lost = (task.result or {}).get("given_up")
+        gone = lost if isinstance(lost, list | tuple) else ()
         if task.action == _DEBUG:
             yield f"  {task.task}: {printable(task.message)}"
         elif self._check:
             yield f"  {_task_line(task)}"
             yield from _planned(task.result or {})
+            yield from (f"    would be given up: {line}" for line in gone)
+        else:
+            yield from (f"  {printable(task.task)}: given up: {line}" for line in gone)
         if self._diff and task.diff is not None:
             yield f"  {printable(task.task)}:"
             yield from _difference(task.diff.before, task.diff.after)
@@ -154,9 +159,6 @@ def _planned(result: Mapping[str, object]) -> Iterator[str]:
     steps = result.get("steps")
     for step in steps if isinstance(steps, list) else ():
         yield f"    {step['name']:<19} {step['detail']}"
-    lost = result.get("given_up")
-    for line in lost if isinstance(lost, list | tuple) else ():
-        yield f"    would be given up: {line}"
 
 
 def _difference(before: str, after: str) -> Iterator[str]:

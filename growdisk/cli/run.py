@@ -39,11 +39,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         "variables that beat all others; may be given several times",
     )
     parser.add_argument(
-        "-l",
-        "--limit",
-        default="",
-        metavar="HOSTS",
-        help="only these hosts, groups or images (globs, !)",
+        "-l", "--limit", metavar="HOSTS", help="only these hosts, groups or images (globs, !)"
     )
     add_list(parser, "-t --tags", "TAGS", "only tasks with one of these")
     add_list(parser, "--skip-tags", "TAGS", "no tasks with one of these")
@@ -74,6 +70,10 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         raise bad_value(
             "-j takes a number of images from 1 on", "-j", str(arguments.jobs), hint="-j 4"
         )
+    # An empty word, as of a script's unset variable, would mean all hosts, or all tasks.
+    for option, words in (("--limit", arguments.limit), *(("--tags", t) for t in arguments.tags)):
+        if words is not None and not words.strip(", "):
+            raise bad_value(f"{option} names nothing", option, words, hint="leave it out for all")
     path = _found(arguments.playbook)
     if arguments.resume or arguments.undo:
         # Hosts, variables and tags are those in the record of that run; of the options here only -j
@@ -93,7 +93,7 @@ def _request(arguments: argparse.Namespace, path: Path) -> Request:
         path,
         tuple(arguments.inventory),
         extra_vars(arguments.extra_vars),
-        arguments.limit,
+        arguments.limit or "",
         frozenset(_words(arguments.tags)),
         frozenset(_words(arguments.skip_tags)),
         arguments.check,

@@ -20,10 +20,7 @@ from growdisk.workflow.stopping import SignalsStop, StopRequest
 
 def watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "rules",
-        type=named_path,
-        metavar="RULES.yml",
-        help=help_of(WATCHING["rules"]),
+        "rules", type=named_path, metavar="RULES.yml", help=help_of(WATCHING["rules"])
     )
     add_flag(parser, "-n --dry-run", "say what would be done, and do nothing")
     declare(parser, WATCHING["connect"], "-c", metavar="URI")

@@ -25,7 +25,6 @@ _FOLDER_INDEX = "$I30"
 _LIST_ENTRY = struct.Struct("<IH10xQ")
 _MOST_LIST_BYTES = 256 << 10  # as Windows wants it
 _LAST_ENTRY = 0x2
-_MOST_INDEX_BYTES = 16 << 20
 _PART = 1 << 20
 # In all: a bitmap has 64 MiB at most here, and a folder little.
 _MOST_BYTES = 256 << 20
@@ -193,9 +192,7 @@ class MasterFileTable:
         if not _BLOCK <= block_size <= 65536:
             raise NtfsDamaged(f"index blocks of {block_size} bytes")
         for cluster, count in attribute.runs():
-            raw = self._read(
-                cluster * self._cluster_size, min(count * self._cluster_size, _MOST_INDEX_BYTES)
-            )
+            raw = self._read(cluster * self._cluster_size, count * self._cluster_size)
             for at in range(0, len(raw) - block_size + 1, block_size):
                 if raw.startswith(b"INDX", at):  # one that was never used is zeros
                     yield _fixed(raw[at : at + block_size], b"INDX")

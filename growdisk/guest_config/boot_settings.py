@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from types import MappingProxyType
 
 from growdisk.fast_dataclass import replace
 from growdisk.guest_config.files import change_lines
@@ -121,14 +120,12 @@ def _is_first_field(gone: RemovedPartition, value: str) -> bool:
 
 
 _OPTIONS = re.compile(r"""(?<![\w.])(?P<option>[\w.]+)=(?P<value>[^\s"';\\]+)""")
-_NODES = MappingProxyType(
-    {
-        "rd.luks.name": re.compile("=(.+)"),
-        "luks.name": re.compile("=(.+)"),
-        "cryptdevice": re.compile(":([^:]+)"),
-        "cryptopts": re.compile("target=([^,]+)"),
-    }
-)
+_NODES: Mapping[str, re.Pattern[str]] = {
+    "rd.luks.name": re.compile("=(.+)"),
+    "luks.name": re.compile("=(.+)"),
+    "cryptdevice": re.compile(":([^:]+)"),
+    "cryptopts": re.compile("target=([^,]+)"),
+}
 # Of the value of each, the name under which it is opened; others are opened by their UUID.
 _UNNAMED = frozenset({"rd.luks.uuid", "luks.uuid"})
 RESUMES = ("resume", "real_resume", "resume2")
@@ -150,14 +147,12 @@ FIRST_FIELDS = (
     "systemd.mount-extra",
     "systemd.mount_extra",
 )
-_WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = MappingProxyType(
-    {
-        **dict.fromkeys(CONTAINERS, _is_container),
-        **dict.fromkeys(VOLUMES, _is_volume),
-        **dict.fromkeys(SOURCES, _is_source),
-        **dict.fromkeys(FIRST_FIELDS, _is_first_field),
-    }
-)
+_WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = {
+    **dict.fromkeys(CONTAINERS, _is_container),
+    **dict.fromkeys(VOLUMES, _is_volume),
+    **dict.fromkeys(SOURCES, _is_source),
+    **dict.fromkeys(FIRST_FIELDS, _is_first_field),
+}
 
 
 def _is_named(gone: RemovedPartition, value: str) -> bool:

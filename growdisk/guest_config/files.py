@@ -118,6 +118,11 @@ def decode(content: bytes) -> str:
     return content.decode("utf-8", "surrogateescape")
 
 
+def text_of(files: GuestFiles, path: str) -> str:
+    """The text of a file; "" if there is none."""
+    return decode(files.read(path)) if files.exists(path) else ""
+
+
 def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
@@ -152,22 +157,23 @@ def _is_in(line: bytes, needle: bytes) -> bool:
 
 # --- SELinux: the label that a new file needs; selinux(8), selinux_config(5) ---------------------
 
-SELINUX_CONFIG = "/etc/selinux/config"
+_SELINUX_CONFIG = "/etc/selinux/config"
 # As libselinux reads it: the first line with a mode that it knows, whatever comes after the mode.
 _MODE = re.compile(r"^SELINUX=\s*(enforcing|permissive|disabled)", re.MULTILINE | re.IGNORECASE)
 _SWAP_FILE = "system_u:object_r:swapfile_t:s0"
 
 
-def selinux_is_on(config: str) -> bool:
-    """Going by the guest's SELINUX_CONFIG, "" if it has none; without a mode it is permissive."""
+def selinux_is_on(files: GuestFiles) -> bool:
+    """Going by the guest's own configuration; without a mode it is permissive."""
+    config = text_of(files, _SELINUX_CONFIG)
     mode = _MODE.search(config)
     return bool(config) and (mode is None or mode[1].lower() != "disabled")
 
 
-def swap_file_label(config: str) -> str:
-    """The label of a swap file, going by the guest's SELINUX_CONFIG; "" if SELinux is off.
+def swap_file_label(files: GuestFiles) -> str:
+    """The label of a swap file; "" if SELinux is off.
 
     mkswap sets it if SELinux runs, as in no appliance. A guest that enforces its policy does not
     swap on a file without it.
     """
-    return _SWAP_FILE if selinux_is_on(config) else ""
+    return _SWAP_FILE if selinux_is_on(files) else ""

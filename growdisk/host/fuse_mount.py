@@ -21,6 +21,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import MAX_WRITE, FuseFolder
+from growdisk.block.host_devices import mounts
 from growdisk.errors import ToolFailed
 from growdisk.host.command import kill_all, require, run, start
 
@@ -144,7 +145,10 @@ def _sweep(tool: str) -> None:
     """Unmount folders that nobody serves any more: keeper and growdisk were killed together."""
     # The folder itself is not touched to find out: its server may be stopped, and we would hang
     # with it. The kernel's list and the lock beside it tell enough.
-    for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
+    for mount in mounts():
+        place = Path(mount.place)
+        if (mount.source, mount.kind) != ("growdisk", "fuse") or not _is_ours(place):
+            continue
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
             # Raises while its growdisk lives, whose folder is then left alone.
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,16 +157,8 @@ def _sweep(tool: str) -> None:
             shutil.rmtree(place.parent, ignore_errors=True)
 
 
-def _mounted_folders(mounts: str) -> list[Path]:
-    rows = [line.split(" ")[:3] for line in mounts.splitlines()]
-    folders = [
-        Path(place) for source, place, kind in rows if (source, kind) == ("growdisk", "fuse")
-    ]
-    return [
-        place
-        for place in folders
-        if place.name == _FOLDER and place.parent.name.startswith(_PREFIX)
-    ]
+def _is_ours(place: Path) -> bool:
+    return place.name == _FOLDER and place.parent.name.startswith(_PREFIX)
 
 
 def _kernels_end(ours: socket.socket, keeper: subprocess.Popen[str]) -> int:

@@ -30,7 +30,7 @@ def encoded_lines(value: object) -> bytes:
 
 
 def in_bytes(words: str) -> bytes:
-    """JSON as UTF-8. What is not text in the name of a file (PEP 383) is an escape: \\udcff."""
+    """JSON as UTF-8. A byte of a file name that is not text (PEP 383) is an escape: \\udcff."""
     return words.encode("utf-8", "backslashreplace")
 
 
@@ -60,6 +60,20 @@ def converted(value: object, kind: type[T]) -> T:
         return msgspec.convert(value, kind, dec_hook=_made)
     except (msgspec.ValidationError, RecursionError) as error:
         raise NotThatValue(str(error)) from error
+
+
+def converted_from_qemu(value: object, kind: type[T]) -> T:
+    """The same of QEMU's and its agent's values: fields have underscores for their hyphens."""
+    try:
+        return converted(_underscored(value), kind)
+    except RecursionError as error:
+        raise NotThatValue("it is nested too deeply") from error
+
+
+def _underscored(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key).replace("-", "_"): _underscored(item) for key, item in value.items()}
+    return [_underscored(item) for item in value] if isinstance(value, list) else value
 
 
 def _made(kind: type, value: object) -> object:

@@ -14,27 +14,20 @@ from growdisk.units import SizeSpec, parse_goal_size
 _MODE = re.compile(r"[0-7]{3,4}")
 
 
-def words_of(node: Located, known: Collection[str], what: str) -> Mapping[str, Located]:
-    """The entries of a mapping by word.
-
-    bad-file, with the nearest known word, for one that is not known.
-    """
-    if not node.is_mapping:
-        raise node.bad(f"{what} is a mapping", hint=f"its words are {', '.join(known)}")
-    for word, _, place in node.entries():
-        if word not in known:
-            hint = suggestion(word, known, f"{what} knows {', '.join(known)}")
-            raise bad_file(f"{what} has no '{word}'", place=place, hint=hint)
-    # A word without a value counts as left out.
-    return {word: value for word, value, _ in node.entries() if value.value is not None}
-
-
 class Fields:
-    """The entries of one mapping. `folder`: what relative names of files count from."""
+    """The entries of one mapping, by word. `folder`: what relative names of files count from."""
 
     def __init__(self, node: Located, known: Collection[str], what: str, folder: Path) -> None:
+        """bad-file, with the nearest known word, for a word that is not known."""
         self._node, self._what, self._folder = node, what, folder
-        self._found = words_of(node, known, what)
+        if not node.is_mapping:
+            raise node.bad(f"{what} is a mapping", hint=f"its words are {', '.join(known)}")
+        for word, _, place in node.entries():
+            if word not in known:
+                hint = suggestion(word, known, f"{what} knows {', '.join(known)}")
+                raise bad_file(f"{what} has no '{word}'", place=place, hint=hint)
+        # A word without a value counts as left out.
+        self._found = {word: value for word, value, _ in node.entries() if value.value is not None}
 
     def __contains__(self, word: str) -> bool:
         return word in self._found

@@ -44,12 +44,7 @@ from growdisk.planner.refusals import (
     refuse_volumes_without_lvm,
     refuse_wrong_consent,
 )
-from growdisk.planner.what_grows import (
-    choose_shares,
-    grown_of,
-    is_whole_disk,
-    refuse_table_options,
-)
+from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk, refuse_table_options
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
@@ -66,7 +61,7 @@ def propose(facts: Facts, goal: Goal) -> Proposal | GoalReached:
 
 def without_gone(facts: Facts, goal: Goal) -> Goal:
     """The goal less the consent to lose partitions that are not there."""
-    numbers = {part.number for part in facts.table.partitions} if facts.table else set()
+    numbers = {part.number for part in facts.partitions}
     return replace(goal, delete=tuple(number for number in goal.delete if number in numbers))
 
 
@@ -181,19 +176,14 @@ def _growth(
         return growth
     # What stands in the way is somebody else's: no advice of the table's would help.
     refuse_foreign_blockers(facts, next(iter(shares)), growth)
-    # Another partition could perhaps grow without anything in its way. With --grow the user has
-    # decided.
-    candidates = (
-        []
-        if goal.grow
-        else [
-            p
-            for p in facts.candidates
-            if p.number not in shares and p.type_code != WINDOWS_RECOVERY
-        ]
-    )
+    # Another partition could perhaps grow without anything in its way.
     others = [
-        p for p in candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)
+        p
+        for p in facts.candidates
+        if not goal.grow  # with it the user has decided
+        and p.number not in shares
+        and p.type_code != WINDOWS_RECOVERY
+        and isinstance(plan_growth(table, p.number, new_size, policy), Grown)
     ]
     hint = "".join(
         f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}"

@@ -7,20 +7,15 @@ steps (the identity of swap that is gone) has to be given by the caller.
 from __future__ import annotations
 
 from growdisk.fast_dataclass import replace
+from growdisk.filesystems.content import SwapContent
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import nothing_to_grow
-from growdisk.planner.foreign import refuse_foreign_disk, refuse_target
+from growdisk.planner.failures import belongs_to_others, nothing_to_grow
+from growdisk.planner.foreign import content_in_words, refuse_foreign_disk, refuse_target
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import contents_after, together
 from growdisk.planner.layers.growers import grow_contents
-from growdisk.planner.planner import (
-    grown_image,
-    propose,
-    wanted_size,
-    whole_disk,
-    without_gone,
-)
+from growdisk.planner.planner import grown_image, propose, wanted_size, whole_disk, without_gone
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk
@@ -93,20 +88,33 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | GoalReached:
 
 
 def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
-    """Swap space again at its place in the table.
-
-    Refused by the step itself where something else is there.
-    """
+    """Swap space again at its place in the table. belongs-to-others if something else is there."""
 
     def proposed(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         refuse_unwritable(facts)
-        return (
-            Proposal((RemakeSwap(swaps),), facts)
-            if swaps
-            else GoalReached("no swap space was moved")
-        )
+        refuse_hibernated(facts)
+        refuse_foreign_disk(facts)
+        for swap in swaps:
+            _refuse_other_content(facts, swap)
+        if not swaps:
+            return GoalReached("no swap space was moved")
+        return Proposal((RemakeSwap(swaps),), facts)
 
     return proposed
+
+
+def _refuse_other_content(facts: Facts, swap: SwapSpace) -> None:
+    """The places are a user's: a slip in one would write over what he did not mean."""
+    part = facts.table.by_number(swap.number) if facts.table else None
+    content = facts.contents.get(swap.number)
+    if part is None or (part.start, part.size) != (swap.start, swap.size):
+        reason = "the table has no such partition where swap would be made"
+    elif content is not None and not isinstance(content, SwapContent):
+        reason = f"it holds {content_in_words(content)}, and swap would be made over that"
+    else:
+        return
+    hint = "give what rewrite_partitions returned as moved_swaps"
+    raise belongs_to_others(facts.image.path, swap.number, reason=reason, hint=hint)
 
 
 def make_swap_file(system: str, size: int, uuid: str) -> PlanFunction:

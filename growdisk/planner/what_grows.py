@@ -49,8 +49,11 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
             raise option_unsupported(
                 facts.image.path, option="--grow", reason=reason, hint="name each partition once"
             )
-        _refuse_smaller(facts, part, request.share)
-        shares[part.number] = request.share
+        share = request.share
+        if isinstance(share, Size) and not share.relative and share.bytes < part.size:
+            name = facts.name_of(part.number)
+            raise would_shrink(facts.image.path, part.size, share.bytes, subject=name)
+        shares[part.number] = share
     return table, shares
 
 
@@ -82,12 +85,6 @@ def choose_partition(
     if part not in facts.candidates and not _is_unknown(facts, part):
         raise _unfit(facts, part)
     return facts.table, part
-
-
-def _refuse_smaller(facts: Facts, part: Partition, share: Share) -> None:
-    if isinstance(share, Size) and not share.relative and share.bytes < part.size:
-        name = facts.name_of(part.number)
-        raise would_shrink(facts.image.path, part.size, share.bytes, subject=name)
 
 
 def _is_unknown(facts: Facts, part: Partition) -> bool:
@@ -135,8 +132,7 @@ def _nothing(facts: Facts) -> str:
                 "it is an image of a CD or DVD (ISO 9660), which never grows; name the disk "
                 "that was installed from it"
             )
-        found = 0 in facts.contents
-        if found:
+        if 0 in facts.contents:
             return f"it has no partition table: the whole disk is {_words(facts, 0)}"
         return "nothing is recognised"
     kinds = sorted(

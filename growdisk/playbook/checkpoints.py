@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TypeGuard
@@ -13,6 +13,7 @@ from growdisk import api
 from growdisk.api.images.data_copy import copy_image
 from growdisk.api.images.info import image_info
 from growdisk.api.images.new_file import NewFile
+from growdisk.api.provisioning.seeding import seed_place
 from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
@@ -21,6 +22,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.options import typed
 from growdisk.playbook.perform import TaskResult
 from growdisk.playbook.specs import TASKS
+from growdisk.qcow2.create import data_file_of
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.image import Qcow2Image
@@ -107,6 +109,15 @@ class TaskCheckpoint:
         return TaskResult(
             changed, outcome.message, {**outcome.result, "result": "changed", **swaps}, outcome.diff
         )
+
+
+def made_beside(task: str, options: Mapping[str, object], image: Path | None) -> Iterator[Path]:
+    """What a task may make beside its new image: a seed, an external data file."""
+    if image is not None and task == "provision":
+        yield seed_place(image)
+    given = options.get("options")
+    if image is not None and isinstance(given, Mapping) and given.get("data_file"):
+        yield data_file_of(image, str(given["data_file"]))
 
 
 def _no_room_for_copy(image: Path, reason: str) -> Refused:

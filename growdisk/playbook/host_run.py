@@ -16,15 +16,14 @@ from growdisk.api.current_run import Silent
 from growdisk.api.provisioning.work_image import remove_left_over
 from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageInUse, NeedsUser, Refused
+from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.fast_dataclass import replace
-from growdisk.given_file import given_path
 from growdisk.planner.facts import Facts
-from growdisk.playbook.checkpoints import PlaySnapshot, TaskCheckpoint
+from growdisk.playbook.checkpoints import PlaySnapshot, TaskCheckpoint, made_beside
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.hosts import PlayContext
 from growdisk.playbook.model import Task
-from growdisk.playbook.options import truth_of
+from growdisk.playbook.options import path_of, truth_of
 from growdisk.playbook.perform import TaskResult, perform
 from growdisk.playbook.play_records import PlayJournal
 from growdisk.playbook.reports import (
@@ -62,10 +61,7 @@ class HostRun:
         self._reports: list[TaskReport] = []
         self._foreseen: dict[Path, Facts] = {}
         self._files = context.files(facts)
-        self._on_failure = context.on_failure(context.scope(facts))
-        self._tasks = [
-            (n, task) for n, task in enumerate(context.play.tasks) if context.request.takes(task)
-        ]
+        self._on_failure = context.on_failure(facts, self._files)
 
     def run(self) -> HostReport:
         """To the end of the play, or until its images are restored."""
@@ -74,7 +70,7 @@ class HostRun:
             # It died while it restored the images. The decision stands: no task is begun again.
             if self._journal.is_restoring:
                 return self._restored(self._journal.failure)
-        for position, (number, task) in enumerate(self._tasks, start=1):
+        for position, (number, task) in enumerate(self._context.tasks, start=1):
             done = self._run_task(position, number, task)
             if done.failed is not None:
                 return self._failed(done.failed)
@@ -97,7 +93,8 @@ class HostRun:
 
     def _run_task(self, position: int, number: int, task: Task) -> FinishedTask:
         scope = self._context.scope_of(task, self._facts, self._files)
-        self._emit(TaskStarted(self._context.host.name, position, len(self._tasks), task.name))
+        total = len(self._context.tasks)
+        self._emit(TaskStarted(self._context.host.name, position, total, task.name))
         task_run = TaskRun(
             self._context.play.name,
             task,
@@ -164,6 +161,9 @@ class HostRun:
         before = before or TaskCheckpoint.of(image, made)
         # Before the first change: a resumed run reads here how the image was.
         journal.record_item(key, before)
+        for number, beside in enumerate(made_beside(spec.name, chosen, before.made)):
+            if not beside.exists():
+                journal.record_item(f"{key}.{number}", TaskCheckpoint(None, made=beside))
         outcome = self._performed(spec.name, before.pinned(spec.name, chosen), check=False)
         # On resume the task finds the file there and says ok: the play as a whole has made it.
         if before.made is not None and not outcome.failed:
@@ -237,7 +237,7 @@ class HostRun:
         for path in created:
             try:
                 remove_made(path)
-            except ImageInUse as wrong:  # a guest was started on it
+            except (GrowdiskError, OSError) as wrong:  # a guest was started on it
                 failures.append(wrong)
         if failures:
             return self._not_restored(error.get("what"), failures[0])
@@ -309,15 +309,13 @@ class _StepEvents(Silent):
 
 
 def remove_made(path: Path) -> None:
-    """What a task has made, as far as it can be removed. ImageInUse while somebody has it open."""
-    try:
-        remove_left_over(path)
+    """What a task has made. ImageInUse while somebody has it open."""
+    if not path.parent.is_dir():
+        return
+    remove_left_over(path)
+    if path.exists():
         with closing(RawFile.open(path, writable=True)):
             path.unlink()
-    except ImageInUse:
-        raise
-    except (GrowdiskError, OSError):
-        return
 
 
 def _as_touched(code: int) -> int:
@@ -327,4 +325,4 @@ def _as_touched(code: int) -> int:
 
 def _path(options: Mapping[str, object], name: str) -> Path | None:
     value = options.get(name) if name else None
-    return given_path(str(value)) if value else None
+    return path_of(value) if value else None

@@ -187,11 +187,13 @@ def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> UsageError:
 
 
 def _within(host: Host, limit: str) -> bool:
-    # A colon may be part of a name (domain:web01): it divides only before ! and &.
+    # A colon may be part of a name (domain:web01): before ! and & it always divides.
     words = [word for word in map(str.strip, re.split(r",|:(?=[!&])", limit)) if word]
     # An image's host is called by its path: -l web01.qcow2 should find it in any folder.
     names = (host.name, Path(host.name).name, *host.groups)
     taken = [word for word in words if not word.startswith(_NARROWING)]
+    # As Ansible, web:db is both; a name with a colon is meant as a whole too.
+    taken += [part for word in taken for part in re.split(r"(?<!^domain):", word)]
     wanted = not taken or any(_names_one(word, names) for word in taken)
     return wanted and all(
         _names_one(word[1:], names) == (word[0] == "&")
@@ -232,10 +234,6 @@ class PlayContext:
             "ansible_diff_mode": self.request.diff,
         }
 
-    def scope(self, facts: Mapping[str, object]) -> TaskVariables:
-        """What the play's own variables see."""
-        return self.scope_of(None, facts, self.files(facts))
-
     def scope_of(
         self, task: Task | None, facts: Mapping[str, object], files: Vars
     ) -> TaskVariables:
@@ -257,8 +255,14 @@ class PlayContext:
             found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
         return found
 
-    def on_failure(self, scope: TaskVariables) -> str:
+    @property
+    def tasks(self) -> list[tuple[int, Task]]:
+        """Those that tags leave, with their numbers in the play."""
+        return [(n, t) for n, t in enumerate(self.play.tasks) if self.request.takes(t)]
+
+    def on_failure(self, facts: Mapping[str, object], files: Vars) -> str:
         """task, play or none. UsageError elsewhere."""
+        scope = self.scope_of(None, facts, files)
         if ON_FAILURE not in scope:
             return ON_FAILURE_CHOICES[0]
         word = str(scope.render("{{ " + ON_FAILURE + " }}", self.play.place))

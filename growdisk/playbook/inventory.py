@@ -57,6 +57,8 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
             continue
         if not path.is_file():
             reason = "it is a folder" if path.is_dir() else "there is no such file"
+            if path.exists() and not path.is_dir():
+                reason = "it is a pipe or a device"
             raise bad_file("cannot read this inventory", place=source, reason=reason, hint=_TAKEN)
         (read_yaml_inventory if path.suffix in _YAML else read_ini)(path, tree)
         folders.append(path.parent)

@@ -123,8 +123,9 @@ def _pairs(text: str) -> dict[str, object]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise bad_value(
-                f"cannot read -e {word}", "-e", word, hint="write -e NAME=VALUE, or -e @FILE"
-            )
+            hint = "write -e NAME=VALUE, or -e @FILE"
+            if word != text:
+                hint += "; quote a value that has spaces once more: -e 'NAME=\"a value\"'"
+            raise bad_value(f"cannot read -e {word}", "-e", word, hint=hint)
         found[name] = value
     return found

@@ -104,6 +104,11 @@ class Allocator:
         # is left, so it does not find them a second time.
         self._holes.extendleft(reversed(runs))
 
+    def search_again(self) -> None:
+        """Forget all holes that were found: blocks that counted some are gone."""
+        self._holes.clear()
+        self._next_scan, self._end = 0, -1
+
     def check_metadata(self) -> None:
         """Raise ImageDamaged if metadata are counted as free.
 
@@ -132,8 +137,7 @@ class Allocator:
 
     def trim_file(self) -> None:
         """Cut off what lies after the last used cluster. That it is free must be durable."""
-        size = self._find_end() << self._geometry.cluster_bits
-        if size < self._file.size:
+        if (size := self.end) < self._file.size:
             self._file.resize(size)
 
     @property
@@ -344,7 +348,7 @@ class Allocator:
         self._keeper.sync()
         self._keeper.change_header(REFTABLE, reftable_offset=offset, reftable_clusters=clusters)
         self._refcounts.table_moved(offset)
-        self.release([(old.reftable_offset >> self._geometry.cluster_bits, old.reftable_clusters)])
+        self.release([old.reftable_run])
 
     def _extend_file(self, clusters: int) -> None:
         size = clusters << self._geometry.cluster_bits

@@ -16,10 +16,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
-from growdisk.block.device import ExtentKind, ResizableDevice
+from growdisk.block.device import ExtentKind, ResizableDevice, TableReader
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, KeyNeeded
+from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.bitmap_copy import MovedBitmaps
 from growdisk.qcow2.bitmaps import read_directory
@@ -34,7 +35,7 @@ from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
-from growdisk.qcow2.tables import dump_table, progression
+from growdisk.qcow2.tables import dump_table, load_table, progression
 from growdisk.units import joined, split_range
 
 _CHUNK = 4 << 20
@@ -93,6 +94,7 @@ class Compactor:
         self._metadata, self._snapshots, self._geometry = metadata, snapshots, metadata.geometry
         self._walker, self._tables = walker, tables
         self._file, self._bits = metadata.file, metadata.geometry.cluster_bits
+        self._l2_tables = TableReader(metadata.file, metadata.geometry.cluster_size)
         directory = read_directory(metadata.file, metadata.header)
         self._bitmaps = (
             MovedBitmaps(metadata.file, metadata.header, directory)
@@ -114,9 +116,10 @@ class Compactor:
         nothing = array("Q", bytes(8 * self._geometry.l2_entries))
         emptied = set()
         for offset in self._l2_offsets():
-            table = self._metadata.load_l2(offset)
-            unbacked.take_out(table, self._walker.splitter.runs(table))
-            if table == nothing:
+            table = self._l2_table(offset)
+            if table is not None:
+                unbacked.take_out(table, self._walker.splitter.runs(table))
+            if table is None or table == nothing:
                 # The entries of L1 tables that name it become 0 (write_to).
                 emptied.add(offset)
                 unbacked.drop(offset >> self._bits)
@@ -150,28 +153,17 @@ class Compactor:
     def _layout(self, used: list[Run]) -> _Layout:
         geometry = self._geometry
         # In the order of the drawing at the top. The refcount area depends on the size of the rest.
-        l1_sizes = [geometry.clusters(8 * max(len(table), 1)) for table in self._tables]
-        list_size = geometry.clusters(len(dump_entries(self._snapshots)))
-        luks_size = geometry.clusters(self._luks_place()[1])
-        bitmaps_size = self._bitmaps.clusters if self._bitmaps is not None else 0
-        fixed = 1 + sum(l1_sizes) + list_size + luks_size + bitmaps_size
-        table_clusters, blocks = refcount_area(geometry, fixed + sum(count for _, count in used))
-        position = 1 + table_clusters + blocks
-        l1 = []
-        for size in l1_sizes:
-            l1.append(position)
-            position += size
-        luks = position + list_size
-        bitmaps = luks + luks_size
-        return _Layout(
-            table_clusters,
-            blocks,
-            tuple(l1),
-            position,
-            luks,
-            bitmaps,
-            Remap(used, bitmaps + bitmaps_size),
-        )
+        sizes = [
+            *(geometry.clusters(8 * max(len(table), 1)) for table in self._tables),
+            geometry.clusters(len(dump_entries(self._snapshots))),
+            geometry.clusters(self._luks_place()[1]),
+            self._bitmaps.clusters if self._bitmaps is not None else 0,
+        ]
+        others = 1 + sum(sizes) + sum(count for _, count in used)
+        table_clusters, blocks = refcount_area(geometry, others)
+        *l1, snapshots, luks, bitmaps, base = accumulate(sizes, initial=1 + table_clusters + blocks)
+        remap = Remap(used, base)
+        return _Layout(table_clusters, blocks, tuple(l1), snapshots, luks, bitmaps, remap)
 
     def _luks_place(self) -> tuple[int, int]:
         """Offset and length of the LUKS header; nothing if there is none."""
@@ -212,19 +204,26 @@ class Compactor:
     def _guest_runs(self, zero: int) -> Iterator[Run]:
         """The guest clusters of all tables, without those whose entries carry a flag in `zero`."""
         for offset in self._l2_offsets():
-            table = self._walker.entries(self._metadata.load_l2(offset))
-            for start, end in self._walker.splitter.runs(table):
-                if not table[start] & (COMPRESSED | zero):
-                    yield (table[start] & OFFSET_MASK) >> self._bits, end - start
+            if (table := self._l2_table(offset)) is None:
+                continue
+            entries = self._walker.entries(table)
+            for start, end in self._walker.splitter.runs(entries):
+                if not entries[start] & (COMPRESSED | zero):
+                    yield (entries[start] & OFFSET_MASK) >> self._bits, end - start
+
+    def _l2_table(self, offset: int) -> array[int] | None:
+        """None if nothing stands in it."""
+        raw = self._l2_tables.read(offset)
+        return load_table(raw) if raw else None
 
     def _l2_offsets(self) -> list[int]:
         return sorted({offset for table in self._tables for offset in l2_offsets(table)})
 
     def _write_l2_tables(self, layout: _Layout, target: ResizableDevice) -> None:
         for offset in self._l2_offsets():
-            if offset in self._empty:
+            # Without entries it is zeros, as all of a new file.
+            if offset in self._empty or (table := self._l2_table(offset)) is None:
                 continue
-            table = self._metadata.load_l2(offset)
             if self._unbacked is not None:
                 self._unbacked.take_out(table, self._walker.splitter.runs(table))
             if self._metadata.data_file is None:
@@ -326,10 +325,9 @@ def refuse_uncompactable(metadata: Metadata) -> None:
             "it is encrypted by the place of each cluster in the file, and these will move",
         )
     if header.autoclear & Autoclear.GROWDISK_RUN:
-        raise ImageUnsupported(
-            metadata.path,
-            reason="an unfinished run of growdisk needs its snapshots",
-            hint="convert it instead; it has not been changed",
+        raise metadata.unsupported(
+            "an unfinished run of growdisk needs its snapshots",
+            "convert it instead; it has not been changed",
         )
 
 

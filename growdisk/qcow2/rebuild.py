@@ -116,9 +116,7 @@ def _layout(
 
 
 def _too_large(analysis: Analysis) -> ImageDamaged:
-    return ImageDamaged(
-        analysis.path, format="qcow2", reason="its refcounts need a table of more than 8 MiB"
-    )
+    return damaged(analysis.path, "its refcounts need a table of more than 8 MiB")
 
 
 def _used_blocks(counted: ClusterCounts, end: int, per_block: int) -> list[int]:
@@ -176,12 +174,8 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
         return
     left = [index for index, offset in enumerate(refcounts.table) if offset and index not in kept]
     freed = [(refcounts.table[index] >> bits, 1) for index in left]
-    freed += [
-        (cluster, 1)
-        for cluster in range(
-            old.reftable_offset >> bits, (old.reftable_offset >> bits) + old.reftable_clusters
-        )
-    ]
+    first, count = old.reftable_run
+    freed += [(cluster, 1) for cluster in range(first, first + count)]
     # The kept blocks count the new table. What it does not name goes with the switch.
     refcounts.add([(start, clusters)], +1)
     refcounts.leave_out(left)
@@ -199,12 +193,11 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
 
 def _blocks_worth_keeping(metadata: Metadata) -> set[int]:
     """Indices of the blocks that must stay: they count more than the table and other blocks."""
-    refcounts, header, bits = metadata.refcounts, metadata.header, metadata.header.cluster_bits
-    per_block, first = refcounts.geometry.refblock_entries, header.reftable_offset >> bits
+    refcounts, bits = metadata.refcounts, metadata.header.cluster_bits
+    per_block, (first, count) = refcounts.geometry.refblock_entries, metadata.header.reftable_run
     blocks = {index: offset >> bits for index, offset in enumerate(refcounts.table) if offset}
     structure = Counter(
-        cluster // per_block
-        for cluster in (*blocks.values(), *range(first, first + header.reftable_clusters))
+        cluster // per_block for cluster in (*blocks.values(), *range(first, first + count))
     )
     kept = set()
     for index in blocks:

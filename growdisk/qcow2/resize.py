@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
+from growdisk.errors import KeyNeeded, shell_word
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
 from growdisk.qcow2.features import Autoclear
@@ -73,7 +73,7 @@ class Resizer:
         elif preallocation != "off":
             reason = self._preallocation_problem(size)
         if reason is not None:
-            raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
+            raise self._metadata.unsupported(reason, hint)
         if size > header.size:
             self._check_key_not_needed(header.size)
 
@@ -158,12 +158,9 @@ class Resizer:
         # The header first: what is freed here must not be part of a table any more.
         self._metadata.change_header(SIZE_AND_L1, l1_size=entries)
         self._metadata.replace_l1(self._metadata.l1[:entries])
-        kept = self._geometry.clusters(8 * entries)
-        all_of_it = self._geometry.clusters(8 * old.l1_size)
-        if kept < all_of_it:
-            self._metadata.release(
-                [((old.l1_offset >> self._geometry.cluster_bits) + kept, all_of_it - kept)]
-            )
+        (first, count), kept = old.l1_run, self._geometry.clusters(8 * entries)
+        if kept < count:
+            self._metadata.release([(first + kept, count - kept)])
 
     def _preallocate(self, old: int, start: int, end: int, mode: Preallocation) -> None:
         """Map [old, end) before the size is published.
@@ -245,25 +242,17 @@ class Resizer:
         old = self._metadata.header
         if entries <= old.l1_size:
             return
-        count = self._geometry.clusters(8 * entries)
-        cluster = self._metadata.allocator.allocate(count)
         longer = self._metadata.l1 + array("Q", bytes(8 * (entries - old.l1_size)))
-        offset = cluster << self._geometry.cluster_bits
-        data = dump_table(longer)
+        run = self._metadata.store_table(dump_table(longer))
         try:
-            self._metadata.file.write(
-                offset, data + bytes(count * self._geometry.cluster_size - len(data))
-            )
             self._metadata.flush()
         except OSError:
             # Nothing names the new table yet.
-            self._metadata.allocator.release([(cluster, count)])
+            self._metadata.allocator.release([run])
             raise
         # The new table is durable, and the old one is in use until the header is written.
-        self._metadata.change_header(SIZE_AND_L1, l1_size=entries, l1_offset=offset)
-        self._metadata.replace_l1(longer)
-        old_run = (
-            old.l1_offset >> self._geometry.cluster_bits,
-            self._geometry.clusters(8 * old.l1_size),
+        self._metadata.change_header(
+            SIZE_AND_L1, l1_size=entries, l1_offset=run[0] << old.cluster_bits
         )
-        self._metadata.release([old_run])
+        self._metadata.replace_l1(longer)
+        self._metadata.release([old.l1_run])

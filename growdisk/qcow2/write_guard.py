@@ -6,7 +6,7 @@ the first change, as the specification asks of all autoclear data that a writer 
 
 from __future__ import annotations
 
-from growdisk.errors import ImageUnsupported, KeyNeeded
+from growdisk.errors import KeyNeeded
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import FEATURES
 from growdisk.qcow2.header_fields import LEGACY_AES
@@ -44,11 +44,9 @@ class WriteGuard:
         """Refuse guest bytes that cannot be encrypted."""
         self.require_readable()
         if self._metadata.header.crypt_method == LEGACY_AES:
-            raise ImageUnsupported(
-                self._metadata.path,
-                reason="it is encrypted in the legacy AES form, which growdisk reads and never "
-                "writes",
-                hint="convert it (growdisk image convert); growdisk has not changed it",
+            raise self._metadata.unsupported(
+                "it is encrypted in the legacy AES form, which growdisk reads and never writes",
+                "convert it (growdisk image convert); growdisk has not changed it",
             )
 
     def begin_guest_change(self, start: int, end: int) -> None:
@@ -89,19 +87,16 @@ class WriteGuard:
     def refuse_snapshots(self) -> None:
         """What lies in a data file exists once."""
         if self._metadata.data_file is not None:
-            raise ImageUnsupported(
-                self._metadata.path,
-                reason="its data lie in an external data file, where nothing can be kept twice",
-                hint="make an overlay instead; growdisk has not changed it",
+            raise self._metadata.unsupported(
+                "its data lie in an external data file, where nothing can be kept twice",
+                "make an overlay instead; growdisk has not changed it",
             )
 
     def set_autoclear(self, bits: int) -> None:
         """Write other autoclear bits into the header, durably."""
         header = self._metadata.header
         if header.version < 3:
-            raise ImageUnsupported(
-                self._metadata.path, reason="a version 2 image has no feature bits"
-            )
+            raise self._metadata.unsupported("a version 2 image has no feature bits")
         if bits != header.autoclear:
             self._metadata.change_header(FEATURES, autoclear=int(bits))
 

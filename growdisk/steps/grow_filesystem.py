@@ -97,8 +97,9 @@ class GrowFilesystem(StepTraits):
                 )
             )
         # In use it may end short of new_size (Worker.accepts), so only its own tool knows what is
-        # left to grow.
-        if content.size == self.new_size and not self.running:
+        # left to grow. At rest the tool would make a larger one smaller: the guest may have grown
+        # it before a run that was cut short goes on.
+        if (content.size or 0) >= self.new_size and not self.running:
             return AlreadyDone(f"it fills {self.place.name_on(context.disk_name)} already")
         return Ready()
 

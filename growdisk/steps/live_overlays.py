@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from growdisk.durable import sync_directory
+from growdisk.durable import remove_files, sync_directory
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.live.block_jobs import is_marked, mark, merge_overlays, put_overlay, unmark
 from growdisk.qcow2.create import create
@@ -113,9 +113,7 @@ class LiveOverlays(SnapshotStore):
         present = self._present()
         if present and self.is_in_use():
             raise overlays_need_rest(self._worker.path, overlay=str(present[-1]))
-        for overlay in reversed(present):
-            overlay.unlink()
-        sync_directory(self._files.directory)
+        remove_files(*reversed(present))
         # Last: as long as there is a file, the mark tells this QEMU from one that was started
         # again.
         unmark(self._worker.machine, self._mark)
@@ -141,11 +139,7 @@ class LiveOverlays(SnapshotStore):
             "shut the guest down; growdisk commit --force {path} then brings the overlays into "
             "the image (if nothing that matters was written since), growdisk rollback {path} "
             "drops them",
-            {
-                "path": self._worker.path,
-                "file": self._worker.disk.file,
-                "expected": str(expected),
-            },
+            {"path": self._worker.path, "file": self._worker.disk.file, "expected": str(expected)},
         )
 
 

@@ -68,9 +68,7 @@ class Journal:
             truncate_file(path, sound_length)
 
     def append(self, record: JournalRecord) -> None:
-        stamped = JournalRecord(
-            **{**vars(record), "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        )
+        stamped = replace(record, time=datetime.now(UTC).isoformat(timespec="milliseconds"))
         before = self.path.stat().st_size if self.path.exists() else 0
         try:
             append_record(self.path, _encode(stamped))
@@ -149,24 +147,13 @@ def _decoded(body: bytes, path: Path, line: int) -> JournalRecord:
         raise _damaged(path, line) from error
 
 
-_STEP_EVENTS = frozenset(
-    {
-        Event.CHECKED,
-        Event.SKIPPED,
-        Event.SNAPSHOTTING,
-        Event.APPLYING,
-        Event.APPLIED,
-        Event.VERIFIED,
-        Event.RESTORING,
-        Event.RESTORED,
-    }
-)
-
 TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTORING})
 """Last events of a step after which the image may differ from the step's snapshot."""
 
 ENDED = frozenset({Event.VERIFIED, Event.SKIPPED})
 """Last events of a step that is done, or had nothing to do."""
+
+_STEP_EVENTS = TOUCHED | ENDED | {Event.CHECKED, Event.SNAPSHOTTING, Event.RESTORED}
 
 
 class RunStatus(Enum):

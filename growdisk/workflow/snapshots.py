@@ -94,57 +94,6 @@ class NoSnapshots(SnapshotStore):
     def discard(self) -> None: ...
 
 
-class CompositeSnapshotStore(SnapshotStore):
-    """Several as one: a run that works on several disks goes forward and back on all of them.
-
-    Each call goes to all stores. One that dies in between is made again, as every call may be: what
-    a store has done already it leaves as it is.
-    """
-
-    def __init__(self, stores: Sequence[SnapshotStore]) -> None:
-        self._stores = tuple(stores)
-
-    @property
-    def can_restore(self) -> bool:
-        # One disk that cannot be restored would leave the guest's disks at different instants.
-        return all(store.can_restore for store in self._stores)
-
-    def is_in_use(self) -> bool:
-        return any(store.is_in_use() for store in self._stores)
-
-    def take(self, step: str) -> None:
-        for store in self._stores:
-            store.take(step)
-
-    def refuse_missing(self, step: str) -> None:
-        for store in self._stores:
-            store.refuse_missing(step)
-
-    def restore(self, step: str) -> None:
-        for store in self._stores:
-            store.restore(step)
-
-    def reserve(self) -> None:
-        for store in self._stores:
-            store.reserve()
-
-    def keep(self) -> None:
-        for store in self._stores:
-            store.keep()
-
-    def commit(self) -> None:
-        for store in self._stores:
-            store.commit()
-
-    def discard(self) -> None:
-        for store in self._stores:
-            store.discard()
-
-    def close(self) -> None:
-        for store in self._stores:
-            store.close()
-
-
 # A run is named by its date, its time and some random hexadecimal digits.
 _NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
 

@@ -107,7 +107,7 @@ PATTERNS = [
     ("&east", ""), ("web*,db1,&guests", ""), ("!nobody", ""), ("alone", ""), ("!all", ""),
     ("localhost:!web01", ""), ("all:&localhost", ""), (["guests", "!web03"], ""),
     (["&east", "guests"], ""), ("all", "guests:!web03"), ("all", "&east"), ("guests", "&east,web*"),
-    ("all", "!web*"), ("guests", "all:!web01"),
+    ("all", "!web*"), ("guests", "all:!web01"), ("all", "east:db1"),
 ]  # fmt: skip
 
 

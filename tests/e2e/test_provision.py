@@ -282,6 +282,16 @@ def test_what_a_killed_process_left_is_no_hindrance(base: Path, tmp_path: Path) 
     assert hidden_files(tmp_path) == []
 
 
+def test_no_record_of_its_growth_is_left(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROWDISK_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    for out in (Path("near.qcow2"), tmp_path / "far.qcow2"):
+        assert made(base, out).error is None
+        assert list((tmp_path / "state/done").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "changes", [{"size": SizeSpec(MiB, relative=False)}, {"partition": "9"}, {"partition": "2"}]
 )

@@ -204,3 +204,47 @@ def test_compacting_reads_a_table_once_however_many_snapshots_share_it(
     with Qcow2Image.open(path) as image:
         seen = [image.snapshot_view(f"s{number}").read(50 << 16, 1) for number in (49, 50, 99)]
     assert seen == [b"\0", b"x", b"x"]
+
+
+def named_in_a_hole(path: Path, what: str) -> Path:
+    """An image that names 300 L2 tables, or refcount blocks, of 2 MiB in a hole at its end."""
+    size = 2 << 20
+    create(path, 300 * size * (size // 8), CreateOptions(cluster_size=size, refcount_bits=64))
+    end = path.stat().st_size + size - 1 & -size
+    names = [end + number * size for number in range(300)]
+    with path.open("r+b") as file:
+        file.seek(40 if what == "tables" else 48)
+        table = int.from_bytes(file.read(8), "big")
+        if what == "tables":
+            file.seek(table)
+            file.write(struct.pack(">300Q", *(COPIED | name for name in names)))
+        else:
+            file.seek(table + 8)  # after the block that there is
+            file.write(struct.pack(">300Q", *names))
+        file.truncate(end + 300 * size)
+    return path
+
+
+@pytest.mark.parametrize("what", ["tables", "blocks"])
+def test_what_an_image_names_in_a_hole_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A file of 10 MiB can name a million such tables, in terabytes of nothing."""
+    monkeypatch.setattr("growdisk.block.device._READ_ZEROS", 4 << 20)  # as after a gibibyte
+    path = named_in_a_hole(tmp_path / "image.qcow2", what)
+    read, lengths = RawFile.read, list[int]()
+
+    def counted(self: RawFile, offset: int, length: int) -> bytes:
+        lengths.append(length)
+        return read(self, offset, length)
+
+    monkeypatch.setattr(RawFile, "read", counted)
+    check_image(path)
+    with suppress(ImageDamaged):
+        check_image(path, "all")
+    compact_image(path)
+    with Qcow2Image.open(path, writable=True) as image:
+        image.create_snapshot("one")
+        image.delete_snapshot("one")
+    assert sum(lengths) < 150 << 20
+    assert qemu_check(path)[0] == 0

@@ -90,3 +90,45 @@ def test_a_play_that_has_touched_something_does_not_end_as_one_that_has_not(
         assert (ended.code, ended.states()) == (4, ["changed", "failed"]), (name, ended)
     grown_still = virtual_size(place.folder / "guest.qcow2") > 128 * MiB
     assert grown_still == (how_far == "task")
+
+
+def test_what_a_task_has_made_beside_its_image_goes_too(place: Place) -> None:
+    place.disk("guest.raw", "guest.raw")
+    (place.folder / "recipe.yml").write_text("seed: true\n")
+    (place.folder / "guest-seed.iso").write_text("somebody's own\n")
+    before = sorted(path.name for path in place.folder.glob("*.*"))
+    playbook = place.playbook("""\
+- hosts: localhost
+  vars: {growdisk_on_failure: play}
+  tasks:
+    - growdisk.disk.provision: {base: guest.raw, dest: new.raw, recipe: recipe.yml}
+    - growdisk.disk.image: {image: split.qcow2, size: 1M, options: {data_file: split.data}}
+    - growdisk.disk.provision: {base: guest.raw, dest: guest.qcow2, format: qcow2}
+    - ansible.builtin.fail:
+""")
+    for _ in range(2):
+        ended = place.run(playbook)
+        assert (ended.code, ended.json()["result"]) == (4, "restored"), ended
+        left = sorted(path.name for path in place.folder.glob("*.*"))
+        assert left == sorted([*before, "play.yml"])
+
+
+def test_an_image_below_a_variable_of_the_environment_is_taken_back(place: Place) -> None:
+    image = place.disk()
+    playbook = place.playbook("""\
+- hosts: localhost
+  vars: {growdisk_on_failure: play}
+  tasks:
+    - growdisk.disk.resize_image: {image: $XDG_STATE_HOME/../guest.qcow2, size: +64M}
+    - ansible.builtin.fail:
+""")
+    (place.folder / "state").mkdir()
+    ended = place.run(playbook)
+    assert (ended.code, ended.json()["result"]) == (4, "restored"), ended
+    assert virtual_size(image) == 128 * MiB
+
+
+@pytest.mark.parametrize("words", [("-l", ""), ("-l", ","), ("-t", ""), ("-t", "a", "-t", " ")])
+def test_an_empty_choice_is_not_all(place: Place, words: tuple[str, ...]) -> None:
+    ended = place.growdisk("run", "nosuch.yml", "-i", "web01,", *words)
+    assert (ended.code, "names nothing" in ended.err) == (2, True), ended

@@ -22,7 +22,7 @@ from growdisk.api.live_target import reach
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.json_codec import NotThatValue, converted
-from growdisk.live.guest_shell import AgentCall, AgentError, fields
+from growdisk.live.guest_shell import AgentCall, AgentError
 
 _MOST = 1 << 70  # bytes
 _MOST_MOUNTS = 1000
@@ -210,11 +210,10 @@ def file_systems_in_guest(call: AgentCall) -> tuple[GuestFileSystem, ...]:
     return tuple({one.mount_point: one for one in found if one is not None}.values())
 
 
-def _known(answer: object) -> GuestFileSystem | None:
-    entry = fields(answer)
+def _known(entry: object) -> GuestFileSystem | None:
     if not isinstance(entry, dict):
         return None
-    size, used = entry.get("total_bytes"), entry.get("used_bytes")
+    size, used = entry.get("total-bytes"), entry.get("used-bytes")
     # No size: an old agent, or a file system that has none. More used than there is: a lie.
     if not (
         isinstance(size, int) and isinstance(used, int) and 0 < size < _MOST and 0 <= used <= size

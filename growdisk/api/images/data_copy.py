@@ -10,7 +10,7 @@ from typing import Literal
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import data_length, refuse_small_device, report_create_errors
 from growdisk.api.images.pump import CHUNK, WRITTEN_CHUNK, pump
-from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.compress import CompressedCluster, Compressor
 from growdisk.qcow2.image import Qcow2Image
@@ -207,10 +207,12 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
         return
     # A new file reads as zeros where nothing is written; a device shows what was on it.
     if copy.is_block_device or sparse == "never":
-        for hole in (
-            extent for extent in file.extents(0, file.size) if extent.kind is ExtentKind.ZERO
-        ):
-            _fill_hole(copy, hole, sparse)
+        for hole in file.extents(0, file.size):
+            if hole.kind is ExtentKind.ZERO and sparse == "never":
+                for start, end in split_range(hole.start, hole.end, _CHUNK):
+                    copy.write(start, bytes(end - start))
+            elif hole.kind is ExtentKind.ZERO:
+                copy.write_zeros(hole.start, hole.length)
     pieces = (piece for extent in _data(file) for piece in split_range(*extent, _CHUNK))
     for start, end in pieces:
         copy.copy_from(file, start, end - start)
@@ -219,11 +221,3 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
         if copy.writes_directly:
             copy_ranges(file, pieces, copy.write, progress)
     progress(file.size, file.size)
-
-
-def _fill_hole(copy: RawFile, hole: Extent, sparse: Sparse) -> None:
-    if sparse == "never":
-        for start, end in split_range(hole.start, hole.end, _CHUNK):
-            copy.write(start, bytes(end - start))
-    else:
-        copy.write_zeros(hole.start, hole.length)

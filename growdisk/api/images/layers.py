@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -70,7 +70,7 @@ def commit_overlay(
             if isinstance(base, RawFile):
                 _make_room(overlay, base)
                 base.write_behind()
-                _give(overlay, base, progress)
+                copy_own(overlay, base, progress)
             else:
                 for start, end in _own_stretches(overlay, min(base.size, overlay.size)):
                     base.check_change(start, end - start)
@@ -79,7 +79,7 @@ def commit_overlay(
                 base.write_behind()
                 # As in _make_room(): a host that is full leaves the base as it is.
                 with base.with_room_for(_own(overlay, zeros=False), _own(overlay, zeros=True)):
-                    _give(overlay, base, progress)
+                    copy_own(overlay, base, progress)
             base.flush()
         # Only now that the base has it all durably. After a crash before this the overlay still
         # hides it.
@@ -171,20 +171,11 @@ def _own_ranges(overlay: Qcow2Image) -> Iterator[tuple[int, int, bool]]:
 
 def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]:
     """Where the overlay has data below `limit`; pieces less than a GiB apart are one stretch."""
-    first = last = 0
-    for start, end, _ in _own_ranges(overlay):
-        if start >= limit:
-            # The base ends there: what it is grown by is empty, and nothing can be damaged in it.
-            break
-        # Each stretch costs a look at the tables. What lies in a gap is looked at for nothing.
-        if start - last > GiB and last > first:
-            yield first, last
-            first = start
-        elif last == first:
-            first = start
-        last = min(end, limit)
-    if last > first:
-        yield first, last
+    # The base ends at `limit`: what it is grown by is empty, and nothing can be damaged in it.
+    own = takewhile(lambda piece: piece[0] < limit, _own_ranges(overlay))
+    # Each stretch costs a look at the tables. What lies in a gap is looked at for nothing.
+    near = joined((start, min(end, limit) + GiB) for start, end, _ in own)
+    return ((first, last - GiB) for first, last in near)
 
 
 def _own(overlay: Qcow2Image, *, zeros: bool) -> Iterator[tuple[int, int]]:
@@ -209,12 +200,12 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
         raise
 
 
-def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
-    """Put everything that the overlay itself has into the base."""
+def copy_own(overlay: Qcow2Image, target: BlockDevice, progress: Progress) -> None:
+    """Put everything that the overlay itself has into another image."""
     # In two passes: ranges of zeros and ranges of data never overlap.
     for start, end in _own(overlay, zeros=True):
-        base.write_zeros(start, end - start)
-    copy_ranges(overlay, _own(overlay, zeros=False), base.write, progress)
+        target.write_zeros(start, end - start)
+    copy_ranges(overlay, _own(overlay, zeros=False), target.write, progress)
 
 
 # --- rebase ---------------------------------------------------------------------------------------

@@ -74,7 +74,10 @@ class OutputBuild:
                 refuse_place(path, self._batch.base, force=self._batch.force)
         # Once for all tries: with another salt, a second one would write another hash.
         self._changes = changes_for(self._batch.recipe, self._values)
-        self._seed = self._seed_image()
+        self._seed, recipe = b"", self._batch.recipe
+        if recipe.seed is not None:
+            with clock.fixed_at(self._batch.epoch):
+                self._seed = seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
 
     def planned(self) -> Provisioned:
         base, grown = self._batch.base, None
@@ -183,13 +186,6 @@ class OutputBuild:
 
     def _looked_at(self, image: Path, image_format: ImageFormat) -> Facts:
         return inspect(image, image_format, keys=self._batch.recipe.keys)
-
-    def _seed_image(self) -> bytes:
-        recipe = self._batch.recipe
-        if recipe.seed is None:
-            return b""
-        with clock.fixed_at(self._batch.epoch):
-            return seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
 
     def _options(self, backend: Backend) -> RunOptions:
         recipe = self._batch.recipe

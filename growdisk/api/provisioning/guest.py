@@ -50,11 +50,9 @@ def customize_guest(
         keyring = Keyring(keys)
         facts = inspect_device(disk, image_facts(disk.active, path), keyring=keyring)
         mounts = _mounts(disk, path, keyring)
-        run_backend = RunBackend(
-            disk, stop, keyring=keyring, places=_to_open(facts, mounts), kind=kind
-        )
+        run_backend = RunBackend(disk, stop, keyring=keyring, kind=kind)
         try:
-            with run_backend.started("changing the guest", inside=True) as backend:
+            with run_backend.started("changing the guest", _to_open(facts, mounts)) as backend:
                 # Not readable here: then the backend mounts one after the other, to see which is
                 # the root.
                 root = mounts[0].node if mounts else _root(backend, facts, direct=kind == "direct")

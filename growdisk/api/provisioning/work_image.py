@@ -9,19 +9,17 @@ from pathlib import Path
 
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.creating import create_overlay, create_qcow2
-from growdisk.api.images.data_copy import copy_image
-from growdisk.api.images.pump import CHUNK
+from growdisk.api.images.data_copy import Progress, copy_image
+from growdisk.api.images.layers import copy_own
 from growdisk.api.provisioning.checks import Base
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists
 from growdisk.block.raw import RawFile
 from growdisk.durable import open_locked, publish, sync_directory, sync_file
-from growdisk.errors import ImageError, ImageInUse
+from growdisk.errors import GrowdiskError, ImageInUse
 from growdisk.qcow2.create_options import CreateOptions
-from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.units import split_range
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 
@@ -60,15 +58,16 @@ class WorkImage:
                 # The caller works on the hidden image here.
                 yield self._hidden()
                 self._finish(force=force)
-            except ImageError as error:
-                if error.path in hidden_ones:
-                    error.path = self.path  # the name that its reader knows
+            except GrowdiskError as error:
+                # Its facts make the message: the name that its reader knows.
+                known = {k: self.path for k, value in vars(error).items() if value in hidden_ones}
+                vars(error).update(known)
                 raise
             finally:
                 for hidden in hidden_ones:
                     hidden.unlink(missing_ok=True)
                     # Growing it was a run, with a record of its own.
-                    RunDirectory(hidden).forget()
+                    RunDirectory.of(hidden).forget()
 
     def _hidden(self) -> tuple[Path, ImageFormat]:
         if self._is_rewritten or self._recipe.overlay:
@@ -80,7 +79,8 @@ class WorkImage:
 
     def _finish(self, *, force: bool) -> None:
         if self._is_rewritten and self._recipe.overlay:
-            rewrite_overlay(self._work, self._new, self._base.luks, self._recipe.keys)
+            keys = self._recipe.keys
+            rewrite_overlay(self._work, self._new, self._base.luks, keys, self._checking)
         elif self._is_rewritten:
             source = Source(self._work, "qcow2", key=self._recipe.keys)
             convert_image(source, self._new, self._target(), self._checking)
@@ -121,7 +121,7 @@ def _remove_left_over(hidden: Path) -> None:
     if os.path.lexists(hidden):
         RawFile.open(hidden, writable=True).close()
         hidden.unlink()
-    RunDirectory(hidden).forget()
+    RunDirectory.of(hidden).forget()
 
 
 # The last two actions on an output: an overlay written again in the order of the disk, and the name
@@ -131,7 +131,9 @@ def _remove_left_over(hidden: Path) -> None:
 # the same may do so in another order; written again, both are the same bytes.
 
 
-def rewrite_overlay(path: Path, new: Path, luks: bytes, keys: tuple[bytes, ...]) -> None:
+def rewrite_overlay(
+    path: Path, new: Path, luks: bytes, keys: tuple[bytes, ...], progress: Progress
+) -> None:
     """Make `new` show what the overlay `path` shows, on the same base and as encrypted.
 
     It must be in the same folder.
@@ -147,15 +149,8 @@ def rewrite_overlay(path: Path, new: Path, luks: bytes, keys: tuple[bytes, ...])
             luks=luks,
         )
         with Qcow2Image.open(new, writable=True, key=keys) as image:
-            for run in overlay.runs(0, overlay.size):
-                if run.kind is L2Kind.UNALLOCATED:
-                    # From the base, in both.
-                    continue
-                if run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED):
-                    image.write_zeros(run.start, run.end - run.start)
-                    continue
-                for start, end in split_range(run.start, run.end, CHUNK):
-                    image.write(start, overlay.read(start, end - start))
+            # All else comes from the base, in both.
+            copy_own(overlay, image, progress)
             image.flush()
 
 
@@ -199,7 +194,7 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
         with closing(RawFile.open(path, writable=True)) if path.exists() else nullcontext():
             os.replace(hidden, path)  # noqa: PTH105  beside publish(), its sister
             # What was recorded there was about the image that is gone now.
-            RunDirectory(path).forget()
+            RunDirectory.of(path).forget()
         sync_directory(path.absolute().parent)
         return
     try:

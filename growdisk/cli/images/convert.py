@@ -11,12 +11,7 @@ from growdisk.api.images.data_copy import copy_image
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.create import add_options
-from growdisk.cli.images.shared import (
-    add_format,
-    add_path,
-    ended_like_ctrl_c,
-    note_run,
-)
+from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, note_run
 from growdisk.cli.keys import add_key, add_new_key, key_for_new, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError, bad_value

@@ -46,6 +46,10 @@ class NewPassword:
     hashed: str = field(repr=False)
     older: str = field(repr=False, default="")
 
+    def described(self) -> str:
+        # shadow(5): what begins so is the hash of no password.
+        return f"password of {self.user}: {'locked' if self.hashed[:1] in '!*' else 'set'}"
+
 
 @dataclass(frozen=True)
 class GuestChanges:
@@ -73,7 +77,7 @@ class GuestChanges:
         yield from (
             f"authorized keys of {login.user}: {len(login.keys)}" for login in self.authorized_keys
         )
-        yield from (f"password of {password.user}: set" for password in self.passwords)
+        yield from (password.described() for password in self.passwords)
 
 
 class GuestEditor(GuestFiles, Protocol):

@@ -104,8 +104,7 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
         )
     if group is None:
         raise target.refusal(
-            f"{name} is a physical volume of LVM without a group",
-            "use it in the guest first",
+            f"{name} is a physical volume of LVM without a group", "use it in the guest first"
         )
     # LVM does not change a group of which a physical volume is missing.
     if missing := len(group.physical_volumes) - 1 - len(content.other_pvs):

@@ -15,6 +15,7 @@ from growdisk.planner.given_values import goal_of, run_options_of
 from growdisk.playbook.as_playbook import running_playbook
 from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import TASKS
+from tests.unit.cli.command import in_process
 
 EXPAND = TASKS["expand"]
 
@@ -124,3 +125,13 @@ def test_a_command_line_as_a_task_has_all_that_was_given() -> None:
     assert task["key_file"] == [str(Path("k").resolve())] and task["guest_repair"] is False
     assert "move:\n          - 3\n" in running_playbook("web01", task)
     assert _as_given(parsed(["expand", "a.qcow2"])).keys() == {"image"}
+
+
+def test_a_configuration_that_is_named_must_be_there(
+    classic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROWDISK_CONFIG", str(classic.with_name("none.toml")))
+    said = in_process("plan", classic, "+64M")
+    assert said.code == 2 and "why:  No such file or directory" in said.err, said
+    monkeypatch.setenv("GROWDISK_CONFIG", "/dev/null")
+    assert in_process("plan", classic, "+64M").code == 0

@@ -49,6 +49,34 @@ def test_what_leads_nowhere_is_an_error_with_words(
     assert answer.code in (2, 3) and "growdisk: " in answer.err, answer
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run pipe.yml", "run image.yml -e @pipe.yml", "run image.yml -i pipe.yml",
+        "watch pipe.yml", "provision {image} a.qcow2 --recipe pipe.yml",
+        "provision {image} --list pipe.yml", "provision {image} --list pipe.csv",
+    ],
+)  # fmt: skip
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
+    folder: Path, small_disk: DiskMaker, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    for name in ("pipe.yml", "pipe.csv"):
+        os.mkfifo(folder / name)
+    monkeypatch.setattr("growdisk.given_file._WRITER_SECONDS", 0.1)
+    answer = in_process(*words.format(image=small_disk()).split())
+    assert (answer.code, "pipe" in answer.err) == (2, True), answer
+
+
+def test_a_configuration_that_is_a_pipe_is_not_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(folder / "pipe")
+    monkeypatch.setenv("GROWDISK_CONFIG", str(folder / "pipe"))
+    monkeypatch.setattr("growdisk.given_file._WRITER_SECONDS", 0.1)
+    answer = in_process("status", "guest.qcow2")
+    assert (answer.code, "nobody writes to" in answer.err) == (2, True), answer
+
+
 @pytest.mark.parametrize("words", ["status {}", "show {}", "plan {} +64M", "image info {}"])
 def test_a_user_without_a_home_is_told_nothing_about_it(
     small_disk: DiskMaker, monkeypatch: pytest.MonkeyPatch, words: str

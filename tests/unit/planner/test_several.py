@@ -171,8 +171,8 @@ def test_a_written_plan_keeps_the_disks_apart() -> None:
     assert again == plan
     assert again.own_steps == plan.steps[:1]
     last = again.steps[-1]
-    assert isinstance(last, ExtraDiskStep) and isinstance(last.step, GrowFilesystem)
-    assert last.step.place == DevicePath(3, MiB, 4 * MiB, ("lv:vg/a",))
+    assert isinstance(last, ExtraDiskStep) and isinstance(last.own, GrowFilesystem)
+    assert last.own.place == DevicePath(3, MiB, 4 * MiB, ("lv:vg/a",))
 
 
 def test_a_disk_that_takes_part_leads_to_the_run_until_that_is_over(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ def reached(plan: Plan, *answers: dict[str, str]) -> tuple[LiveWorker, Guest]:
         may_restart=False,
         parts={},
         last=plan.steps[-1].name,
+        keys=(),
+        on_line=lambda line: None,
     )
     return worker, guest
 
