@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from tests.conftest import DiskMaker
+from tests.guests.tools import run
 from tests.unit.cli.command import in_process
 
 SCHEMA = json.loads(
@@ -63,10 +64,30 @@ def test_what_is_printed_is_what_the_schema_says(
     jsonschema.validate(answer.json(), SCHEMA, cls=jsonschema.Draft202012Validator)
 
 
+def test_a_disk_without_a_table(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.raw"
+    run("mke2fs", "-q", "-t", "ext4", disk, "64M")
+    for words, kind in (
+        (("show", disk), "show"),
+        (("plan", disk, "+64M"), "result"),
+        (("expand", disk, "+64M"), "result"),
+        (("resume", disk), "result"),
+    ):
+        assert_valid(in_process(*words, "--json").json(), kind)
+
+
+def test_an_image_that_others_lie_on(image: Path) -> None:
+    in_process("image", "overlay", image, image.with_name("overlay.qcow2"))
+    assert in_process("show", image, "--json").json()["overlays"]
+    for shown in (image, image.with_name("overlay.qcow2")):
+        assert_valid(in_process("show", shown, "--json").json(), "show")
+
+
 def test_a_kept_run_and_its_ends(image: Path) -> None:
     for words, kind in (
         (("expand", image, "+64M", "--keep-snapshots"), "result"),
         (("status", image), "status"),
+        (("show", image), "show"),
         (("expand", image, "+64M"), "refusal"),
         (("rollback", image), "result"),
         (("status", image), "status"),
