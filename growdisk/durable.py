@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,6 +46,20 @@ def sync_directory(directory: Path) -> None:
     sync_file(directory)
 
 
+def rename_file(old: Path, new: Path) -> None:
+    """Give a finished file its name, durably; another one that has it is gone then."""
+    old.replace(new)
+    sync_directory(new.parent)
+
+
+def remove_files(*paths: Path) -> None:
+    """Those that are there, each durably before the next."""
+    for path in paths:
+        if path.exists():
+            path.unlink()
+            sync_directory(path.parent)
+
+
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `path` atomically: after a crash it holds the old content or the new one, never a part.
 
@@ -69,11 +83,21 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     sync_directory(path.parent)
 
 
-def give_name(hidden: Path, path: Path) -> None:
-    """Give a finished file its real name, which nobody else may have: FileExistsError.
+def publish(hidden: Path, path: Path) -> None:
+    """Give a finished file its real name, durably, which nobody else may have: FileExistsError.
 
     It keeps the other one as well, but on a file system without hard links.
     """
+    _give_name(hidden, path)
+    try:
+        sync_directory(path.absolute().parent)
+    except OSError:
+        # Without it the name could be gone after a crash: it was not published.
+        path.unlink()
+        raise
+
+
+def _give_name(hidden: Path, path: Path) -> None:
     try:
         # link() refuses a name that is taken; rename() would replace what has it.
         os.link(hidden, path, follow_symlinks=False)
@@ -204,8 +228,22 @@ def open_locked(path: Path, mode: int) -> int:
 
     BlockingIOError while somebody else has it.
     """
+    return _locked(path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
+
+
+def open_locked_folder(folder: Path, make: Callable[[Path], None]) -> int:
+    """The same of a folder, which `make` makes if there is none."""
+
+    def opened() -> int:
+        make(folder)
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    return _locked(folder, opened)
+
+
+def _locked(path: Path, opened: Callable[[], int]) -> int:
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        fd = opened()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError):
@@ -216,3 +254,12 @@ def open_locked(path: Path, mode: int) -> int:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def user_folder(variable: str, otherwise: str) -> Path:
+    """Where growdisk keeps what outlives a command: below `variable`, or `otherwise` in the home.
+
+    A user without a home has a place where nothing is, and nothing can be kept.
+    """
+    base = os.environ.get(variable) or os.path.expanduser(f"~/{otherwise}")  # noqa: PTH111
+    return Path(base if not base.startswith("~") else "/nonexistent") / "growdisk"

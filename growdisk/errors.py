@@ -102,10 +102,17 @@ def error_id(error: GrowdiskError | type[GrowdiskError]) -> str:
 
 def shell_word(path: Path) -> str:
     """A path as it can be pasted after a command."""
+    # -f.qcow2 would be read as an option, quoted or not.
+    return shell_quoted(f"./{path}" if str(path).startswith("-") else str(path))
+
+
+def shell_quoted(word: str) -> str:
     import shlex
 
-    # -f.qcow2 would be read as an option, quoted or not.
-    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+    # Line breaks and bytes that are not UTF-8 would be shown as ?, which names no file.
+    escaped = word.encode(errors="surrogateescape").decode("latin-1").encode("unicode_escape")
+    ansi = escaped.decode().replace("'", r"\'")
+    return shlex.quote(word) if word.isprintable() else f"$'{ansi}'"
 
 
 # --- exit 2: the command line -------------------------------------------------------------------
@@ -133,12 +140,7 @@ class BadSize(UsageError):
 
 
 def bad_value(
-    problem: str,
-    option: str,
-    value: str,
-    hint: str,
-    reason: str = "",
-    choices: Iterable[str] = (),
+    problem: str, option: str, value: str, hint: str, reason: str = "", choices: Iterable[str] = ()
 ) -> UsageError:
     """An option (or, `option` "", an argument) cannot be that; `choices` if it has a few."""
     return UsageError.named(

@@ -24,6 +24,13 @@ _CHUNK = 1 << 16
 _START = 512
 
 
+def given_path(text: str | Path) -> Path:
+    """A name as somebody wrote it, with `~` filled in."""
+    # Path.expanduser raises where there is no such user, or no home: such a name stays as it is,
+    # and is then a file that is not there.
+    return Path(os.path.expanduser(text))  # noqa: PTH111
+
+
 def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
     """All bytes of a file or a pipe.
 

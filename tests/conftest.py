@@ -9,7 +9,9 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from tests.guests.untouched import untouched_report
 DiskMaker = Callable[..., Path]
 Copier = Callable[..., Path]
 _UNTOUCHED_BOOT, _LIBVIRTD = "untouched boot", "libvirtd"
+_STATE, _A_DAY = "gd-state-", 24 * 3600
 # What takes long to make, or a machine has one of: what needs the same one shares a process.
 _TOGETHER = {
     "tests/contract/test_backends_agree.py": "zoo",
@@ -51,13 +54,23 @@ _TOGETHER = {
 
 def pytest_configure(config: pytest.Config) -> None:
     """Put records of runs into a folder of the tests, which an ordinary user writes to, too."""
-    folder = tempfile.mkdtemp(prefix="gd-state-", dir="/var/tmp")
+    _remove_what_killed_tests_left()
+    folder = tempfile.mkdtemp(prefix=_STATE, dir="/var/tmp")
     Path(folder).chmod(0o1777)
     os.environ[STATE_DIR] = folder
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     # A shell lets what it starts with & ignore Ctrl-C, and so would each growdisk that is tested.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Tests that somebody ends let go of their mounts, loop devices and guests, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _remove_what_killed_tests_left() -> None:
+    for folder in Path("/var/tmp").glob(f"{_STATE}*"):
+        with suppress(OSError):  # another process of the tests removed it, or it is somebody else's
+            if time.time() - folder.stat().st_mtime > _A_DAY:
+                shutil.rmtree(folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

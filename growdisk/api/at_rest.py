@@ -25,7 +25,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.guest_systems.look import Look, find_homes
-from growdisk.host.fuse_mount import await_unmounted
+from growdisk.host.fuse_mount import unmounting_beside
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, merge_proposals
 from growdisk.planner.facts import Facts
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 def to_read(
     path: Path, options: RunOptions, image_format: ImageFormat | None
 ) -> Iterator[DisksAtRest]:
-    RunDirectory.beside(path)  # says why, where no image can be
+    RunDirectory.of(path)  # says why, where no image can be
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
-        stack.callback(await_unmounted)
+        stack.enter_context(unmounting_beside())
         device = stack.enter_context(
             closing(opened_image(path, image_format or probe_to_write(path), options.keys))
         )
@@ -69,7 +69,7 @@ def to_write(
     path: Path, options: RunOptions, image_format: ImageFormat | None
 ) -> Iterator[DisksAtRest]:
     """As long as the image is ours, no other run begins or ends."""
-    directory, others = RunDirectory.beside(path), found_formats(path, options.others)
+    directory, others = RunDirectory.of(path), found_formats(path, options.others)
     chosen = image_format or probe_to_write(path)
     # Before the image is opened to write: others_write() would find this process.
     refuse_unfit_host(path, options)
@@ -84,15 +84,12 @@ def to_write(
 @contextmanager
 def _closing(disk: Disk) -> Iterator[Disk]:
     """Close it at the end; nothing shows it to host tools any more then."""
-    try:
-        with closing(disk):
-            yield disk
-    finally:
-        await_unmounted()
+    with unmounting_beside(), closing(disk):
+        yield disk
 
 
 class DisksAtRest:
-    """Target (api/runs.py).
+    """Target (api/runs.py). Each call may raise refusals.
 
     `device` is what `path` holds; `others` are the guest's further disks. `disk` is the same to
     write; None if it is open to be read.
@@ -109,18 +106,19 @@ class DisksAtRest:
         self.path, self.options, self.device, self.others = path, options, device, others
         self._disk = disk
         self.image = disk.active if disk else device
-        self.directory, self.keyring = RunDirectory.beside(path), Keyring(options.keys)
+        self.directory, self.keyring = RunDirectory.of(path), Keyring(options.keys)
         self._guest = Look()
         self._extra_plans: list[ExtraDiskPlan] = []  # what becomes of the others
 
     def completed(self, goal: Goal) -> Goal:
+        """With what the host knows of the disk, and the goal leaves open."""
         return goal
 
     def facts(self, goal: Goal) -> Facts:
         """The facts, with what only the guest's own files say."""
         # An image that was copied without its run's folder still has that run's snapshots.
         for image, place in ((self.image, self.path), *self.others):
-            refuse_carried(place, carried_by(image))
+            refuse_carried(carried_by(image, place))
             if isinstance(image, Qcow2Image):
                 refuse_data_file(image.header, place, None, writable=False)  # a run has none open
         # The table and contents first, then the guest's files in them: proposed() needs both.
@@ -160,9 +158,11 @@ class DisksAtRest:
         return Prepared(plan, room)
 
     def locked(self) -> nullcontext[None]:
+        """No other growdisk may begin a run on it."""
         return nullcontext()  # by the image's own lock, since it was opened
 
     def begin(self, run: CurrentRun, room: int) -> Session:
+        """A new run with its worker and snapshot store, written down; OSError if it cannot be."""
         assert self._disk is not None
         plan = run.plan
         # A missing appliance is refused while there is nothing yet that would have to go back.
@@ -179,9 +179,10 @@ class DisksAtRest:
         return Session.begin(run, self._disk, room=room)
 
     def put_away(self) -> None:
+        """Put away what a run has left that was killed when all was done but this."""
         # The first disk last, as in Session.put_away: the other folders lead to its folder.
         for path in (*(path for _, path in reversed(self.others)), self.path):
-            RunDirectory.beside(path).put_away()
+            RunDirectory.of(path).put_away()
 
 
 def _load_tools() -> None:

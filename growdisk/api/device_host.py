@@ -81,12 +81,7 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
                 "cannot begin a run on {path}",
                 "what it sets aside may take {wanted} in {folder}, which has {free} free",
                 "free some space there, or choose another folder (--state-dir DIR)",
-                {
-                    "path": path,
-                    "folder": folder,
-                    "wanted": Bytes(wanted),
-                    "free": Bytes(free),
-                },
+                {"path": path, "folder": folder, "wanted": Bytes(wanted), "free": Bytes(free)},
             )
 
 

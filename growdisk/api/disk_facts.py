@@ -44,12 +44,15 @@ starts at.
 
 def facts_of_image(
     path: Path,
-    image_format: ImageFormat | None = None,
-    sector_size: int = 512,
-    keys: tuple[bytes, ...] = (),
+    image_format: ImageFormat | None,
+    sector_size: int,
+    keys: tuple[bytes, ...],
+    *,
+    lock: bool = True,
 ) -> Facts:
-    """Of the image at `path`. Refused while a guest has it open, as qemu-img does."""
-    with closing(opened_image(path, image_format or probe_format(path), keys)) as device:
+    """Of the image at `path`. With `lock` refused while a guest has it open, as qemu-img does."""
+    kind = image_format or probe_format(path)
+    with closing(opened_image(path, kind, keys, lock=lock)) as device:
         return inspect_device(device, image_facts(device, path), sector_size, Keyring(keys))
 
 

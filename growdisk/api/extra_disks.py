@@ -11,7 +11,6 @@ from growdisk.api.guard import refuse_dependents, refuse_run_at
 from growdisk.api.host import FoundTools
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
-from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volume_groups
@@ -38,8 +37,9 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
     for number, other in enumerate(paths):
         # samefile(): one image under two names would be opened to write twice.
         if any(other.samefile(known) for known in (path, *paths[:number])):
-            raise _refusal(path, other, "it is one and the same image", "name each image once")
-        refuse_if_unfinished(RunDirectory.beside(other))
+            reason, hint = "it is one and the same image", "name each image once"
+            raise option_unsupported(path, f"--with {other}", reason, hint)
+        refuse_if_unfinished(RunDirectory.of(other))
     return formats
 
 
@@ -93,8 +93,4 @@ def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int)
     if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
         reason = "no volume group of this image lies on it as well"
         hint = f"to let it grow too: --with {path}=+10G"
-        raise _refusal(main.image.path, path, reason, hint)
-
-
-def _refusal(path: Path, other: Path, reason: str, hint: str) -> Refused:
-    return option_unsupported(path, option=f"--with {other}", reason=reason, hint=hint)
+        raise option_unsupported(main.image.path, f"--with {path}", reason, hint)

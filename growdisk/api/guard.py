@@ -27,25 +27,28 @@ from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import backing_path, exists, real, require_trusted
 from growdisk.qcow2.outside import ReferenceOutside
-from growdisk.qcow2.probe import ImageFormat
-from growdisk.steps.internal_snapshots import RunSnapshot, run_snapshots
+from growdisk.qcow2.probe import ImageFormat, recorded_format
 from growdisk.storage.proxmox import suspended_with
 from growdisk.workflow.run_places import may_have_run
+from growdisk.workflow.snapshots import RunSnapshot, run_snapshots
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.workflow.run_directory import RunDirectory
 
 
-RAW_NAMES = ("raw", "file", "host_device")  # of a backing file's format
 _NAMED = 5  # overlays that a message lists
 _MOST_FOLDERS = 1000
 
 
 @dataclass(frozen=True)
 class CarriedRun:
-    """`run` is "" if only the mark is there; `snapshots` are those of all runs, oldest first."""
+    """What the image at `path` carries.
 
+    `run` is "" if only the mark is there; `snapshots` are those of all runs, oldest first.
+    """
+
+    path: Path
     run: str
     is_marked: bool
     snapshots: tuple[RunSnapshot, ...]
@@ -68,8 +71,33 @@ class CarriedRun:
             None,
         )
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the folder beside the image is that of the run that it carries."""
+        leading = _run_directory(self.path).leading()
+        # Empty if only the mark is there, which names no run: an open record beside it is its own
+        # then.
+        runs = {snapshot.run for snapshot in self.snapshots}
+        if not (leading.state().is_open and runs):
+            return leading.state().is_open
+        try:
+            return leading.run() in runs
+        except Refused:  # a plan that cannot be read records nothing
+            return False
 
-def carried_run(header: Header, names: Iterable[str]) -> CarriedRun | None:
+    @property
+    def is_without_folder(self) -> bool:
+        """Whether the run that an image carries is not recorded beside it.
+
+        The mark of a run that never began hinders nobody: the next to write to the image removes
+        it.
+        """
+        if self.is_recorded:
+            return False
+        return bool(self.snapshots) or not _run_directory(self.path).never_began()
+
+
+def carried_run(path: Path, header: Header, names: Iterable[str]) -> CarriedRun | None:
     """What an image with this header and snapshots of these `names` carries."""
     marked = bool(header.autoclear & Autoclear.GROWDISK_RUN)
     snapshots = run_snapshots(names)
@@ -77,7 +105,7 @@ def carried_run(header: Header, names: Iterable[str]) -> CarriedRun | None:
         return None
     # A run's name begins with its date and time: the largest is the newest.
     latest = max((snapshot.run for snapshot in snapshots), default="")
-    return CarriedRun(latest, marked, tuple(snapshots))
+    return CarriedRun(path, latest, marked, tuple(snapshots))
 
 
 def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
@@ -87,7 +115,7 @@ def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedR
         return None
     from growdisk.qcow2.snapshots import read_entries
 
-    return carried_run(header, [entry.name for entry in read_entries(file, path, header)])
+    return carried_run(path, header, [entry.name for entry in read_entries(file, path, header)])
 
 
 def carried_at(path: Path) -> CarriedRun | None:
@@ -105,44 +133,22 @@ def carried_at(path: Path) -> CarriedRun | None:
             raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
 
 
-def carried_by(device: BlockDevice) -> CarriedRun | None:
+def carried_by(device: BlockDevice, path: Path) -> CarriedRun | None:
     """The same of an image that is open; None for raw."""
     if not isinstance(device, Qcow2Image):
         return None
-    return carried_run(device.header, [snapshot.name for snapshot in device.snapshots()])
+    return carried_run(path, device.header, [snapshot.name for snapshot in device.snapshots()])
 
 
-def is_without_folder(path: Path, carried: CarriedRun) -> bool:
-    """Whether the run that an image carries is not recorded beside it.
-
-    The mark of a run that never began hinders nobody: the next to write to the image removes it.
-    """
-    if is_recorded(path, carried):
-        return False
-    return bool(carried.snapshots) or not _run_directory(path).never_began()
-
-
-def is_recorded(path: Path, carried: CarriedRun) -> bool:
-    """Whether the folder beside the image is that of the run that it carries."""
-    leading = _run_directory(path).leading()
-    # Empty if only the mark is there, which names no run: an open record beside it is its own then.
-    runs = {snapshot.run for snapshot in carried.snapshots}
-    if not (leading.state().is_open and runs):
-        return leading.state().is_open
-    try:
-        return leading.run() in runs
-    except Refused:  # a plan that cannot be read records nothing
-        return False
-
-
-def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
+def refuse_carried(carried: CarriedRun | None) -> None:
     """run-without-folder for a run that an image carries, unless it is recorded beside it."""
-    if carried is not None and is_without_folder(path, carried):
-        raise without_folder(path, carried)
+    if carried is not None and carried.is_without_folder:
+        raise without_folder(carried)
 
 
-def without_folder(path: Path, run: CarriedRun) -> ImageError:
-    """The refusal of a run that is_without_folder()."""
+def without_folder(run: CarriedRun) -> ImageError:
+    """The refusal of a run that is_without_folder."""
+    path = run.path
     found = f"{len(run.snapshots)} snapshots of run {run.run} are in it"
     image, beside = shell_word(path), _folder_of(run.run, path)
     bring = f"bring that folder along ({beside or 'from where the image was'})"
@@ -187,7 +193,7 @@ def _run_directory(path: Path) -> RunDirectory:
     """Loaded for an image that may have a run: few have."""
     from growdisk.workflow.run_directory import RunDirectory
 
-    return RunDirectory.beside(path)
+    return RunDirectory.of(path)
 
 
 # --- whose work would be spoiled ------------------------------------------------------------------
@@ -248,7 +254,7 @@ def refuse_run(path: Path, carried: CarriedRun | None) -> None:
     from growdisk.workflow.run_directory import refuse_if_open
 
     refuse_if_open(_run_directory(path))
-    refuse_carried(path, carried)
+    refuse_carried(carried)
 
 
 def refuse_run_at(path: Path) -> None:
@@ -261,10 +267,8 @@ def refuse_run_below(path: Path) -> None:
 
     Continuing one of their runs, or going back, would change what those show.
     """
-    refuse_run_at(path)
-    for each, its_format in files_below(path):
-        if exists(each):
-            refuse_run(each, carried_at(each) if its_format == "qcow2" else None)
+    for each, carried in _carried_in_chain(path):
+        refuse_run(each, carried)
 
 
 def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
@@ -272,12 +276,8 @@ def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
 
     A guest would see half of a change. `alone`: nothing below it counts.
     """
-    if _is_in_a_run(path, carried_at(path)):
-        return path
-    for each, its_format in () if alone else files_below(path):
-        if exists(each) and _is_in_a_run(each, carried_at(each) if its_format == "qcow2" else None):
-            return each
-    return None
+    chain = [(path, carried_at(path))] if alone else _carried_in_chain(path)
+    return next((each for each, carried in chain if _is_in_a_run(each, carried)), None)
 
 
 def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
@@ -287,7 +287,7 @@ def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
 
     if any(run.state().status is RunStatus.UNFINISHED for run in _run_directory(path).runs()):
         return True
-    return carried is not None and is_without_folder(path, carried) and carried.is_marked
+    return carried is not None and carried.is_without_folder and carried.is_marked
 
 
 def refuse_dependents(
@@ -337,6 +337,14 @@ def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
 # --- what an image lies on ------------------------------------------------------------------------
 
 
+def _carried_in_chain(path: Path) -> Iterator[tuple[Path, CarriedRun | None]]:
+    """The image at `path` and all that it lies on, with what each carries of a run."""
+    yield path, carried_at(path)
+    for each, its_format in files_below(path):
+        if exists(each):
+            yield each, carried_at(each) if its_format == "qcow2" else None
+
+
 def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
     """The data file of the image at `path`, then layer for layer what it lies on.
 
@@ -361,9 +369,9 @@ def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
         if real(below) in seen:
             # A chain that leads back into itself.
             return
-        is_raw = header.backing_format in RAW_NAMES
-        yield below, "raw" if is_raw else "qcow2"
-        if is_raw:
+        kind = recorded_format(header.backing_format) or "qcow2"
+        yield below, kind
+        if kind == "raw":
             return
         above.append(path)
         seen.add(real(below))

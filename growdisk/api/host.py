@@ -79,7 +79,8 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
         from growdisk.api.device_host import fit_to_device
 
         plan = fit_to_device(plan, path, directory)
-    return with_doubts(plan, path, options)
+    doubts = filter(None, map(_doubt, (path, *(other.path for other in options.others))))
+    return replace(plan, notes=(*doubts, *plan.notes))
 
 
 def refuse_full_storage(plan: Plan, path: Path) -> None:
@@ -115,14 +116,6 @@ def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
         from growdisk.api.device_host import refuse_unseen_users
 
         refuse_unseen_users(path)
-
-
-def with_doubts(plan: Plan, path: Path, options: RunOptions) -> Plan:
-    """The plan, with a note on each of its disks of which not all users can be known."""
-    paths = (path, *(other.path for other in options.others))
-    return replace(
-        plan, notes=(*(doubt for disk_path in paths if (doubt := _doubt(disk_path))), *plan.notes)
-    )
 
 
 def _doubt(path: Path) -> str:

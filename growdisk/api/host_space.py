@@ -65,13 +65,8 @@ def _host_file_too_large(path: Path, needed: int, limit: str, hint: str) -> Refu
         "host-file-too-large",
         "{path} cannot grow so far: its file would be too large",
         "it will have {needed} at the least, and {limit}",
-        "{hint}",
-        {
-            "path": path,
-            "needed": Bytes(needed),
-            "limit": limit,
-            "hint": hint,
-        },
+        "{hint}; nothing was changed",
+        {"path": path, "needed": Bytes(needed), "limit": limit, "hint": hint},
     )
 
 
@@ -137,10 +132,11 @@ def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:
     if path.is_block_device():
         file = file_behind(path.stat().st_rdev)
     # Without what undoing takes: overlays of a device lie in the state folder.
-    if file and not _has_room(file.parent, least := needed(replace(growing, snapshots="none"))):
-        raise host_too_full(
-            path, file.parent, least, 0, "so much cannot be taken there", aside=False
-        )
+    least = needed(replace(growing, snapshots="none"))
+    # Only what is really taken is known to be there.
+    if file and _tried(file.parent, lambda fd: fallocate(fd, 0, 0, max(least, 1))) in NO_ROOM:
+        problem = "so much cannot be taken there"
+        raise host_too_full(path, file.parent, least, 0, problem, aside=False)
     if (
         growing.cluster_size
         and isinstance(image.device, Qcow2Image)
@@ -182,23 +178,10 @@ def _refuse_length(path: Path, file: Path, growing: GrowingImage) -> None:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY and length > limit:
         limited = f"files of this process may have {format_size(limit)} (ulimit -f)"
-        raise _host_file_too_large(
-            path, length, limited, "raise that limit, or grow by less; nothing was changed"
-        )
-    if not _can_be_so_long(file.parent, length):
+        raise _host_file_too_large(path, length, limited, "raise that limit, or grow by less")
+    if _tried(file.parent, lambda fd: os.ftruncate(fd, length)) in _MAX_FILES:
         limited = "the file system that it lies on has no files as long as that"
-        raise _host_file_too_large(
-            path, length, limited, "move it to another file system; nothing was changed"
-        )
-
-
-def _can_be_so_long(place: Path, length: int) -> bool:
-    return _tried(place, lambda fd: os.ftruncate(fd, length)) not in _MAX_FILES
-
-
-def _has_room(place: Path, size: int) -> bool:
-    """Only what is really taken is known to be there."""
-    return _tried(place, lambda fd: fallocate(fd, 0, 0, max(size, 1))) not in NO_ROOM
+        raise _host_file_too_large(path, length, limited, "move it to another file system")
 
 
 def _tried(place: Path, action: Callable[[int], None]) -> int | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.disk_facts import inspect_device
 from growdisk.api.live_request import LiveRequest
 from growdisk.api.live_target import RunningGuest, reach
-from growdisk.api.second_opinion import touched, whole_disk_part
+from growdisk.api.second_opinion import grown_inside, touched, whole_disk_part
 from growdisk.api.unclaimed_space import grown_over, newly_covered
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
@@ -25,11 +25,8 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.live_plan import HostEnvironment
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
-from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable
-from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.live_place import GuestAccess, content_at, guest_device_at
-from growdisk.steps.step_traits import of_kind
 from growdisk.workflow.stopping import StopRequest
 
 
@@ -187,10 +184,7 @@ def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -
     disk = guest_disk_at(shell, looked.device)
     parts = {f"part{n}": part for n, part in enumerate(_parts(looked, goal, proposal, disk))}
     gaps = {f"gap{n}": gap for n, gap in enumerate(_gaps(facts, proposal, disk))}
-    probed = {
-        **{name: place for name, (_, place) in parts.items()},
-        **{name: place for name, (_, place) in gaps.items()},
-    }
+    probed = {name: place for name, (_, place) in (*parts.items(), *gaps.items())}
     # One call for all: in an emulated guest starting a program is what takes long.
     verdicts = ask_guest(shell, probed)
     if isinstance(verdicts, CannotAsk):
@@ -222,36 +216,25 @@ def _inner(
     looked: InspectedGuest, proposal: Proposal, disk: GuestBlockDevice
 ) -> Iterator[tuple[TouchedPart, GuestPlace]]:
     """What grows inside containers and logical volumes, as the guest has it open."""
-    inner = [step for step in of_kind(GrowFilesystem, proposal.steps) if step.layers]
-    volumes = volumes_of(looked.inside.shell) if inner else GuestVolumes(looked.inside.shell, ())
-    for step in inner:
-        # None for number 0, the disk itself: that reaches to its end.
-        seen = next((one for one in disk.partitions if one.number == step.number), None)
-        place = DevicePath(
-            step.number, step.start, seen.size if seen else disk.size - step.start, step.layers
-        )
-        try:
-            device, content = (
-                guest_device_at(disk, volumes, place),
-                content_at(disk, volumes, place),
-            )
-        except DeviceNotReadable:
-            # Closed in the guest: its scripts refuse that when they check (LiveWorker.check).
-            continue
-        if isinstance(device, GuestBlockDevice):
-            yield (
-                TouchedPart(place.name, step.number, Treatment.KEPT_WHOLE, content),
-                GuestPlace(device.device),
-            )
+    places = list(grown_inside(looked.facts, proposal, disk.size))
+    # Listing the volumes is a command in the guest.
+    volumes = volumes_of(looked.inside.shell) if places else GuestVolumes(looked.inside.shell, ())
+    for place in places:
+        # Closed in the guest: its scripts refuse that when they check (LiveWorker.check).
+        with suppress(DeviceNotReadable):
+            device = guest_device_at(disk, volumes, place)
+            if isinstance(device, GuestBlockDevice):
+                content = content_at(disk, volumes, place)
+                part = TouchedPart(place.name, place.number, Treatment.KEPT_WHOLE, content)
+                yield part, GuestPlace(device.device)
 
 
 def _gaps(
     facts: Facts, proposal: Proposal, disk: GuestBlockDevice
 ) -> Iterator[tuple[Partition, GuestPlace]]:
-    if facts.table is not None and proposal.after.table is not None:
-        for part, space in newly_covered(facts.table, proposal.after.table, disk.size):
-            if space.length >= _LEAST:
-                yield part, GuestPlace(disk.device, space.start, space.length)
+    for part, space, _ in newly_covered(facts, proposal, disk.size):
+        if space.length >= _LEAST:
+            yield part, GuestPlace(disk.device, space.start, space.length)
 
 
 def _is_somebodys(verdict: BlkidResult) -> bool:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from growdisk.api.current_run import CurrentRun
 from growdisk.api.live_inspect import look
 from growdisk.api.live_target import RunningGuest
-from growdisk.errors import GrowdiskError, NeedsUser, Refused
+from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.live.guest_shell import GuestUnreachable
 from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.layout import Layout, layout_of
@@ -24,7 +22,7 @@ from growdisk.steps.live_worker import LiveWorker
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutSnapshots
 from growdisk.workflow.journal import Journal
-from growdisk.workflow.run_directory import RunDirectory, make_folder
+from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.snapshots import SnapshotStore
 from growdisk.workflow.stopping import StopRequest
 
@@ -208,33 +206,3 @@ def thaw(reached: RunningGuest) -> None:
         agent = reached.open_agent()
         agent.thaw()
         agent.close()
-
-
-def lock_run(directory: RunDirectory) -> int:
-    """One growdisk at a time: a lock on the run's folder, as a file descriptor. run-going-on."""
-    # A run that is about to begin has no folder yet. An empty one is not a run.
-    make_folder(directory.path)
-    fd = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise Refused.named(
-            "run-going-on",
-            "another growdisk is at work on {path}",
-            "it holds the lock of the folder of the run",
-            "wait until it has ended; growdisk status {path} says how far it is",
-            {"path": directory.image},
-        ) from error
-    # Between open and lock another growdisk may have removed the folder, or put a new one there.
-    if _is_there(directory.path, fd):
-        return fd
-    os.close(fd)  # the run ended just now, and its folder is gone
-    return lock_run(directory)
-
-
-def _is_there(path: Path, fd: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(fd))
-    except OSError:
-        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,7 +157,7 @@ class RunningGuest:
             "ssh" if self.by_ssh else "agent",
             agent,
             request.ssh,
-            str(request.ssh_config.resolve()) if request.ssh_config else "",
+            os.path.realpath(request.ssh_config) if request.ssh_config else "",
             device,
             request.allow_reboot,
         )
@@ -256,7 +257,7 @@ def _by_monitor(request: LiveRequest, socket: Path) -> RunningGuest:
 
     folder = server_folder(socket)
     machine = Machine(QmpMonitor.connect(socket), f"the guest at {socket}", folder)
-    return replace(_guest(machine, request, request.disk, folder), qmp=str(socket.resolve()))
+    return replace(_guest(machine, request, request.disk, folder), qmp=os.path.realpath(socket))
 
 
 def _guest(

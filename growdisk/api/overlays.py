@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from growdisk.errors import Refused, error_id
@@ -165,11 +166,8 @@ class _Search:
 
 def _files(folder: str) -> Iterator[str]:
     """The regular files of a folder, links to such among them; none if it cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            yield from (entry.path for entry in entries if _is_file(entry))
-    except OSError:
-        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from (entry.path for entry in entries if _is_file(entry))
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +12,7 @@ from typing import TYPE_CHECKING
 from growdisk.api.at_rest import Allowed, format_named, reopened, session_of
 from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
 from growdisk.api.disk_facts import facts_of_image
-from growdisk.api.guard import (
-    CarriedRun,
-    carried_at,
-    carried_by,
-    is_recorded,
-    refuse_carried,
-    refuse_dependents,
-)
+from growdisk.api.guard import CarriedRun, carried_at, carried_by, refuse_carried, refuse_dependents
 from growdisk.api.result import Outcome, Result, step_reports
 from growdisk.api.runs import carry_out
 from growdisk.api.session import layout_now
@@ -58,8 +52,8 @@ def resume(
     `not_in_use` is as in RunOptions.
     """
     path = Path(image)
-    refuse_carried(path, carried_at(path))
-    directory = RunDirectory.beside(path).leading()
+    refuse_carried(carried_at(path))
+    directory = RunDirectory.of(path).leading()
     # A run that ended between its last record and here is finished; what it left is put away.
     state = directory.state()
     if state.finished or state.status is RunStatus.KEPT:
@@ -98,7 +92,7 @@ def clear_up(image: Path, run: str) -> None:
 
     `run` is the one from before. Not while somebody uses the image, who may begin a run.
     """
-    directory = RunDirectory.beside(image)
+    directory = RunDirectory.of(image)
     with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
         leading = directory.leading()
         # The record is of a run that the image, as it is now, has not seen.
@@ -192,8 +186,8 @@ def _with_session(
     action: Action,
     allowed: Allowed,
 ) -> Result:
-    directory = RunDirectory.beside(path)
-    refuse_carried(path, carried_at(path))
+    directory = RunDirectory.of(path)
+    refuse_carried(carried_at(path))
     # A further disk of a run was named: the run is the first disk's, and handles them all.
     if (leading := directory.leading()) is not directory:
         directory, path = leading, leading.image
@@ -283,19 +277,15 @@ def _nothing_to_resume(
 
 
 def commit_carried(
-    path: Path,
-    keys: tuple[bytes, ...] = (),
-    *,
-    not_in_use: bool = False,
-    sector_size: int = 512,
+    path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool = False, sector_size: int = 512
 ) -> Result:
     """Keep the image as it is, and remove the snapshots of all runs and their mark.
 
     `sector_size` is the disk's logical one, by which the layout in the Result is read.
     """
 
-    def accept(image: Qcow2Image, carried: CarriedRun) -> None:
-        _forget(image, [snapshot.name for snapshot in carried.snapshots])
+    def accept(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
+        return partial(_forget, names=[snapshot.name for snapshot in carried.snapshots])
 
     allowed = Allowed(keys, not_in_use=not_in_use)
     return _ended(path, "commit", "changed", accept, allowed, sector_size)
@@ -314,18 +304,22 @@ def rollback_carried(
     `sector_size`: as for commit_carried.
     """
 
-    def roll_back(image: Qcow2Image, carried: CarriedRun) -> None:
-        if carried.first is None:
+    def roll_back(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
+        first = carried.first
+        if first is None:
             reason = (
                 "the snapshot from before the run is gone; growdisk commit --force keeps the "
                 "image as it is"
             )
             raise _nothing_carried(path, verb="roll back", reason=reason)
         refuse_dependents(path, overlays_may_break=overlays_may_break)
-        image.apply_snapshot(carried.first.name)
-        _forget(
-            image, [snapshot.name for snapshot in carried.snapshots if snapshot.run == carried.run]
-        )
+        own = [snapshot.name for snapshot in carried.snapshots if snapshot.run == carried.run]
+
+        def to_first(image: Qcow2Image) -> None:
+            image.apply_snapshot(first.name)
+            _forget(image, own)
+
+        return to_first
 
     allowed = Allowed(keys, not_in_use=not_in_use)
     return _ended(path, "roll back", "restored", roll_back, allowed, sector_size)
@@ -335,25 +329,26 @@ def _ended(
     path: Path,
     verb: str,
     outcome: Outcome,
-    action: Callable[[Qcow2Image, CarriedRun], None],
+    action: Callable[[CarriedRun], Callable[[Qcow2Image], None]],
     allowed: Allowed,
     sector_size: int,
 ) -> Result:
     with closing(
         Disk.open(real(path), probe_to_write(path), not_in_use=allowed.not_in_use, key=allowed.keys)
     ) as disk:
-        carried = carried_by(disk.active)
-        if carried is None or is_recorded(path, carried):
+        carried = carried_by(disk.active, path)
+        if carried is None or carried.is_recorded:
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
             raise _nothing_carried(path, verb=verb, reason=reason)
-        keyring = Keyring(allowed.keys)
+        todo, keyring = action(carried), Keyring(allowed.keys)
+        # From here on nothing is refused.
         before = layout_now(disk, path, sector_size, keyring)
         repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
         image = disk.base(writable=True)
         assert isinstance(image, Qcow2Image)
         # It writes through this view; the disk still reads through its own, until that is
         # activated.
-        action(image, carried)
+        todo(image)
         disk.activate(image)
         after = layout_now(disk, path, sector_size, keyring)
     return Result(outcome, carried.run or None, None, before, after)

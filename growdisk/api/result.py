@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from growdisk.api.guard import CarriedRun, carried_at, is_without_folder, without_folder
+from growdisk.api.guard import CarriedRun, carried_at, without_folder
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.fast_dataclass import asdict, dataclass
@@ -33,6 +33,7 @@ _STATE_WORDS = {
     Event.APPLIED: "unfinished",
     Event.RESTORING: "unfinished",
 }
+_NO_RECORD = JournalRecord(Event.CHECKED)  # as good as none
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,16 @@ def nothing_to_do(facts: Facts, proposal: GoalReached) -> Result:
 
 
 def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
-    reports = []
-    for step in plan.steps:
-        record = state.last.get(step.name)
-        word = _STATE_WORDS.get(record.event, "pending") if record else "pending"
-        seconds = record.seconds if record else 0.0
-        reports.append(
-            StepReport(
-                step.name, word, seconds, (record.detail if record else "") or step.describe()
-            )
+    found = ((step, state.last.get(step.name, _NO_RECORD)) for step in plan.steps)
+    return tuple(
+        StepReport(
+            step.name,
+            _STATE_WORDS.get(record.event, "pending"),
+            record.seconds,
+            record.detail or step.describe(),
         )
-    return tuple(reports)
+        for step, record in found
+    )
 
 
 # How a run ended, in the words of a Result: the same for guests that are off and guests that run.
@@ -176,28 +176,21 @@ def document(result: Result) -> dict[str, object]:
         "steps": [asdict(step) for step in result.steps],
         "given_up": list(result.given_up),
     }
-    if result.others:
-        content["others"] = [
-            {"before": asdict(before), "after": asdict(after)} for before, after in result.others
-        ]
-    if result.backend_reason:
-        content["backend_reason"] = result.backend_reason
-    if result.notes:
-        content["notes"] = list(result.notes)
-    if result.reason:
-        content["reason"] = result.reason
-    if result.error:
-        content["error"] = error_document(result.error)
-    return content
+    others = [{"before": asdict(before), "after": asdict(after)} for before, after in result.others]
+    if_any = {
+        "others": others,
+        "backend_reason": result.backend_reason,
+        "notes": list(result.notes),
+        "reason": result.reason,
+        "error": error_document(result.error) if result.error else None,
+    }
+    return content | {key: value for key, value in if_any.items() if value}
 
 
 # --- how the run of an image stands, as its folder records it or the image itself shows -----------
 
 
-_NEXT = {
-    RunStatus.UNFINISHED: ("resume", "rollback"),
-    RunStatus.KEPT: ("rollback", "commit"),
-}
+_NEXT = {RunStatus.UNFINISHED: ("resume", "rollback"), RunStatus.KEPT: ("rollback", "commit")}
 
 
 @dataclass(frozen=True)
@@ -230,11 +223,11 @@ def status(image: str | PathLike[str]) -> StatusReport:
     address, it is known without reaching that.
     """
     path = _path_of(image)
-    directory = RunDirectory.beside(path)
+    directory = RunDirectory.of(path)
     # First: of a run whose folder was left elsewhere only the image itself shows.
     carried = None if is_served(path) else carried_at(path)  # it is raw, and need not be reached
-    if carried is not None and is_without_folder(path, carried):
-        return _of_carried(path, carried)
+    if carried is not None and carried.is_without_folder:
+        return _of_carried(carried)
     leading = directory.leading()
     state = leading.state()
     if state.status is RunStatus.NONE:
@@ -266,13 +259,13 @@ def _path_of(image: str | PathLike[str]) -> Path:
     return Path(image)
 
 
-def _of_carried(path: Path, run: CarriedRun) -> StatusReport:
+def _of_carried(run: CarriedRun) -> StatusReport:
     steps = tuple(
         StepReport(snapshot.step, "unknown", 0.0, f"snapshot {snapshot.name}")
         for snapshot in run.snapshots
     )
     following = ("rollback --force", "commit --force") if run.first else ("commit --force",)
-    error = without_folder(path, run)
+    error = without_folder(run)
     missing = f"{error.why}; {error.what_to_do}"
     return StatusReport(run.state, run.run or None, steps, following, missing=missing)
 

@@ -21,8 +21,9 @@ from growdisk.api.live_inspect import (
     inspected,
 )
 from growdisk.api.live_request import LiveRequest
-from growdisk.api.live_session import LiveSession, lock_run, thaw, worker_of
+from growdisk.api.live_session import LiveSession, thaw, worker_of
 from growdisk.api.live_target import RunningGuest, reach, reconnect, request_of
+from growdisk.durable import open_locked_folder
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.free_space import room_for
@@ -38,7 +39,7 @@ from growdisk.storage.device import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event, Journal, JournalRecord, RunState
-from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_directory import RunDirectory, make_folder
 from growdisk.workflow.run_places import is_apart, is_run_folder
 from growdisk.workflow.stopping import StopRequest
 
@@ -72,7 +73,7 @@ class GuestTarget:
 
     @property
     def directory(self) -> RunDirectory:
-        return RunDirectory.beside(self.path)
+        return RunDirectory.of(self.path)
 
     @property
     def keyring(self) -> Keyring:
@@ -229,7 +230,17 @@ def _refuse_forward_without_guest(path: Path, state: RunState) -> None:
 @contextmanager
 def locked(directory: RunDirectory) -> Iterator[None]:
     """No other growdisk works on the run of a guest that runs. run-going-on."""
-    fd = lock_run(directory)
+    try:
+        # A run that is about to begin has no folder yet. An empty one is not a run.
+        fd = open_locked_folder(directory.path, make_folder)
+    except BlockingIOError as error:
+        raise Refused.named(
+            "run-going-on",
+            "another growdisk is at work on {path}",
+            "it holds the lock of the folder of the run",
+            "wait until it has ended; growdisk status {path} says how far it is",
+            {"path": directory.image},
+        ) from error
     try:
         yield
     finally:

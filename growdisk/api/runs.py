@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from growdisk.api.at_rest import to_read, to_write
+from growdisk.api.at_rest import DisksAtRest, to_read, to_write
 from growdisk.api.current_run import CurrentRun, Prepared, Silent
 from growdisk.api.disks import explained_refusals
 from growdisk.api.extra_disks import refuse_spoiling
@@ -36,14 +36,12 @@ from growdisk.block.host_blocks import free_room
 from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import replace
-from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
 from growdisk.planner.planner import propose
-from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
+from growdisk.planner.proposal import GoalReached, PlanFunction
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.units import SizeSpec, parse_size
-from growdisk.volumes.keyring import Keyring
+from growdisk.units import SizeSpec, parse_goal_size
 from growdisk.workflow.failures import run_not_recorded
 from growdisk.workflow.journal import RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
@@ -52,58 +50,15 @@ from growdisk.workflow.stopping import StopRequest
 if TYPE_CHECKING:
     from growdisk.api.live_request import LiveRequest
     from growdisk.api.live_session import LiveSession
+    from growdisk.api.running import GuestTarget
     from growdisk.api.session import Session
     from growdisk.workflow.engine import Observer
 
+    # What a run works on, open and not to be changed by anybody else.
+    Target = DisksAtRest | GuestTarget
     AnySession = Session | LiveSession
     Asked = str | PathLike[str] | LiveRequest
     Wanted = Goal | SizeSpec | str | None
-
-
-class Target(Protocol):
-    """What a run works on, open and not to be changed by anybody else.
-
-    Each call may raise refusals.
-    """
-
-    @property
-    def path(self) -> Path: ...
-
-    @property
-    def options(self) -> RunOptions: ...
-
-    @property
-    def directory(self) -> RunDirectory: ...
-
-    @property
-    def keyring(self) -> Keyring: ...
-
-    def completed(self, goal: Goal) -> Goal:
-        """With what the host knows of the disk, and the goal leaves open."""
-        ...
-
-    def facts(self, goal: Goal) -> Facts: ...
-
-    def proposed(
-        self, facts: Facts, goal: Goal, propose: PlanFunction
-    ) -> Proposal | GoalReached: ...
-
-    def planned(self, facts: Facts, proposal: Proposal, goal: Goal) -> Prepared: ...
-
-    def locked(self) -> AbstractContextManager[None]:
-        """No other growdisk may begin a run on it."""
-        ...
-
-    def begin(self, run: CurrentRun, room: int) -> AnySession:
-        """A new run with its worker and snapshot store, written down.
-
-        OSError, if that cannot be.
-        """
-        ...
-
-    def put_away(self) -> None:
-        """Put away what a run has left that was killed when all was done but this."""
-        ...
 
 
 def plan(
@@ -169,7 +124,7 @@ def expand(
 def _goal(wanted: Wanted) -> Goal:
     if isinstance(wanted, Goal):
         return wanted
-    return Goal(parse_size(wanted) if isinstance(wanted, str) else wanted)
+    return Goal(parse_goal_size(wanted) if isinstance(wanted, str) else wanted)
 
 
 @contextmanager
@@ -237,7 +192,7 @@ def _since_growth(path: Path) -> float | None:
     One from the future shows that the clock was wrong then, or is now: it delays a growth no longer
     than the interval.
     """
-    directory = RunDirectory.beside(path)
+    directory = RunDirectory.of(path)
     if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
         return None
     # The journal was last written when the run ended.

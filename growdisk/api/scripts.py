@@ -5,25 +5,23 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
-from growdisk.api.disk_facts import image_facts, inspect_device, opened_image
+from growdisk.api.disk_facts import facts_of_image
 from growdisk.api.disks import inspect
 from growdisk.api.live_request import LiveRequest
 from growdisk.errors import Refused, destination_exists
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_scripts.bundle import package
 from growdisk.guest_scripts.script_plan import GuestPlan
-from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached
-from growdisk.qcow2.probe import ImageFormat, probe_format
-from growdisk.volumes.keyring import Keyring
+from growdisk.qcow2.probe import ImageFormat
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,11 @@ def write_scripts(
     `keys` open what is encrypted in an image, to be looked into; they become no part of a script.
     """
     _refuse_full(folder)
-    facts = _facts(target, image_format, goal.sector_size, Keyring(keys))
+    if isinstance(target, Path):
+        # Without a lock: scripts are for guests that run; tables and identities stand still.
+        facts = facts_of_image(target, image_format, goal.sector_size, keys, lock=False)
+    else:
+        facts = inspect(target, image_format, goal.sector_size, keys)
     proposal = propose(facts, goal)
     before = layout_of(facts)
     if isinstance(proposal, GoalReached):
@@ -72,20 +74,6 @@ def write_scripts(
     return WrittenScripts(
         folder, tuple(sorted(files)), before, layout_of(proposal.after), plan, proposal.given_up
     )
-
-
-def _facts(
-    target: Path | LiveRequest,
-    image_format: ImageFormat | None,
-    sector_size: int,
-    keyring: Keyring,
-) -> Facts:
-    if not isinstance(target, Path):
-        return inspect(target, image_format, sector_size, keyring.passphrases)
-    # Without a lock: scripts are for guests that run. Tables and identities stand still meanwhile.
-    image_format, keys = image_format or probe_format(target), keyring.passphrases
-    with closing(opened_image(target, image_format, keys, lock=False)) as device:
-        return inspect_device(device, image_facts(device, target), sector_size, keyring)
 
 
 def _refuse_full(folder: Path) -> None:
@@ -117,8 +105,9 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         if made:
             place.rename(folder)
     except OSError as error:
-        for name in files:
-            (place / name).unlink(missing_ok=True)
-        if made and place.is_dir():
-            place.rmdir()
+        if made:
+            shutil.rmtree(place, ignore_errors=True)
+        for name in files if not made else ():
+            with suppress(OSError):  # the first failure is the one to report
+                (place / name).unlink(missing_ok=True)
         raise _folder_not_writable(folder, reason=error.strerror or str(error)) from error

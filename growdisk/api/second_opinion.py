@@ -139,18 +139,18 @@ def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
 def _inner(
     facts: Facts, proposal: Proposal, device: BlockDevice, opened: Opened
 ) -> Iterator[tuple[TouchedPart, BlockDevice]]:
-    """What grows inside containers and logical volumes."""
+    for place in grown_inside(facts, proposal, device.size):
+        # What growdisk's own readers cannot open gets no second opinion.
+        with suppress(DeviceNotReadable):
+            view = opened(place)
+            name, content = place.name_on(facts.disk), identify(view)
+            yield TouchedPart(name, place.number, Treatment.KEPT_WHOLE, content), view
+
+
+def grown_inside(facts: Facts, proposal: Proposal, disk_size: int) -> Iterator[DevicePath]:
+    """Where something grows inside containers and logical volumes."""
     for step in of_kind(GrowFilesystem, proposal.steps):
         if step.layers:
             old = facts.table.by_number(step.number) if facts.table else None
-            size = old.size if old else device.size - step.start
-            place = DevicePath(step.number, step.start, size, step.layers)
-            # What growdisk's own readers cannot open gets no second opinion.
-            with suppress(DeviceNotReadable):
-                view = opened(place)
-                yield (
-                    TouchedPart(
-                        place.name_on(facts.disk), step.number, Treatment.KEPT_WHOLE, identify(view)
-                    ),
-                    view,
-                )
+            size = old.size if old else disk_size - step.start
+            yield DevicePath(step.number, step.start, size, step.layers)

@@ -6,17 +6,18 @@ after the address.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from growdisk.block.address import Address, address_of
 from growdisk.block.identity import identity_of_served
 from growdisk.block.locks import flock_holder
 from growdisk.block.nbd_handshake import Export, NotOffered, query_export
+from growdisk.durable import open_locked_folder
 from growdisk.errors import Refused, bad_value
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.storage.served import (
@@ -39,14 +40,14 @@ _HOW = (
 )
 
 
-def server_unfit(address: str, reason: str, hint: str) -> Refused:
+def server_unfit(address: Address, reason: str, hint: str) -> Refused:
     """The server can be reached, but growdisk's promises could not be kept there."""
     return Refused.named(
         "server-unfit",
         "cannot work on {address}",
         "{reason}",
         "{hint}",
-        {"address": address, "reason": reason, "hint": hint},
+        {"address": str(address), "reason": reason, "hint": hint},
     )
 
 
@@ -81,7 +82,7 @@ def served(
         )
     if address.scheme != "ssh" and image_format == "qcow2":
         reason = "a server gives out a disk of a fixed size, in which a qcow2 image could not grow"
-        raise server_unfit(str(address), reason, hint=_as_qcow2(address))
+        raise server_unfit(address, reason, hint=_as_qcow2(address))
     place = served_disk(identity_of_served(address))
     with ExitStack() as stack:
         claim = stack.enter_context(_claimed(address, place))
@@ -99,9 +100,8 @@ def served(
             # Only now, as its client, can it be seen whether the server takes a second one.
             _refuse_shared(address, server, patience, offer)
         if image_format is None and probe_format(place) == "qcow2":
-            raise server_unfit(
-                str(address), "what its server gives out is a qcow2 image", hint=_as_qcow2(address)
-            )
+            reason = "what its server gives out is a qcow2 image"
+            raise server_unfit(address, reason, hint=_as_qcow2(address))
         yield place
 
 
@@ -133,19 +133,12 @@ def _claimed(address: Address, place: Path) -> Iterator[int]:
 def _locked(address: Address, folder: Path) -> int:
     end = time.monotonic() + _CLAIM_SECONDS
     while True:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        claim = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The one before us removes the folder when it ends: a lock on a removed one keeps
-            # nobody out.
-            if os.path.samestat(os.fstat(claim), folder.stat()):
-                return claim
+            return open_locked_folder(folder, partial(Path.mkdir, mode=0o700, exist_ok=True))
         except BlockingIOError:
             # the one who took it: None when only its connection is left
             holder = flock_holder(folder)
             if holder is not None or time.monotonic() > end:
-                os.close(claim)
                 who = (
                     f"another growdisk (pid {holder})"
                     if holder
@@ -153,9 +146,6 @@ def _locked(address: Address, folder: Path) -> int:
                 )
                 raise held_at_server(str(address), holder=f"{who} has it") from None
             time.sleep(_PAUSE)
-        except FileNotFoundError:  # the one before us has just removed it
-            pass
-        os.close(claim)
 
 
 def _asked(address: Address, server: Address) -> Export:
@@ -180,12 +170,11 @@ def _asked(address: Address, server: Address) -> Export:
 def _refuse_unfit(address: Address, offer: Export, *, writable: bool) -> None:
     """Raise server-unfit if what the server offers is not enough for the work."""
     if writable and offer.read_only:
-        raise server_unfit(
-            str(address), "its server gives it read-only", hint="serve it without --read-only"
-        )
+        reason, hint = "its server gives it read-only", "serve it without --read-only"
+        raise server_unfit(address, reason, hint)
     if writable and not offer.can_flush:
         reason = "its server cannot flush, so that nothing is sure to survive a power cut there"
-        raise server_unfit(str(address), reason, hint=f"serve it with another program: {_HOW}")
+        raise server_unfit(address, reason, hint=f"serve it with another program: {_HOW}")
 
 
 def _show(
@@ -217,6 +206,4 @@ def _refuse_shared(address: Address, server: Address, patience: float, offer: Ex
         # Or it turns them away.
         return
     reason = "its server gives it to several clients at a time, so that a guest may have it as well"
-    raise server_unfit(
-        str(address), reason, hint=f"use a server that gives it to one client: {_HOW}"
-    )
+    raise server_unfit(address, reason, f"use a server that gives it to one client: {_HOW}")

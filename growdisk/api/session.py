@@ -24,7 +24,7 @@ from growdisk.steps.registry import disk_name
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind
-from growdisk.steps.stores_at_rest import SyncedSnapshots
+from growdisk.steps.stores_at_rest import SyncedSnapshots, shrink_device
 from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
@@ -246,7 +246,7 @@ def _run_disks(run: CurrentRun, disk: Disk) -> list[_RunDisk]:
     return [
         _RunDisk(disk, run.directory, run.plan.snapshots, _samples(run.plan.before)),
         *(
-            # Not beside(): the plan has their paths with links resolved already.
+            # Not RunDirectory.of(): the plan has their paths with links resolved already.
             _RunDisk(other, RunDirectory(Path(known.path)), known.snapshots, _samples(known.before))
             for other, known in known_disks
         ),
@@ -278,25 +278,40 @@ def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
     if run_disk.snapshots == "overlay":
         from growdisk.steps.overlay_snapshots import OverlaySnapshots
 
-        overlays = OverlaySnapshots(
-            run_disk.disk, run_disk.directory.path, names, run_disk.pin, keep_undo=plan.keep
-        )
-        # Only the first disk of a run grows from its storage up (api/host.py).
-        grown = of_kind(GrowDevice, plan.steps)
-        if run_disk.disk is not first or not grown:
-            return overlays
-        from growdisk.steps.stores_at_rest import DeviceSizeSnapshots
+        def restore_size(restored: str) -> None:
+            # Only the first disk of a run grows from its storage up (api/host.py).
+            for grown in of_kind(GrowDevice, plan.steps) if run_disk.disk is first else ():
+                if grown.name == restored:
+                    # QEMU may not have known of all that the device had.
+                    old_size = (grown.running and grown.device_size) or grown.old_size
+                    shrink_device(first, old_size, grown.new_size)
 
-        step = grown[0]
-        # QEMU may not have known of all that the device had.
-        old_size = (step.running and step.device_size) or step.old_size
-        return DeviceSizeSnapshots(overlays, run_disk.disk, step.name, old_size, step.new_size)
+        return OverlaySnapshots(
+            run_disk.disk,
+            run_disk.directory.path,
+            names,
+            run_disk.pin,
+            keep_undo=plan.keep,
+            on_restored=restore_size,
+        )
     # Without overlays a step writes to the image itself, which Disk has open to read so far.
     image = run_disk.disk.base(writable=True)
     run_disk.disk.activate(image)
-    if run_disk.snapshots == "internal" and isinstance(image, Qcow2Image):
+    if not isinstance(image, Qcow2Image):
+        return NoSnapshots()
+    if run_disk.snapshots == "internal":
         return InternalSnapshots(image, plan.run, names)
-    return NoSnapshots()
+    return _OnlyForward(image)
+
+
+class _OnlyForward(NoSnapshots):
+    def __init__(self, image: Qcow2Image) -> None:
+        self._image = image
+
+    def commit(self) -> None:
+        self._image.try_to_store_bitmaps()
+
+    keep = commit
 
 
 def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState) -> None:

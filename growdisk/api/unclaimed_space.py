@@ -16,7 +16,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ForeignContent, SwapContent
 from growdisk.filesystems.foreign import MBR_KIND
 from growdisk.filesystems.identify import identify
-from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.proposal import Proposal
@@ -49,39 +49,31 @@ class Occupant:
 
 
 def refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> None:
-    before, after = facts.table, proposal.after.table
-    if before is None or after is None:
-        return
-    for part, space in newly_covered(before, after, device.size):
-        # A partition that stays stands after it: not just the free end of the disk.
-        enclosed = any(
-            other.start >= space.end for other in before.partitions if after.by_number(other.number)
-        )
+    for part, space, enclosed in newly_covered(facts, proposal, device.size):
         if (finding := occupied(device, space, enclosed=enclosed)) is not None:
             raise grown_over(facts, part, finding.what, finding.offset)
 
 
 def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> Refused:
-    sector_size = facts.table.sector_size if facts.table else 512
+    sector = offset // (facts.table.sector_size if facts.table else 512)
     return belongs_to_others(
         facts.image.path,
         0,
-        hint=_hint(offset, sector_size),
+        hint=f"if it is of use, give it a partition that starts at sector {sector} (sfdisk "
+        "--append); if it is not, the same, and let that one go with --delete",
         reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte "
         f"{offset} of the disk, where no partition is",
     )
 
 
-def _hint(offset: int, sector_size: int) -> str:
-    return (
-        f"if it is of use, give it a partition that starts at sector {offset // sector_size} "
-        "(sfdisk --append); if it is not, the same, and let that one go with --delete"
-    )
-
-
 def newly_covered(
-    before: PartitionTable, after: PartitionTable, old_size: int
-) -> Iterator[tuple[Partition, ByteRange]]:
+    facts: Facts, proposal: Proposal, old_size: int
+) -> Iterator[tuple[Partition, ByteRange, bool]]:
+    """What partitions are to get of the disk's present space, and whether it is enclosed."""
+    before, after = facts.table, proposal.after.table
+    if before is None or after is None:
+        return
+    staying = [part for part in before.partitions if after.by_number(part.number)]
     for new in after.partitions:
         old = before.by_number(new.number)
         if (
@@ -95,9 +87,9 @@ def newly_covered(
         # For a logical partition the extended one that it lies in is the free space.
         within = new.role is Role.LOGICAL
         taken = [p.range for p in before.partitions if not (within and p.role is Role.EXTENDED)]
-        yield from (
-            (new, space) for space in _outside(ByteRange(new.start, min(new.end, old_size)), taken)
-        )
+        for space in _outside(ByteRange(new.start, min(new.end, old_size)), taken):
+            # A partition that stays stands after it: not just the free end of the disk.
+            yield new, space, any(other.start >= space.end for other in staying)
 
 
 def _outside(area: ByteRange, taken: list[ByteRange]) -> Iterator[ByteRange]:

@@ -10,11 +10,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from growdisk.backends import appliance_growth
-from growdisk.backends.backend import FilesystemCheck, KernelPartition
+from growdisk.backends.appliance_growth import FilesystemTools
+from growdisk.backends.backend import KernelPartition
 from growdisk.backends.guest_editor import MountedGuest
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
-from growdisk.backends.judging import filesystem_unsound
 from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_systems.look import GuestMount
@@ -59,7 +58,7 @@ def appliance_failed(
     )
 
 
-class Appliance:
+class Appliance(FilesystemTools):
     """A running appliance.
 
     As a context manager it is closed at the end, and killed when the block fails.
@@ -72,14 +71,10 @@ class Appliance:
 
         `name` is for people.
         """
+        super().__init__(Shell(handle, disk))
         self._handle, self._tag, self._name = handle, tag, name
-        self._shell = Shell(handle, disk)
         self._owner = threading.get_ident()
-        self._open, self._synced = True, True
-        # of what was checked: each look costs 0.2 s
-        self._superblocks: dict[str, appliance_growth.Superblock] = {}
-        # of what is grown: whether the kernel mounted it before
-        self._mountable: dict[str, bool] = {}
+        self._open = True
 
     def __enter__(self) -> Appliance:
         return self
@@ -132,45 +127,6 @@ class Appliance:
             f"for n in $(seq {_REREAD_TRIES}); do {reread} && exit; sleep 0.2; done; exit 1",
         )
         self._shell.run("udevadm", "settle")
-
-    def check_ext(self, device: str) -> FilesystemCheck:
-        """e2fsck: mends what is safe without asking. Damage that stays is a value."""
-        self._synced = False
-        superblock = self._superblocks[device] = appliance_growth.read_superblock(
-            self._shell, device
-        )
-        return appliance_growth.run_e2fsck(self._shell, device, superblock)
-
-    def resize_ext(self, device: str, size: int | None = None) -> str:
-        """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device.
-
-        Returns what resize2fs said.
-        """
-        self._synced = False
-        # Asked before it grows: a mount that failed already proves nothing if it fails again.
-        self._mountable[device] = not appliance_growth.why_not_mounted(self._shell, "ext4", device)
-        superblock = self._superblocks.pop(device, None) or appliance_growth.read_superblock(
-            self._shell, device
-        )
-        return appliance_growth.run_resize2fs(self._shell, device, superblock, size)
-
-    def grow_filesystem(
-        self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
-    ) -> str:
-        # What a mount grew could be mounted. Of the others no mount is asked afterwards.
-        self._mountable[device] = kind in appliance_growth.MOUNTED
-        self._synced = False
-        return appliance_growth.grow_filesystem(self._shell, kind, device, device_id, replay=replay)
-
-    def judge(self, kind: str, device: str) -> None:
-        appliance_growth.judge(
-            self._shell, kind, device, mountable=self._mountable.pop(device, False)
-        )
-
-    def require_mount(self, kind: str, device: str) -> None:
-        """filesystem-unsound if the kernel does not mount it, read only."""
-        if found := appliance_growth.why_not_mounted(self._shell, kind, device):
-            raise filesystem_unsound(device, judge="the kernel", found=found)
 
     def open_luks(self, device: str, name: str, volume_key: bytes) -> None:
         """/dev/mapper/`name` is then the decrypted content.
@@ -291,11 +247,7 @@ class Appliance:
         """
         # Another thread only kills: the handle is locked as long as its call goes on.
         kill_all(self._tag)
-        if threading.get_ident() == self._owner:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if self._open:
+        if self._open and threading.get_ident() == self._owner:
             self._open = False
             self._handle.close()
 

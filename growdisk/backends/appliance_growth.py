@@ -16,7 +16,7 @@ ntfsresize(8), resize.f2fs(8).
 
 from __future__ import annotations
 
-import re
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,234 +30,186 @@ from growdisk.backends.backend import (
 from growdisk.backends.guest_handle import Shell
 from growdisk.backends.judging import CHECKERS, complaint, filesystem_unsound
 from growdisk.errors import ToolFailed
-from growdisk.fast_dataclass import dataclass
 from growdisk.fast_imports import LateLogger
-from growdisk.filesystems.content import UNMOUNTED_GROWTH
+from growdisk.filesystems.content import UNMOUNTED_GROWTH, Content, ExtContent
+from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
+from growdisk.filesystems.ext_features import grows_far
+from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.host.command import last_lines
 from growdisk.tool_words import meaning
-from growdisk.units import align_up
 
 _log = LateLogger("growdisk.appliance")
 
 _SECTOR = 512
-_DUMPE2FS_STATUSES = (0, 1)  # 1: there is some damage, which e2fsck reports
 _MOUNT_POINT = "/tmp/growing"
 # Up to here (256 GiB as mkfs makes them) a full check takes seconds. Larger file systems are
 # checked in full if their superblock shows any reason to: not cleanly unmounted, errors seen, or
 # due by its own count or interval.
 _FULL_CHECK_INODES = 16 << 20
-# The same bound as filesystems/ext_features.py has for a doubt.
-_FAR = 64
+_READ_HEAD = f'head -c {SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE} "$1" 2>/dev/null | base64'
+_TOO_NEW = (
+    "grow it on a machine with a newer e2fsprogs (the appliance has this machine's), or from "
+    "inside the guest"
+)
 # What the kernel grows. The top level of btrfs: a default subvolume may be read-only, or not there
 # any more.
-MOUNTED = {"xfs": "noatime", "btrfs": "noatime,subvolid=5"}
+_MOUNTED = {"xfs": "noatime", "btrfs": "noatime,subvolid=5"}
 # The checkers of these read all metadata: of a large one that takes longer than growing it.
 _CHECKED_TO = {"xfs": 16 << 30, "btrfs": 16 << 30}
 
 
-@dataclass(frozen=True)
-class Superblock:
-    """The geometry that decides how an ext file system can grow.
+class FilesystemTools:
+    """The programs and the kernel of an appliance, at work on file systems."""
 
-    Sizes in blocks, but for the sizes of things.
-    """
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._synced = True
+        # of what was checked: each look costs 0.2 s
+        self._superblocks: dict[str, Content | None] = {}
+        # of what is grown: whether the kernel mounted it before
+        self._mountable: dict[str, bool] = {}
 
-    block_size: int
-    blocks: int
-    blocks_per_group: int
-    descriptor_size: int
-    reserved_gdt_blocks: int
-    inodes: int
+    def check_ext(self, device: str) -> FilesystemCheck:
+        """e2fsck: mends what is safe without asking. Damage that stays is a value."""
+        self._synced = False
+        superblock = self._superblocks[device] = self._superblock(device)
+        return self._e2fsck(device, full=_is_checked_in_full(superblock))
 
-    @property
-    def is_checked_in_full(self) -> bool:
-        return self.inodes <= _FULL_CHECK_INODES
+    def resize_ext(self, device: str, size: int) -> str:
+        """Grow an ext2/3/4, after check_ext(), to `size` bytes.
 
-    def grows_far(self, size: int) -> bool:
-        """Whether `size` is beyond what resize2fs makes space for in its first group.
-
-        A kernel puts new descriptors elsewhere.
+        Mounted if that is possible and safe, else unmounted. Returns what resize2fs said.
         """
-        return size > _FAR * self.blocks * self.block_size
+        self._synced = False
+        # Asked before it grows: a mount that failed already proves nothing if it fails again.
+        self._mountable[device] = not self._why_not_mounted("ext4", device)
+        superblock = self._superblocks.pop(device, None) or self._superblock(device)
+        resize2fs = ("resize2fs", device, f"{size // _SECTOR}s")
+        # Mounted first: it takes 2 s where unmounted takes 83 s for 2 TiB. Whatever refuses, the
+        # unmounted way below is tried too.
+        if isinstance(superblock, ExtContent) and _may_grow_mounted(superblock, size):
+            try:
+                with self._mounted("ext4", "noatime", device):
+                    return self._shell.run(*resize2fs)[1]
+            except ToolFailed as refusal:
+                # a feature that this kernel does not know, or cannot grow while mounted
+                _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
+        checked = self._e2fsck(device, full=True)  # resize2fs insists on it
+        if checked.state is CheckState.DAMAGED:
+            raise ToolFailed("e2fsck", LEFT_ERRORS, checked.last_words)
+        return self._shell.run(*resize2fs)[1]
 
-    def can_hold_descriptors_for(self, size: int) -> bool:
-        """Whether the group descriptors of `size` bytes fit into the blocks reserved for them."""
-        added = self._descriptor_blocks(size // self.block_size) - self._descriptor_blocks(
-            self.blocks
-        )
-        return added <= self.reserved_gdt_blocks
+    def grow_filesystem(
+        self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
+    ) -> str:
+        """XFS, btrfs, NTFS or F2FS, to the size of its device: what the tool said.
 
-    def _descriptor_blocks(self, blocks: int) -> int:
-        # One descriptor a group, in a table of whole blocks.
-        groups = align_up(blocks, self.blocks_per_group) // self.blocks_per_group
-        per_block = self.block_size // self.descriptor_size
-        return align_up(groups, per_block) // per_block
+        `device_id` is btrfs's number of it. ToolFailed, with a hint if the appliance's kernel does
+        not know the file system.
+        """
+        # What a mount grew could be mounted. Of the others no mount is asked afterwards.
+        self._mountable[device] = kind in _MOUNTED
+        self._synced = False
+        if kind in UNMOUNTED_GROWTH:
+            if replay:
+                # A mount takes in what was synced last, which the tools would cut off
+                # (filesystems/f2fs.py).
+                with self._mounted(kind, "noatime", device):
+                    pass
+            # All of them run in order, the check first; only what the last said is of interest.
+            return [self._shell.run(*command, device)[1] for command in UNMOUNTED_GROWTH[kind]][-1]
+        grow = {
+            "xfs": ("xfs_growfs", "-d"),
+            "btrfs": ("btrfs", "filesystem", "resize", f"{device_id}:max"),
+        }
+        with self._mounted(kind, _MOUNTED[kind], device):
+            return self._shell.run(*grow[kind], _MOUNT_POINT)[1]
 
+    def judge(self, kind: str, device: str) -> None:
+        """filesystem-unsound if a checker, or a kernel that mounted it before, finds it so."""
+        if kind.startswith("ext"):
+            self._judge_ext(device)
+        elif kind not in _CHECKED_TO or self._shell.size_of(device) <= _CHECKED_TO[kind]:
+            for command in CHECKERS.get(kind, ()):
+                status, output = self._shell.run(*command, device, accept=range(256))
+                if found := complaint(kind, status, output):
+                    raise filesystem_unsound(device, judge=command[0], found=found)
+        # One that this kernel did not know before proves nothing by failing again.
+        if self._mountable.pop(device, False):
+            self.require_mount(kind, device)
 
-def run_e2fsck(
-    shell: Shell, device: str, superblock: Superblock, *, full: bool = False
-) -> FilesystemCheck:
-    """The verdict of e2fsck -p; -f as well unless the file system is huge and says it is clean."""
-    options = ["-f"] if full or superblock.is_checked_in_full else []
-    with _saying_what_is_too_new():
-        status, output = shell.run("e2fsck", *options, "-p", device, accept=VERDICTS)
-    return verdict_of(status, output)
+    def require_mount(self, kind: str, device: str) -> None:
+        """filesystem-unsound if the kernel does not mount it, read only."""
+        if found := self._why_not_mounted(kind, device):
+            raise filesystem_unsound(device, judge="the kernel", found=found)
 
+    def _superblock(self, device: str) -> Content | None:
+        _, head = self._shell.run("sh", "-c", _READ_HEAD, "sh", device)
+        return read_ext(base64.b64decode(head))
 
-def run_resize2fs(shell: Shell, device: str, superblock: Superblock, size: int | None) -> str:
-    """Grow to `size` bytes, or to the device.
-
-    Mounted if that is possible and safe, else unmounted.
-    """
-    target = size or shell.size_of(device)
-    wanted = [f"{size // _SECTOR}s"] if size else []
-    # Mounted first: it takes 2 s where unmounted takes 83 s for 2 TiB. Whatever refuses, the
-    # unmounted way below is tried too.
-    if superblock.can_hold_descriptors_for(target) or superblock.grows_far(target):
+    def _e2fsck(self, device: str, *, full: bool) -> FilesystemCheck:
+        """The verdict of e2fsck -p; without `full` it goes by what the superblock says."""
         try:
-            with _mounted(shell, "ext4", "noatime", device):
-                return shell.run("resize2fs", device, *wanted)[1]
-        except ToolFailed as refusal:
-            # a feature that this kernel does not know, or cannot grow while mounted
-            _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
-    checked = run_e2fsck(shell, device, superblock, full=True)  # resize2fs insists on it
-    if checked.state is CheckState.DAMAGED:
-        raise ToolFailed("e2fsck", LEFT_ERRORS, checked.last_words)
-    return shell.run("resize2fs", device, *wanted)[1]
+            done = self._shell.run(
+                "e2fsck", *(["-f"] if full else []), "-p", device, accept=VERDICTS
+            )
+        except ToolFailed as error:
+            # A guest newer than this machine is a common case, and no repair helps it.
+            hint = _TOO_NEW if "unsupported feature" in error.detail else error.hint
+            raise ToolFailed(error.tool, error.status, error.detail, hint) from error
+        return verdict_of(*done)
+
+    def _judge_ext(self, device: str) -> None:
+        if _is_checked_in_full(self._superblock(device)) and (found := self._errors_of(device)):
+            # What resize2fs leaves stale e2fsck may mend once: see DirectTools.judge.
+            checked = self._e2fsck(device, full=True)
+            if checked.state is CheckState.DAMAGED or self._errors_of(device):
+                raise filesystem_unsound(device, judge="e2fsck", found=found)
+
+    def _errors_of(self, device: str) -> str:
+        status, output = self._shell.run("e2fsck", "-f", "-n", device, accept=range(16))
+        return last_lines(output) if status else ""
+
+    @contextmanager
+    def _mounted(self, kind: str, options: str, device: str) -> Iterator[None]:
+        self._mount(kind, options, device)
+        try:
+            yield
+        finally:
+            self._shell.run("umount", _MOUNT_POINT)
+
+    def _mount(self, kind: str, options: str, device: str) -> None:
+        self._shell.run("mkdir", "-p", _MOUNT_POINT)
+        try:
+            self._shell.run("mount", "-t", kind, "-o", options, device, _MOUNT_POINT)
+        except ToolFailed as error:
+            hint = (
+                f"the appliance has this machine's kernel: is the {kind} newer than that, or "
+                "damaged?"
+            )
+            raise ToolFailed(error.tool, error.status, error.detail, hint) from error
+
+    def _why_not_mounted(self, kind: str, device: str) -> str:
+        """Why the kernel does not mount it, read only; "" if it does."""
+        # The kernel's ext4 mounts ext2 and ext3 as well.
+        driver = "ext4" if kind.startswith("ext") else kind
+        try:
+            self._mount(driver, "ro,subvolid=5" if kind == "btrfs" else "ro", device)
+        except ToolFailed as error:
+            known = meaning(error.detail)
+            return known[0] if known else error.detail
+        self._shell.run("umount", _MOUNT_POINT)
+        return ""
 
 
-def read_superblock(shell: Shell, device: str) -> Superblock:
-    """What dumpe2fs says of it. ToolFailed if there is no ext file system."""
-    with _saying_what_is_too_new():
-        _, text = shell.run("dumpe2fs", "-h", device, accept=_DUMPE2FS_STATUSES)
-    return Superblock(
-        # dumpe2fs leaves out what does not apply. Without the feature 64bit, descriptors have 32
-        # bytes.
-        block_size=_field(text, "Block size"),
-        blocks=_field(text, "Block count"),
-        blocks_per_group=_field(text, "Blocks per group"),
-        descriptor_size=_field(text, "Group descriptor size", default=32),
-        reserved_gdt_blocks=_field(text, "Reserved GDT blocks", default=0),
-        inodes=_field(text, "Inode count"),
-    )
+def _is_checked_in_full(content: Content | None) -> bool:
+    """What is not known as ext goes to e2fsck in full: it says best what is wrong."""
+    return not isinstance(content, ExtContent) or content.inodes <= _FULL_CHECK_INODES
 
 
-@contextmanager
-def _saying_what_is_too_new() -> Iterator[None]:
-    """A guest newer than this machine is a common case, and no repair helps it."""
-    try:
-        yield
-    except ToolFailed as error:
-        if "unsupported feature" not in error.detail:
-            raise
-        hint = (
-            "grow it on a machine with a newer e2fsprogs (the appliance has this machine's), "
-            "or from inside the guest"
-        )
-        raise ToolFailed(error.tool, error.status, error.detail, hint) from error
+def _may_grow_mounted(content: ExtContent, size: int) -> bool:
+    """Whether the descriptors have room, or resize2fs makes none for so many in the first group.
 
-
-def _field(text: str, name: str, *, default: int | None = None) -> int:
-    match = re.search(rf"^{name}:\s*(\d+)$", text, re.MULTILINE)
-    if match is not None:
-        return int(match[1])
-    if default is None:
-        raise ToolFailed("dumpe2fs", 1, last_lines(text))
-    return default
-
-
-# --- other file systems ---------------------------------------------------------------------------
-
-
-def grow_filesystem(
-    shell: Shell, kind: str, device: str, device_id: int, *, replay: bool = False
-) -> str:
-    """XFS, btrfs, NTFS or F2FS, to the size of its device: what the tool said.
-
-    `device_id` is btrfs's number of it. ToolFailed, with a hint if the appliance's kernel does not
-    know the file system.
+    A kernel puts new descriptors elsewhere.
     """
-    if kind in UNMOUNTED_GROWTH:
-        if replay:
-            # A mount takes in what was synced last, which the tools would cut off
-            # (filesystems/f2fs.py).
-            with _mounted(shell, kind, "noatime", device):
-                pass
-        # All of them run in order, the check first; only what the last said is of interest.
-        return [shell.run(*command, device)[1] for command in UNMOUNTED_GROWTH[kind]][-1]
-    grow = {
-        "xfs": ("xfs_growfs", "-d"),
-        "btrfs": ("btrfs", "filesystem", "resize", f"{device_id}:max"),
-    }
-    with _mounted(shell, kind, MOUNTED[kind], device):
-        return shell.run(*grow[kind], _MOUNT_POINT)[1]
-
-
-@contextmanager
-def _mounted(shell: Shell, kind: str, options: str, device: str) -> Iterator[None]:
-    _mount(shell, kind, options, device)
-    try:
-        yield
-    finally:
-        shell.run("umount", _MOUNT_POINT)
-
-
-def _mount(shell: Shell, kind: str, options: str, device: str) -> None:
-    shell.run("mkdir", "-p", _MOUNT_POINT)
-    try:
-        shell.run("mount", "-t", kind, "-o", options, device, _MOUNT_POINT)
-    except ToolFailed as error:
-        hint = (
-            f"the appliance has this machine's kernel: is the {kind} newer than that, or damaged?"
-        )
-        raise ToolFailed(error.tool, error.status, error.detail, hint) from error
-
-
-# --- judging --------------------------------------------------------------------------------------
-
-
-def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
-    """filesystem-unsound. `mountable`: the kernel could mount it before it was grown."""
-    if kind.startswith("ext"):
-        _judge_ext(shell, device)
-    elif kind not in _CHECKED_TO or shell.size_of(device) <= _CHECKED_TO[kind]:
-        for command in CHECKERS.get(kind, ()):
-            status, output = shell.run(*command, device, accept=range(256))
-            if found := complaint(kind, status, output):
-                raise filesystem_unsound(device, judge=command[0], found=found)
-    # One that this kernel did not know before proves nothing by failing again.
-    if mountable and (found := why_not_mounted(shell, kind, device)):
-        raise filesystem_unsound(device, judge="the kernel", found=found)
-
-
-def why_not_mounted(shell: Shell, kind: str, device: str) -> str:
-    """Why the kernel does not mount it, read only; "" if it does."""
-    # The kernel's ext4 mounts ext2 and ext3 as well.
-    options, driver = (
-        ("ro,subvolid=5", kind)
-        if kind == "btrfs"
-        else ("ro", "ext4" if kind.startswith("ext") else kind)
-    )
-    try:
-        _mount(shell, driver, options, device)
-    except ToolFailed as error:
-        known = meaning(error.detail)
-        return known[0] if known else error.detail
-    shell.run("umount", _MOUNT_POINT)
-    return ""
-
-
-def _judge_ext(shell: Shell, device: str) -> None:
-    superblock = read_superblock(shell, device)
-    if not superblock.is_checked_in_full:
-        return
-    if found := _e2fsck(shell, device):
-        # What resize2fs leaves stale e2fsck may mend once: see DirectTools.judge.
-        checked = run_e2fsck(shell, device, superblock)
-        if checked.state is CheckState.DAMAGED or _e2fsck(shell, device):
-            raise filesystem_unsound(device, judge="e2fsck", found=found)
-
-
-def _e2fsck(shell: Shell, device: str) -> str:
-    status, output = shell.run("e2fsck", "-f", "-n", device, accept=range(16))
-    return last_lines(output) if status else ""
+    return descriptor_blocks_missing(content, size) == 0 or grows_far(content, size)

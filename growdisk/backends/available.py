@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
@@ -76,19 +77,25 @@ def why_no_direct(*, tried: bool = False) -> Obstacle | None:
     return None
 
 
-def _try_direct() -> None:
+@contextmanager
+def trial_disk() -> Iterator[RawFile]:
+    """An empty disk to try something with."""
     with (
         tempfile.TemporaryDirectory(prefix="growdisk-") as scratch,
-        closing(RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)) as device,
-        fuse_mount.mounted({_NAME: device}) as (place, _),
+        closing(RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)) as disk,
     ):
+        yield disk
+
+
+def _try_direct() -> None:
+    with trial_disk() as disk, fuse_mount.mounted({_NAME: disk}) as (place, _):
         sandbox.run_confined(["sh", "-c", _TRIAL], place / _NAME, writable=True, seconds=20)
 
 
 def why_no_uml(*, fresh: bool = False) -> Obstacle | None:
     """What stands against a user-mode kernel here; None if it works. `fresh` tries again."""
     from growdisk.backends import uml
-    from growdisk.host.probe_cache import CachedProbe, file_facts
+    from growdisk.host.probe_cache import cached_probe, file_facts
 
     if not is_here(uml.TOOL) or not uml.MODULES.is_dir():
         return Obstacle(
@@ -97,14 +104,9 @@ def why_no_uml(*, fresh: bool = False) -> Obstacle | None:
     if (found := why_no_direct()) is not None:
         return found
     # The trial takes about a second: its outcome is valid until one of these files changes.
-    probe = CachedProbe(
-        "uml",
-        *(file_facts(Path(file)) for file in (require(uml.TOOL), require("bwrap"), uml.__file__)),
-    )
-    known = None if fresh else probe.recall()
-    if known is None:
-        known = {"reason": _trial_of_uml()}
-        probe.remember(known)
+    files = (require(uml.TOOL), require("bwrap"), uml.__file__)
+    facts = [file_facts(Path(file)) for file in files]
+    known = cached_probe("uml", facts, lambda: {"reason": _trial_of_uml()}, fresh=fresh)
     if reason := known.get("reason", ""):
         what = f"a kernel cannot run as a program here ({reason})"
         return Obstacle(what, "allow this user ptrace and user namespaces")
@@ -116,10 +118,9 @@ def _trial_of_uml() -> str:
 
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="growdisk-") as scratch,
-            closing(RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)) as device,
-            fuse_mount.mounted({_NAME: device}, cached=False) as (place, _),
-            uml.launch([place / _NAME], device.flush) as appliance,
+            trial_disk() as disk,
+            fuse_mount.mounted({_NAME: disk}, cached=False) as (place, _),
+            uml.launch([place / _NAME], disk.flush) as appliance,
         ):
             size = appliance.size_of()
     except (GrowdiskError, OSError) as error:

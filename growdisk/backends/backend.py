@@ -39,8 +39,8 @@ class Backend(Protocol):
         """e2fsck. Damage that it cannot mend is a value."""
         ...
 
-    def resize_ext(self, device: str, size: int | None = None) -> str:
-        """resize2fs, after check_ext(), to `size` bytes or to the device. Returns what it said."""
+    def resize_ext(self, device: str, size: int) -> str:
+        """resize2fs, after check_ext(), to `size` bytes. Returns what it said."""
         ...
 
     def grow_filesystem(
@@ -74,8 +74,9 @@ class Backend(Protocol):
     ) -> AbstractContextManager[GuestSystem]:
         """The guest's own files, mounted inside the block: `mounts`, the first of them `root` at /.
 
-        Without `mounts`: `root`, and what its fstab mounts at /boot and the like. The guest's files
-        are whole again after the block. `meanwhile` is called at its end, when all is written,
+        Without `mounts`, whose guest our own readers do not read: `root`, and what its fstab mounts
+        at /boot and the like, if a kernel does the work. The guest's files are whole again after
+        the block. `meanwhile` is called at its end, when all is written,
         while others judge what was; it may read the disk.
         """
         ...

@@ -36,7 +36,7 @@ from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.file_systems import devices_of, tree_on
-from growdisk.guest_systems.look import GuestMount, find_homes, paths_of
+from growdisk.guest_systems.look import GuestMount, paths_of
 from growdisk.guest_systems.paths import GuestPaths
 from growdisk.host.command import COMMAND_LOG, CompletedCommand, kill_all, last_lines
 from growdisk.host.fuse_mount import mounted
@@ -113,13 +113,12 @@ class DirectTools:
         done = self._run(argv, _name(device), writable=True, accept=VERDICTS)
         return verdict_of(done.status, done.stdout + done.stderr)
 
-    def resize_ext(self, device: str, size: int | None = None) -> str:
-        wanted = self._device(_name(device)).size if size is None else size
+    def resize_ext(self, device: str, size: int) -> str:
         # Without -f, resize2fs insists on a full check, which a huge one was spared.
         unchecked = [] if self._checks_in_full(device) else ["-f"]
         done = self._run(
             # With s it is sectors of 512 bytes; a bare number would be blocks of the file system.
-            ["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"],
+            ["resize2fs", *unchecked, SHOWN, f"{size // _SECTOR}s"],
             _name(device),
             writable=True,
         )
@@ -180,7 +179,7 @@ class DirectTools:
     ) -> Iterator[DirectEditor]:
         with _refusing_unknown():
             self._device(_name(root))
-            mounts = mounts or self._mounts_of(root)
+            mounts = mounts or (GuestMount("/", root),)
             # These trees are for the replay alone: what e2fsck changes below them makes them stale,
             # and the editor gets new ones.
             for tree in self._paths(mounts).trees:
@@ -199,13 +198,6 @@ class DirectTools:
         if meanwhile:
             meanwhile()
         self.sync()
-
-    def _mounts_of(self, root: str) -> tuple[GuestMount, ...]:
-        """As its own fstab has them; at least itself."""
-        homes = [
-            home for home in find_homes(self._disk, self._path).homes if home.root.node == root
-        ]
-        return homes[0].mounts if homes else (GuestMount("/", root),)
 
     def _paths(self, mounts: Sequence[GuestMount]) -> GuestPaths:
         """Through readers that see what was just written."""

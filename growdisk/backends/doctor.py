@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from growdisk.backends.available import TOOLS, why_no_direct, why_no_uml
+from growdisk.backends.available import (
+    TOOLS,
+    Obstacle,
+    trial_disk,
+    why_no_direct,
+    why_no_uml,
+)
 from growdisk.block.nbd import serve
-from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ToolMissing
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import PACKAGES, is_here, require, run
@@ -32,7 +36,6 @@ _CURES = {
         "sudo adduser $USER kvm, and log in again (until then software emulation is used)"
     ),
 }
-_TRIAL_DISK_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,10 @@ def run_checks(*, launch_appliance: bool = False) -> Iterator[MachineCheck]:
     )
     if launch_appliance:
         yield appliance_finding(found)
-    yield direct_finding()
-    yield kernel_program_finding()
+    tools = ", ".join(TOOLS)
+    yield _tried("direct backend", why_no_direct, "", f"works, tried in {{:.2f}} s ({tools})")
+    fresh, works = partial(why_no_uml, fresh=True), "works, up and away in {:.1f} s"
+    yield _tried("user-mode kernel", fresh, ", more slowly", works)
 
 
 def tool_finding(tool: str) -> MachineCheck:
@@ -114,40 +119,21 @@ def appliance_finding(found: Accelerator) -> MachineCheck:
     return MachineCheck("appliance", True, f"up in {seconds:.1f} s under {how}")
 
 
-def direct_finding() -> MachineCheck:
-    """Really mount and confine something, as the direct backend does."""
+def _tried(
+    name: str, why_not: Callable[[], Obstacle | None], instead: str, works: str
+) -> MachineCheck:
+    """Really try a backend that growdisk can do without; `works` has a place for the seconds."""
     started = time.monotonic()
-    found = why_no_direct()
-    if found is not None:
-        cure = f"{found.cure} (until then libguestfs does it)"
-        return MachineCheck("direct backend", False, found.reason, cure, needed=False)
-    detail = f"works, tried in {time.monotonic() - started:.2f} s ({', '.join(TOOLS)})"
-    return MachineCheck("direct backend", True, detail, needed=False)
-
-
-def kernel_program_finding() -> MachineCheck:
-    """Really run a kernel as a program, and put a disk into it."""
-    started = time.monotonic()
-    found = why_no_uml(fresh=True)
-    if found is not None:
-        cure = f"{found.cure} (until then libguestfs does it, more slowly)"
-        return MachineCheck("user-mode kernel", False, found.reason, cure, needed=False)
-    return MachineCheck(
-        "user-mode kernel",
-        True,
-        f"works, up and away in {time.monotonic() - started:.1f} s",
-        needed=False,
-    )
+    if (found := why_not()) is not None:
+        cure = f"{found.cure} (until then libguestfs does it{instead})"
+        return MachineCheck(name, False, found.reason, cure, needed=False)
+    return MachineCheck(name, True, works.format(time.monotonic() - started), needed=False)
 
 
 def _launch(found: Accelerator) -> float:
     from growdisk.backends.guestfs import launch
 
-    with (
-        tempfile.TemporaryDirectory(prefix="growdisk-") as directory,
-        closing(RawFile.create(Path(directory) / "disk.raw", _TRIAL_DISK_SIZE)) as disk,
-        serve(disk) as server,
-    ):
+    with trial_disk() as disk, serve(disk) as server:
         started = time.monotonic()
         with launch(server.socket_path, accelerator=found):
             return time.monotonic() - started
@@ -221,7 +207,6 @@ _FEATURES = (
     _Feature("devices: ZFS volumes", (), ("zfs",)),
     _Feature("devices: Ceph RBD", (), ("rbd",)),
 )
-_OTHER_PACKAGES = {"losetup": "mount", "zfs": "zfsutils-linux", "rbd": "ceph-common"}
 MAIN = _FEATURES[0].what
 """What must be possible for growdisk to do its main job."""
 
@@ -237,8 +222,7 @@ def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
 
 def _capability(feature: _Feature, backends: Mapping[str, bool]) -> Capability:
     by = next((name for name in feature.backends if backends.get(name)), "")
-    tools = [tool for tool in feature.tools if not is_here(tool)]
-    missing = {_OTHER_PACKAGES.get(tool) or PACKAGES.get(tool, tool) for tool in tools}
+    missing = {PACKAGES.get(tool, tool) for tool in feature.tools if not is_here(tool)}
     missing |= {package for module, package in feature.modules if not _importable(module)}
     # The other two work with the tools of this machine.
     if missing and "guestfs" in feature.backends and backends.get("guestfs"):

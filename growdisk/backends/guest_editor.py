@@ -17,7 +17,7 @@ from growdisk.backends.guest_handle import Shell, guest_call
 from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.guest_config.customize.changes import FileOwner
 from growdisk.guest_config.etc_tables import Entry, parse_fstab
-from growdisk.guest_config.files import SELINUX_CONFIG, decode, swap_file_label
+from growdisk.guest_config.files import decode, swap_file_label
 from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 
@@ -117,7 +117,7 @@ class MountedGuest:
             with guest_call(f"write {path}"):
                 self._handle.pwrite(path, block, 0)
         else:
-            self._rewrite_with(path, block)
+            self._write(path, block + self.read(path))
 
     def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None:
         """A swap file with all its blocks allocated (the kernel refuses holes), mode 0600."""
@@ -137,17 +137,12 @@ class MountedGuest:
             )
         self._shell.run("mkswap", *(["-U", uuid] if uuid else []), inside)
         # Without its label, SELinux would not let the guest use it.
-        config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
-        if label := swap_file_label(config):
+        if label := swap_file_label(self):
             self._shell.run("chcon", "-h", label, inside)
 
     def put(self, path: str, content: bytes, owner: FileOwner) -> None:
+        self._write(path, content)
         with guest_call(f"write {path}"):
-            if len(content) <= _CHUNK:
-                self._handle.write(path, content)
-            else:
-                with memory_file(content) as copy:
-                    self._handle.upload(str(copy), path)
             self._own(path, owner)
 
     def make_folder(self, path: str, owner: FileOwner) -> None:
@@ -177,8 +172,14 @@ class MountedGuest:
             ) from error
 
     def _write(self, path: str, content: bytes) -> None:
+        # Both truncate and write, which keeps the inode with all that belongs to it. Of a large
+        # content libguestfs's write would make a file on the host's disk.
         with guest_call(f"write {path}"):
-            self._handle.write(path, content)
+            if len(content) <= _CHUNK:
+                self._handle.write(path, content)
+            else:
+                with _memory_file(content) as copy:
+                    self._handle.upload(str(copy), path)
 
     def _even_if_locked(self, path: str, work: Callable[[], None]) -> None:
         """Do `work`; if it fails on a locked path, unlock it for that time and try again.
@@ -220,23 +221,14 @@ class MountedGuest:
         if flags and (locks := "".join(lock for lock in "ia" if lock in flags[0])):
             yield ["chattr", f"-{locks}", inside], ["chattr", f"+{locks}", inside]
 
-    def _rewrite_with(self, path: str, block: bytes) -> None:
-        # Truncating and writing keeps the inode with all that belongs to it.
-        with memory_file() as copy, guest_call(f"rewrite {path}"):
-            self._handle.download(path, str(copy))
-            with memory_file(block + copy.read_bytes()) as joined:
-                self._handle.upload(str(joined), path)
-
     def _device_of(self, entry: Entry) -> str | None:
         """The appliance's device for an fstab entry; None if it is not on this disk."""
-        kind, _, value = entry.plain_source.partition("=")
-        try:
-            if kind == "UUID":
-                return self._handle.findfs_uuid(value)
-            if kind == "LABEL":
-                return self._handle.findfs_label(value)
-        except RuntimeError:
-            return None
+        kind = entry.plain_source.partition("=")[0]
+        if kind in ("UUID", "LABEL"):
+            # What it complains of comes in the same stream.
+            look = ("blkid", "-c", "/dev/null", "-l", "-o", "device", "-t", entry.plain_source)
+            status, found = self._shell.run(*look, accept=_ANY_STATUS)
+            return found.strip() if status == 0 else None
         # Whatever the guest calls its disk, the appliance has it as sda. It has one.
         if match := _PARTITION.fullmatch(entry.plain_source):
             return f"/dev/sda{match['number']}"
@@ -254,7 +246,7 @@ class MountedGuest:
 
 
 @contextmanager
-def memory_file(content: bytes = b"") -> Iterator[Path]:
+def _memory_file(content: bytes) -> Iterator[Path]:
     """The path by which this process opens it; it is gone after the block."""
     with os.fdopen(os.memfd_create("growdisk"), "wb") as file:
         file.write(content)

@@ -16,19 +16,16 @@ What is asked:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from growdisk.errors import OperationFailed
 from growdisk.host.command import last_lines
 
-CHECKERS: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
-    {
-        "ntfs": (("ntfsresize", "--info", "--force", "--no-progress-bar"),),
-        "f2fs": (("fsck.f2fs", "--dry-run"),),
-        "xfs": (("xfs_repair", "-n"),),
-        "btrfs": (("btrfs", "check", "--readonly"),),
-    }
-)
+CHECKERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "ntfs": (("ntfsresize", "--info", "--force", "--no-progress-bar"),),
+    "f2fs": (("fsck.f2fs", "--dry-run"),),
+    "xfs": (("xfs_repair", "-n"),),
+    "btrfs": (("btrfs", "check", "--readonly"),),
+}
 # Kinds whose checker ends with 0 whatever it finds: these words show it.
 _COMPLAINTS = {"f2fs": ("[Fail]", "[ASSERT]")}
 

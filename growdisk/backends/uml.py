@@ -13,7 +13,6 @@ from __future__ import annotations
 import binascii
 import json
 import os
-import shlex
 import shutil
 import socket
 import subprocess
@@ -191,12 +190,6 @@ class UmlHandle:
         self._ask("sync")
         self._flush()
 
-    def findfs_uuid(self, uuid: str) -> str:
-        return self._found(f"UUID={uuid}")
-
-    def findfs_label(self, label: str) -> str:
-        return self._found(f"LABEL={label}")
-
     def pread(self, path: str, count: int, offset: int) -> bytes:
         return self._ask("read", path, count, offset)
 
@@ -206,9 +199,6 @@ class UmlHandle:
     def pwrite(self, path: str, content: bytes, offset: int) -> int:
         self._ask("write", path, offset, data=content)
         return len(content)
-
-    def download(self, remotefilename: str, filename: str) -> None:
-        Path(filename).write_bytes(self._ask("read", remotefilename, -1, 0))
 
     def upload(self, filename: str, remotefilename: str) -> None:
         self.write(remotefilename, Path(filename).read_bytes())
@@ -239,10 +229,6 @@ class UmlHandle:
 
     def ln_s(self, target: str, linkname: str) -> None:
         self._ask("link", target, linkname)
-
-    def _found(self, what: str) -> str:
-        found = self._ask("shell", f"blkid -c /dev/null -l -o device -t {shlex.quote(what)}")
-        return found.decode().strip().replace(_DISK, DISK, 1)
 
     def _value_of(self, operation: str, *arguments: object) -> Any:
         return json.loads(self._ask(operation, *arguments))

@@ -21,6 +21,7 @@ else:
 
 
 _ZEROS = memoryview(bytes(1 << 20))
+_READ_ZEROS = 1 << 30
 
 
 class ExtentKind(Enum):
@@ -143,6 +144,40 @@ def check_range(device_size: int, offset: int, length: int) -> None:
         raise ValueError(
             f"range [{offset:#x}, {offset + length:#x}) leaves a device of {device_size:#x} bytes"
         )
+
+
+def read_padded(device: BlockDevice, offset: int, length: int) -> bytes:
+    """A range of a device; beyond its end there are zeros."""
+    inside = max(0, min(length, device.size - offset))
+    return (device.read(offset, inside) if inside else b"").ljust(length, b"\0")
+
+
+class TableReader:
+    """Reads tables of one length, of which a small file may name a million in its holes.
+
+    Each is read until 1 GiB of them were nothing but zeros; from then on holes are believed. Not
+    before: a file system that takes new data for a hole (ZFS 2.2.0) must not make an image look
+    empty.
+    """
+
+    def __init__(self, file: BlockDevice, length: int) -> None:
+        self._file, self._zeros, self._left = file, bytes(length), _READ_ZEROS
+
+    def read(self, offset: int) -> bytes:
+        """The table at `offset`, padded with zeros; b"" if there is nothing else in it."""
+        length = len(self._zeros)
+        if self._left <= 0 and not self._has_data(offset, length):
+            return b""
+        table = read_padded(self._file, offset, length)
+        if table != self._zeros:
+            return table
+        self._left -= length
+        return b""
+
+    def _has_data(self, offset: int, length: int) -> bool:
+        inside = max(0, min(length, self._file.size - offset))
+        extents = self._file.extents(offset, inside) if inside else ()
+        return any(extent.kind is ExtentKind.DATA for extent in extents)
 
 
 # --- parts ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ the address that qemu-nbd was given.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.host_devices import (
@@ -87,8 +88,7 @@ def lasting_path(path: Path) -> Path:
     if name := value_of(number, "dm/name"):
         mapper = Path("/dev/mapper") / name
         return mapper if _leads_to(mapper, number) else absolute
-    links = sorted(_BY_ID.glob("*")) if _BY_ID.is_dir() else []
-    return next((link for link in links if _leads_to(link, number)), absolute)
+    return next(_links_to(number), absolute)
 
 
 def _rbd(number: int) -> str:
@@ -122,12 +122,12 @@ def _disk(number: int) -> str:
     for name in ("device/wwid", "wwid", "device/serial", "serial"):
         if value := value_of(number, name):
             return _short("disk", value)
-    links = (
-        [link.name for link in sorted(_BY_ID.glob("*")) if _leads_to(link, number)]
-        if _BY_ID.is_dir()
-        else []
-    )
-    return _short("disk", links[0]) if links else ""
+    link = next(_links_to(number), None)
+    return _short("disk", link.name) if link else ""
+
+
+def _links_to(number: int) -> Iterator[Path]:
+    return (link for link in sorted(_BY_ID.glob("*")) if _leads_to(link, number))
 
 
 def _short(kind: str, name: str) -> str:

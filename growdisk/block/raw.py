@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from growdisk.block import direct_io
@@ -24,6 +24,7 @@ from growdisk.block.host_devices import is_on_fuse
 from growdisk.block.locks import lock_image, others_open
 from growdisk.block.opening import open_descriptor, require_disk, require_size, second_look
 from growdisk.durable import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
+from growdisk.units import split_range
 
 _CHUNK = 1 << 20
 _SECTOR = 512
@@ -50,7 +51,6 @@ class RawFile(InParts):
         # another descriptor, for what is written past the host's cache
         self._direct: int | None = None
         self._end = 0  # where the file ends on the host, if that is beyond its size
-        self._on_fuse: bool | None = None  # not looked up yet
         self._is_synced = False  # what another process wrote before it died need not be durable yet
         self._is_synced_later = False  # as a whole, by its maker
 
@@ -225,11 +225,10 @@ class RawFile(InParts):
         check_range(self._size, offset, length)
         # Who serves a file by FUSE may take a hole for a mere hint, and keep what was there (QEMU's
         # storage daemon).
-        if self._fallocate(ZERO_RANGE if self._is_on_fuse() else PUNCH_HOLE, offset, length):
+        if self._fallocate(ZERO_RANGE if self._is_on_fuse else PUNCH_HOLE, offset, length):
             return
-        zeros = bytes(min(length, _CHUNK))
-        for start in range(offset, offset + length, _CHUNK):
-            self.write(start, memoryview(zeros)[: min(_CHUNK, offset + length - start)])
+        for start, end in split_range(offset, offset + length, _CHUNK):
+            self.write(start, bytes(end - start))
 
     def discard(self, offset: int, length: int) -> None:
         check_range(self._size, offset, length)
@@ -283,15 +282,12 @@ class RawFile(InParts):
         self._size, self._missing = size, 0
 
     def _lengthen(self, size: int) -> None:
-        for end in (size + _AHEAD, size):  # the first may be more than the host allows
-            try:
-                os.ftruncate(self._fd, end)
-            except OSError:
-                if end == size:
-                    raise
-            else:
-                self._end = end
-                return
+        try:
+            os.ftruncate(self._fd, size + _AHEAD)
+            self._end = size + _AHEAD
+        except OSError:  # it may be more than the host allows
+            os.ftruncate(self._fd, size)
+            self._end = size
 
     def _cut_end(self) -> None:
         if self._end > self._size:
@@ -311,7 +307,7 @@ class RawFile(InParts):
         if self.is_block_device:
             return
         # some have a size that cannot be set
-        if self._is_on_fuse() and os.fstat(self._fd).st_size == length:
+        if self._is_on_fuse and os.fstat(self._fd).st_size == length:
             return
         self._is_synced = False
         os.ftruncate(self._fd, length)
@@ -373,10 +369,9 @@ class RawFile(InParts):
                 f"{self.path} is a block device of {self._size} bytes; {size} are needed",
             )
 
+    @cached_property
     def _is_on_fuse(self) -> bool:
-        if self._on_fuse is None:
-            self._on_fuse = is_on_fuse(self._fd)
-        return self._on_fuse
+        return is_on_fuse(self._fd)
 
     def _fallocate(self, mode: int, offset: int, length: int) -> bool:
         """Without another size; False if the file system cannot."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range, read_padded
 
 
 class Window:
@@ -85,16 +85,11 @@ class Padded(ReadOnlyDevice):
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(self.size, offset, length)
-        available = self._available(offset, length)
-        data = self._device.read(offset, available) if available else b""
-        return data + bytes(length - available)
+        return read_padded(self._device, offset, length)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)
-        if available := self._available(offset, length):
+        if available := max(0, min(length, self._device.size - offset)):
             yield from self._device.extents(offset, available)
         if length > available:
             yield Extent(offset + available, offset + length, ExtentKind.ZERO, -1)
-
-    def _available(self, offset: int, length: int) -> int:
-        return max(0, min(offset + length, self._device.size) - offset)

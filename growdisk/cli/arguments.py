@@ -135,25 +135,18 @@ def _is_size(word: str) -> bool:
 
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:
-    others = _other_disks(arguments.others, arguments.grow, goal_of(arguments))
+    words, first = arguments.others, goal_of(arguments)
+    _, *requests = requests_by_disk(arguments.grow, len(words))
+    others = tuple(_other_disk(word, own, first) for word, own in zip(words, requests, strict=True))
     return run_options_of(GivenValues(vars(arguments)), keys_of(arguments), others)
 
 
-def _other_disks(
-    words: Sequence[str], requests: Sequence[str], like: Goal
-) -> tuple[OtherDisk, ...]:
+def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
     """`data.qcow2`, `data.qcow2=+10G`.
 
     One with a size, or with a partition that `requests` name, grows itself; what may be given up
-    for it is as for the first disk.
+    for it is as for the first disk, whose goal is `like`.
     """
-    return tuple(
-        _other_disk(word, own, like)
-        for word, own in zip(words, requests_by_disk(requests, len(words))[1:], strict=True)
-    )
-
-
-def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
     # A file's own name may have a = in it: then it is a name alone.
     name, equals, size = (
         word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from growdisk.cli.common_options import config_files
 from growdisk.errors import UsageError, bad_value, nearest
+from growdisk.given_file import given_path, read_given
 from growdisk.planner.option_table import SHARED
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -55,15 +56,22 @@ def apply(parser: argparse.ArgumentParser) -> None:
             known[key].default = value
 
 
+def is_typed(arguments: argparse.Namespace, option: str) -> bool:
+    """Whether the command line says it: a site's default is weaker than a recipe, or rules."""
+    # `apply` put this very object there; a word of the command line is always another one.
+    return getattr(arguments, option) is not arguments.parser.get_default(option)
+
+
 def _read(file: Path) -> Iterator[tuple[str, object]]:
     import tomllib
 
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        problem = f"cannot read the configuration {file}"
-        raise UsageError(problem, "correct it, or move it away", reason) from error
+        values = tomllib.loads(read_given(file, "").decode("utf-8"))
+    except (UsageError, ValueError) as error:
+        reason = error.why if isinstance(error, UsageError) else str(error)
+        raise UsageError(
+            f"cannot read the configuration {file}", "correct it, or move it away", reason
+        ) from error
     for key, value in values.items():
         yield key, _checked(file, key, value)
 
@@ -89,4 +97,4 @@ def _checked(file: Path, key: str, value: object) -> object:
             choices=_CHOICES[key],
         )
     # ~ is filled in here: on a command line the shell does that.
-    return Path(value).expanduser() if key in _PATHS else value
+    return given_path(value) if key in _PATHS else value

@@ -131,7 +131,8 @@ def blocker_lines(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
             if len(together) <= width
             else [words[0], *(f"    {word}" for word in words[1:])]
         )
-    return [shortened(line, width) for line in lines]
+    # The reason may be long, and its end is what matters: nothing of it is cut off.
+    return [part for line in lines for part in wrapped(line, width, "    ")]
 
 
 def standing(report: StatusReport | None, overlays: list[str], path: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams, printable
@@ -163,6 +164,9 @@ def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) 
         logged.begin(arguments)
         return _called(arguments, output)
     except OSError as error:
+        # The current folder was removed: getcwd(2) names no file.
+        if error.errno == errno.ENOENT and error.filename is None:
+            raise UsageError("the current folder is gone", "cd into one that is there") from error
         # Another errno (EIO, ENOSPC) is the system's failure, not a wrong word of the user's.
         if error.errno not in _BAD_NAMES or not isinstance(error.filename, str | bytes):
             raise
@@ -185,19 +189,13 @@ def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
 
         # The environment: processes that a playbook starts have to find it as well.
         os.environ[STATE_DIR] = str(arguments.state_dir.absolute())
-    return _following(
-        lambda: _acted(arguments, output, outer), trust_all=arguments.trust_references
-    )
-
-
-def _acted(arguments: argparse.Namespace, output: CommandOutput, outer: CommandOutput) -> int:
+    action: Callable[[], int] = partial(arguments.run, arguments, output)
     # Most commands name no address, and do not load what looks at them.
-    if not any("://" in word for word in arguments.words):
-        code: int = arguments.run(arguments, output)
-        return code
-    from growdisk.cli.targets import on_address
+    if any("://" in word for word in arguments.words):
+        from growdisk.cli.targets import on_address
 
-    return on_address(arguments, (output, outer), lambda: arguments.run(arguments, output))
+        action = partial(on_address, arguments, (output, outer), action)
+    return _following(action, trust_all=arguments.trust_references)
 
 
 def _following(action: Callable[[], int], *, trust_all: bool) -> int:
@@ -254,7 +252,7 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     fd = _STDERR if arguments.events_fd is None else arguments.events_fd
     try:
         os.fstat(fd)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise bad_value(
             f"--events-fd {fd}: it is not open",
             "--events-fd",

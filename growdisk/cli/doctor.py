@@ -5,13 +5,7 @@ from __future__ import annotations
 import argparse
 
 from growdisk.backends.available import has_appliance
-from growdisk.backends.doctor import (
-    MAIN,
-    Capability,
-    MachineCheck,
-    capabilities,
-    run_checks,
-)
+from growdisk.backends.doctor import MAIN, Capability, MachineCheck, capabilities, run_checks
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.config import configured
 from growdisk.cli.output import CommandOutput

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shlex
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +18,7 @@ from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.report import print_result
 from growdisk.cli.targets import target_of
-from growdisk.errors import options_conflict
+from growdisk.errors import options_conflict, shell_quoted
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions, SwapPolicy
 from growdisk.planner.option_table import SHARED
@@ -65,7 +65,7 @@ def run_expand(arguments: argparse.Namespace, output: CommandOutput) -> int:
             options.keys,
         )
     # With a SIZE, "nothing to do" needs no advice to give it more.
-    more = shlex.join(["growdisk", *arguments.words]) if goal.size is None else ""
+    more = _command_line(arguments.words) if goal.size is None else ""
     return print_result(result, output, image=Path(result.before.image.path), command=more)
 
 
@@ -96,7 +96,11 @@ def _command(arguments: argparse.Namespace, result: Result) -> str:
         for place, word in enumerate(typed)
         if place > end or word not in ("-n", "--dry-run")
     ]
-    return shlex.join(["growdisk", *words])
+    return _command_line(words)
+
+
+def _command_line(words: Sequence[str]) -> str:
+    return " ".join(map(shell_quoted, ["growdisk", *words]))
 
 
 def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:
@@ -116,21 +120,20 @@ def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:
             hint="leave --as-playbook out, or --with",
         )
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
+    given = _as_given(arguments)
     # At rest each step is a task, so the disk has to be looked at. A running guest is not looked
     # at: its one task plans when it is run.
     if isinstance(target, Path):
         text = unlocking(
             arguments,
             lambda keys: playbook_of(
-                target, goal, replace(options, keys=keys), arguments.key_file, format_of(arguments)
+                target, goal, replace(options, keys=keys), format_of(arguments), given
             ),
             options.keys,
         )
     else:
         # Only what was given goes into the task; all else is decided when it is run.
-        text = running_playbook(
-            arguments.domain or str(arguments.target or arguments.qmp), _as_given(arguments)
-        )
+        text = running_playbook(arguments.domain or str(arguments.target or arguments.qmp), given)
     output.document({"result": "planned", "playbook": text})
     output.lines(text.splitlines())
     # Said, not refused: without a kept run the playbook still does what the plan says.
@@ -157,7 +160,7 @@ def _absolute(value: object) -> object:
     """With paths in full: a playbook may be run from another folder."""
     if isinstance(value, list):
         return [_absolute(item) for item in value]
-    return str(value.resolve()) if isinstance(value, Path) else value
+    return os.path.realpath(value) if isinstance(value, Path) else value
 
 
 # On a terminal: what shall become of swap that a run would give up? Asked once, before anything is

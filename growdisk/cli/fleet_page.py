@@ -55,7 +55,6 @@ class _DiskRow:
     sign: str
     facts: str
     width: float
-    described: str
     parts: tuple[_BarPart, ...]
     remarks: tuple[str, ...]
     next: str
@@ -89,7 +88,6 @@ def _disk(entry: DiskEntry, largest: int) -> _DiskRow:
         _SIGNS[grade],
         ", ".join(_facts(entry)),
         round(max(100 * size / largest, _LEAST_WIDTH), 2),
-        _described(entry),
         tuple(_parts(entry)),
         tuple(printable(remark) for remark in remarks(entry)),
         printable(_next(entry)),
@@ -129,7 +127,7 @@ def _facts(entry: DiskEntry) -> Iterator[str]:
 def _parts(entry: DiskEntry) -> Iterator[_BarPart]:
     for stretch in entry.stretches:
         use = _use_of(entry, stretch)
-        # For a mouse, and for those who have the page read to them (_described).
+        # For a mouse, and for those who have the page read to them (aria-label).
         title = printable(
             f"{stretch.name or 'idle'} {stretch.kind if stretch.name else ''} "
             f"{format_size(stretch.size)}"
@@ -159,11 +157,6 @@ def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
     if stretch.used is None:
         return None
     return FileSystemUse(stretch.name, stretch.kind, stretch.size, stretch.used)
-
-
-def _described(entry: DiskEntry) -> str:
-    """The drawing in words, for those who do not see it."""
-    return "; ".join(part.title for part in _parts(entry))
 
 
 def _target(entry: DiskEntry) -> str:

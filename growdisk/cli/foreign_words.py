@@ -9,7 +9,7 @@ growpart(1), virsh(1).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from growdisk.cli.common_options import names_at
@@ -134,6 +134,7 @@ OPTIONS: dict[str, dict[str, str]] = {
             "--grow sda1=+1G (by), sda1=40G (to), sda1=60% (of the new space); may be "
             "given several times"
         ),
+        "--size": "the SIZE stands after the image: IMAGE +10G",
         "--resize-force": "growdisk never shrinks a file system",
         "--shrink": "growdisk never shrinks a partition or a file system",
         "--machine-readable": "--json",
@@ -162,8 +163,8 @@ _SNAPSHOT = {"-l": "list", "-c": "create", "-a": "apply", "-d": "delete"}
 _SAME_OPTION = {
     "image convert": {"-m": "--jobs", "--num-coroutines": "--jobs"},
     "expand": {"--expand": "--partition", "--LV-expand": "--lv", "--lv-expand": "--lv"},
-    "plan": {"--expand": "--partition", "--LV-expand": "--lv", "--lv-expand": "--lv"},
 }
+_SAME_OPTION["plan"] = _SAME_OPTION["expand"]
 _SIZED = ("expand", "plan", "script")
 _DROPPED = {
     "image convert": ("-p", "--progress", "-W"),
@@ -180,35 +181,37 @@ _FORMATS = {"json": ["--json"], "human": []}
 
 def accepted(words: Sequence[str]) -> list[str]:
     """`words` with those of other tools that mean the same here replaced by growdisk's own."""
-    verb, rest = _verb_of(words)
-    if not verb:
-        return list(words)
-    # All up to the verb itself stays as it is; only what follows it is rewritten.
-    head = list(words[: len(words) - len(rest)])
-    if verb == "image snapshot":
-        rest = _snapshot_words(rest)
-    if verb.startswith("image "):
-        rest = _output_words(rest)
-    if verb in _SIZED:
-        rest = _size_word(rest)
-    same, dropped = _SAME_OPTION.get(verb, {}), _DROPPED.get(verb, ())
-    kept, found_end = [], False
-    for word in rest:
-        # After -- a word is never an option, whatever it looks like.
-        found_end = found_end or word == "--"
+    verb, given = _verb_of(words)
+    rest = _snapshot_words(given) if verb == "image snapshot" else given
+    # All up to the verb itself stays as it is.
+    return [*words[: len(words) - len(given)], *_own(verb, rest)]
+
+
+def _own(verb: str, rest: Sequence[str]) -> Iterator[str]:
+    """The words after `verb` in growdisk's own; those that are refused stay as they are."""
+    same, dropped, left = _SAME_OPTION.get(verb, {}), _DROPPED.get(verb, ()), iter(rest)
+    for word in left:
         name, equals, value = word.partition("=")
-        if found_end or (word not in dropped and name not in same):
-            kept.append(word)
+        if word == "--":
+            # After it a word is never an option, whatever it looks like.
+            yield from (word, *left)
+        elif name == "--output" and verb.startswith("image "):
+            value = value if equals else next(left, "")
+            yield from _FORMATS.get(value, [word] if equals else [word, value])
+        elif name == "--size" and verb in _SIZED:
+            # The SIZE is a word of its own. If it is missing, the parser says so.
+            yield value if equals else next(left, word)
         elif name in same:
-            kept.append(f"{same[name]}{equals}{value}")
-    return head + kept
+            yield f"{same[name]}{equals}{value}"
+        elif word not in dropped:
+            yield word
 
 
 def _verb_of(words: Sequence[str]) -> tuple[str, list[str]]:
-    """`image convert` and the words after it; ("", []) if no command stands there."""
+    """`image convert` and the words after it; "" if no command stands there."""
     names = names_at(words)
     if not names:
-        return "", []
+        return "", list(words)
     first = words[names[0]]
     if first == "image" and len(names) > 1:
         return f"image {words[names[1]]}", list(words[names[1] + 1 :])
@@ -227,31 +230,6 @@ def _snapshot_words(rest: list[str]) -> list[str]:
     # Slices, as words may be missing: the parser says that better.
     name, others = rest[at + 1 : at + 2], rest[:at] + rest[at + 2 :]
     return [_SNAPSHOT[flag], *others, *name]
-
-
-def _output_words(rest: list[str]) -> list[str]:
-    """`--output json`, `--output=human` in growdisk's words; other formats stay, to be refused."""
-    out, words = [], iter(rest)
-    for word in words:
-        if word == "--output":
-            value = next(words, "")
-            out += _FORMATS.get(value, [word, value])
-        elif word.startswith("--output="):
-            out += _FORMATS.get(word.removeprefix("--output="), [word])
-        else:
-            out.append(word)
-    return out
-
-
-def _size_word(rest: list[str]) -> list[str]:
-    """`--size +10G`, `--size=+10G`: the SIZE is a word of its own."""
-    out, words = [], iter(rest)
-    for word in words:
-        if word == "--size":
-            out += [value for value in (next(words, ""),) if value]
-        else:
-            out.append(word.removeprefix("--size="))
-    return out
 
 
 def unknown_command(prog: str, word: str, known: Iterable[str]) -> UsageError:

@@ -10,6 +10,7 @@ from growdisk.cli.common_options import named_path
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.parser import whole_parser
 from growdisk.errors import not_created
+from growdisk.given_file import given_path
 
 _COLLECTIONS = "~/.ansible/collections"
 _SHELLS = ("bash", "zsh", "fish")
@@ -83,7 +84,7 @@ def run_install(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Install growdisk.disk for ansible-playbook."""
     from growdisk.playbook.shipped import install_collection
 
-    folder = arguments.collections_path.expanduser()
+    folder = given_path(arguments.collections_path)
     try:
         installed = install_collection(folder)
     except OSError as error:

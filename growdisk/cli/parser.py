@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 #: A command's module in this room, "" if it only has commands of its own; what it does.
 COMMANDS = {
-    "expand": (
-        "expand",
-        "grow image, partition and file system, with a snapshot before each step",
-    ),
+    "expand": ("expand", "grow image, partition and file system, with a snapshot before each step"),
     "plan": ("expand", "show what expand would do, and touch nothing"),
     "show": (
         "show",

@@ -14,35 +14,42 @@ from collections.abc import Callable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from typing import Self
+
     from growdisk.cli.rich_lines import MovingLine
 
 _SOON = 1.0  # seconds: what is quicker shows nothing, and does not load rich
 _SIGNS = {"done": "+", "skipped": "-", "failed": "!", "restored": "<"}
 
 
-class StepLines:
-    """The engine's observer, and a context manager.
+class _Progress:
+    """What may have a moving line, as a context manager. `plain`: no colour."""
 
-    `say` takes finished lines; `plain`: no colour.
-    """
+    def __init__(self, *, moving: bool, plain: bool, events: EventLines | None) -> None:
+        self._moving, self._plain, self._events = moving, plain, events
+        self._live: MovingLine | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+
+class StepLines(_Progress):
+    """The engine's observer. `write_line` takes finished lines where nothing moves."""
 
     def __init__(
         self,
         write_line: Callable[[str], None],
         *,
         moving: bool,
-        plain: bool = False,
-        events: EventLines | None = None,
+        plain: bool,
+        events: EventLines | None,
     ) -> None:
-        self._say, self._moving, self._plain, self._events = write_line, moving, plain, events
-        self._live: MovingLine | None = None
-
-    def __enter__(self) -> StepLines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        super().__init__(moving=moving, plain=plain, events=events)
+        self._say = write_line
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
         if self._events:
@@ -90,30 +97,21 @@ class StepLines:
             )
 
 
-class Bar:
-    """A long task's progress bar: a context manager, called with (bytes done, bytes in all).
+class Bar(_Progress):
+    """A long task's progress bar: called with (bytes done, bytes in all)."""
 
-    It is drawn if `moving`.
-    """
-
-    def __init__(
-        self, title: str, *, moving: bool, plain: bool = False, events: EventLines | None = None
-    ) -> None:
-        self._title, self._moving, self._plain, self._events = title, moving, plain, events
+    def __init__(self, title: str, *, moving: bool, plain: bool, events: EventLines | None) -> None:
+        super().__init__(moving=moving, plain=plain, events=events)
+        self._title = title
         # So that 0 % is an event of its own.
         self._percent = -1
-        self._live: MovingLine | None = None
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         if self._moving:
             from growdisk.cli.rich_lines import line_of_bytes
 
             self._live = line_of_bytes(self._title, plain=self._plain)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def __call__(self, done: int, total: int) -> None:
         if self._events:

@@ -25,6 +25,7 @@ from growdisk.api.provisioning.recipe import (
 )
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
 from growdisk.cli.common_options import add_flag, add_list, named_path
+from growdisk.cli.config import is_typed
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.keys import add_key, read_key
 from growdisk.cli.output import CommandOutput, NoSpinner
@@ -32,6 +33,7 @@ from growdisk.cli.progress import Spinner
 from growdisk.error_document import error_document
 from growdisk.errors import UsageError, bad_value, options_conflict
 from growdisk.fast_dataclass import replace
+from growdisk.given_file import given_path
 from growdisk.planner.option_table import CONVERTING, FORMAT, PROVISIONING
 from growdisk.units import format_size, parse_goal_size
 from growdisk.workflow.stopping import SignalsStop, StopRequest
@@ -179,7 +181,13 @@ def _recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]
         file = load_recipe(arguments.recipe)
         recipe, outputs = file.recipe, file.outputs
     # A flag that is not set says nothing: it cannot switch off what the recipe file switches on.
-    given = {name: value for name in _REPLACED if (value := getattr(arguments, name))}
+    silent = Recipe()
+    given = {
+        name: value
+        for name in _REPLACED
+        if (value := getattr(arguments, name))
+        and (is_typed(arguments, name) or getattr(recipe, name) == getattr(silent, name))
+    }
     if arguments.size is not None:
         given["size"] = parse_goal_size(arguments.size)
     if arguments.hostname is not None:
@@ -244,7 +252,7 @@ def _file(word: str, *, template: bool = False) -> FileInto:
             hint=f"write {_COPY}, such as motd:/etc/motd:0644",
         )
     bits = int(mode or "644", 8)
-    return FileInto(path, Path(source).expanduser(), "", template, bits, owner or "root", group)
+    return FileInto(path, given_path(source), "", template, bits, owner or "root", group)
 
 
 def _variable(word: str) -> tuple[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from growdisk.cli.common_options import add_flag, add_list
@@ -12,9 +13,10 @@ from growdisk.cli.output import CommandOutput
 from growdisk.cli.playbook_view import PlaybookView
 from growdisk.errors import UsageError, bad_value, nearest
 from growdisk.fast_dataclass import asdict
+from growdisk.given_file import given_path
 from growdisk.planner.option_table import OptionSpec
 from growdisk.playbook.model import Request
-from growdisk.playbook.run import Listener, PlaybookResult, resume_playbook, run_playbook
+from growdisk.playbook.run import resume_playbook, run_playbook
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 from growdisk.playbook.specs import TASKS
 from growdisk.playbook.vars_files import extra_vars
@@ -37,11 +39,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         "variables that beat all others; may be given several times",
     )
     parser.add_argument(
-        "-l",
-        "--limit",
-        default="",
-        metavar="HOSTS",
-        help="only these hosts, groups or images (globs, !)",
+        "-l", "--limit", metavar="HOSTS", help="only these hosts, groups or images (globs, !)"
     )
     add_list(parser, "-t --tags", "TAGS", "only tasks with one of these")
     add_list(parser, "--skip-tags", "TAGS", "no tasks with one of these")
@@ -72,26 +70,17 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         raise bad_value(
             "-j takes a number of images from 1 on", "-j", str(arguments.jobs), hint="-j 4"
         )
+    # An empty word, as of a script's unset variable, would mean all hosts, or all tasks.
+    for option, words in (("--limit", arguments.limit), *(("--tags", t) for t in arguments.tags)):
+        if words is not None and not words.strip(", "):
+            raise bad_value(f"{option} names nothing", option, words, hint="leave it out for all")
     path = _found(arguments.playbook)
     if arguments.resume or arguments.undo:
         # Hosts, variables and tags are those in the record of that run; of the options here only -j
         # counts.
-        verb = "undo" if arguments.undo else "resume"
-        return _shown(
-            arguments,
-            output,
-            lambda listener: resume_playbook(path, listener, arguments.jobs, undo=verb == "undo"),
-        )
-
-    request = _request(arguments, path)
-    return _shown(arguments, output, lambda listener: run_playbook(request, listener))
-
-
-def _shown(
-    arguments: argparse.Namespace,
-    output: CommandOutput,
-    action: Callable[[Listener], PlaybookResult],
-) -> int:
+        action = partial(resume_playbook, path, jobs=arguments.jobs, undo=arguments.undo)
+    else:
+        action = partial(run_playbook, _request(arguments, path))
     with PlaybookView(
         output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff
     ) as view:
@@ -104,7 +93,7 @@ def _request(arguments: argparse.Namespace, path: Path) -> Request:
         path,
         tuple(arguments.inventory),
         extra_vars(arguments.extra_vars),
-        arguments.limit,
+        arguments.limit or "",
         frozenset(_words(arguments.tags)),
         frozenset(_words(arguments.skip_tags)),
         arguments.check,
@@ -120,7 +109,7 @@ def _words(given: list[str]) -> Iterator[str]:
 
 def _found(name: str) -> Path:
     """A file; or a shipped playbook by its name."""
-    path = Path(name).expanduser()
+    path = given_path(name)
     # A word with a slash is meant as a path: if there is none, that is the error to show.
     if path.exists() or "/" in name:
         return path

@@ -9,6 +9,7 @@ from growdisk.api.watching.metrics import write_metrics
 from growdisk.api.watching.round import Round, round_document, watch_once
 from growdisk.api.watching.rules import load_rules
 from growdisk.cli.common_options import add_flag, named_path
+from growdisk.cli.config import is_typed
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.output import CommandOutput, printable
 from growdisk.errors import Refused
@@ -19,10 +20,7 @@ from growdisk.workflow.stopping import SignalsStop, StopRequest
 
 def watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "rules",
-        type=named_path,
-        metavar="RULES.yml",
-        help=help_of(WATCHING["rules"]),
+        "rules", type=named_path, metavar="RULES.yml", help=help_of(WATCHING["rules"])
     )
     add_flag(parser, "-n --dry-run", "say what would be done, and do nothing")
     declare(parser, WATCHING["connect"], "-c", metavar="URI")
@@ -42,7 +40,7 @@ def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:
     rules = load_rules(arguments.rules)
     ended = watch_once(
         rules,
-        arguments.connect,
+        arguments.connect if is_typed(arguments, "connect") else rules.connect or arguments.connect,
         show,
         dry_run=arguments.dry_run,
         jobs=arguments.jobs,

@@ -11,11 +11,20 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET
-from growdisk.filesystems.file_tree import LARGEST, FileTree, Node, Subvolume, Unknown, decode_name
+from growdisk.filesystems.file_tree import (
+    LARGEST,
+    FileTree,
+    Node,
+    Subvolume,
+    Unknown,
+    decode_name,
+    wanted_size,
+)
 
 TOP_LEVEL, FIRST_OBJECT = 5, 256
 _ROOT_TREE_DIRECTORY = 6
@@ -44,9 +53,12 @@ _EXTENT_HEAD, _EXTENT_BODY = struct.Struct("<8xQBBHB"), struct.Struct("<QQQQ")
 _INODE = struct.Struct("<16xQ28xI")
 # After a root's inode: the tree's top node, flags, its level.
 _ROOT = struct.Struct("<176xQ24xQ22xB")
+# Before a name: the directory it is in, and its own length; the length alone.
+_ROOT_REF, _INODE_NAME = struct.Struct("<Q8xH"), struct.Struct("<8xH")
 _PARENT = 263  # UUID of what it is a snapshot of
 _DEEPEST = 7
 _NONE, _ZLIB, _LZO, _ZSTD = range(4)
+_MOST_COMPRESSED = 128 << 10  # of an extent, before and after: BTRFS_MAX_UNCOMPRESSED
 
 Key = tuple[int, int, int]
 
@@ -55,6 +67,28 @@ class _Chunk(NamedTuple):
     logical: int
     length: int
     physical: int
+
+
+class _TreeNode(NamedTuple):
+    """`values`: of a leaf where each item's data lie in `raw`, and their size; else children."""
+
+    logical: int
+    level: int
+    keys: list[Key]
+    values: list[tuple[int, ...]]
+    raw: bytes
+
+    @classmethod
+    def read(cls, raw: bytes) -> _TreeNode:
+        logical, count, level = _HEADER.unpack_from(raw)
+        form = _POINTER if level else _ITEM
+        if _HEADER.size + count * form.size > len(raw):
+            raise Unknown("a tree node is damaged")
+        rows = [form.unpack_from(raw, _HEADER.size + at * form.size) for at in range(count)]
+        keys = [row[:3] for row in rows]
+        if any(key >= following for key, following in pairwise(keys)):
+            raise Unknown("a tree node is damaged")
+        return cls(logical, level, keys, [row[3:] for row in rows], raw)
 
 
 class _Root(NamedTuple):
@@ -79,7 +113,7 @@ class BtrfsTree(FileTree):
         # The kernel's limits (BTRFS_MAX_METADATA_BLOCKSIZE, BTRFS_SYSTEM_CHUNK_ARRAY_SIZE).
         if not 4096 <= self._node_size <= 65536 or array_size > 2048:
             raise Unknown("its superblock is damaged")
-        self._nodes: dict[int, bytes] = {}
+        self._nodes: dict[int, _TreeNode] = {}
         self._roots: dict[int, _Root] = {}
         self._chunks: list[_Chunk] = []
         # The chunk tree has its addresses mapped by itself; the superblock has the chunks that it
@@ -112,8 +146,8 @@ class BtrfsTree(FileTree):
         parents: dict[int, tuple[int, int, str]] = {}
         first, last = (FIRST_OBJECT, _ROOT_BACKREF, 0), (_LAST, _ROOT_BACKREF, _LAST)
         for key, data in self._between(self._root_tree, first, last):
-            if key[1] == _ROOT_BACKREF and len(data) >= 18:
-                directory, _, length = struct.unpack_from("<QQH", data)
+            if key[1] == _ROOT_BACKREF:
+                directory, length = _fields(_ROOT_REF, data)
                 # A subvolume has one place. Its key: (subvolume, ROOT_BACKREF, the subvolume that
                 # it lies in).
                 parents.setdefault(key[0], (key[2], directory, decode_name(data[18 : 18 + length])))
@@ -126,7 +160,7 @@ class BtrfsTree(FileTree):
     def inode(self, number: int) -> Node:
         subvolume, objectid = number >> 64, number & _LAST
         for _, data in self._items(self._root(subvolume), objectid, _INODE_ITEM):
-            size, mode = _INODE.unpack_from(data)
+            size, mode = _fields(_INODE, data)
             return Node(number, mode, size)
         raise Unknown(f"subvolume {subvolume} has no inode {objectid}")
 
@@ -143,16 +177,18 @@ class BtrfsTree(FileTree):
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
         subvolume, objectid = inode.number >> 64, inode.number & _LAST
-        if inode.size > LARGEST and limit >= LARGEST:
-            raise Unknown(f"inode {objectid} is larger than {LARGEST >> 30} GiB")
-        content = bytearray(min(inode.size, limit))
+        content, end = bytearray(wanted_size(inode, limit)), 0
         for key, data in self._items(self._root(subvolume), objectid, _EXTENT_DATA):
             # The key's last part is the offset in the file: all that follows lies beyond what is
             # asked for.
             if key[2] >= len(content):
                 break
+            # Each byte once: a few items could have the same data read without an end.
+            if key[2] < end:
+                raise Unknown("extents overlap")
             piece = self._extent(data, len(content) - key[2])
-            content[key[2] : key[2] + len(piece)] = piece
+            end = key[2] + len(piece)
+            content[key[2] : end] = piece
         return bytes(content)
 
     # --- trees ----------------------------------------------------------------------------------
@@ -160,7 +196,7 @@ class BtrfsTree(FileTree):
     def _root(self, subvolume: int) -> _Root:
         if subvolume not in self._roots:
             for _, data in self._items(self._root_tree, subvolume, _ROOT_ITEM):
-                logical, flags, level = _ROOT.unpack_from(data)
+                logical, flags, level = _fields(_ROOT, data)
                 self._roots[subvolume] = _Root(logical, level, flags, data[_PARENT : _PARENT + 16])
         if subvolume not in self._roots:
             raise Unknown(f"there is no subvolume {subvolume}")
@@ -175,32 +211,30 @@ class BtrfsTree(FileTree):
         return self._below(root.logical, root.level, first, last)
 
     def _below(
-        self, logical: int, level: int, first: Key, last: Key
+        self, logical: int, level: int, first: Key, last: Key, own: Key | None = None
     ) -> Iterator[tuple[Key, bytes]]:
+        """`own` is the key of the pointer to the node."""
         node = self._node(logical, level)
-        count = _HEADER.unpack_from(node)[1]
-        form = _POINTER if level else _ITEM
-        if _HEADER.size + count * form.size > len(node):
+        keys = node.keys
+        # Keys ascend, and a pointer's is the first one below it: so each node has one parent, and
+        # no tree takes longer than its nodes.
+        if own is not None and keys[:1] != [own]:
             raise Unknown("a tree node is damaged")
-        rows = [form.unpack_from(node, _HEADER.size + at * form.size) for at in range(count)]
-        for number, row in enumerate(rows):
-            key = row[:3]
+        for number, key in enumerate(keys):
             if key > last:
                 return
             if not level:
                 if key >= first:
-                    start = _HEADER.size + row[3]
-                    yield key, node[start : start + row[4]]
-            # A pointer's key is the first one below it: all below lies before the key of the next
-            # pointer.
-            elif number + 1 == count or rows[number + 1][:3] >= first:
-                yield from self._below(row[3], level - 1, first, last)
+                    start, size = node.values[number]
+                    yield key, node.raw[_HEADER.size + start :][:size]
+            # All below lies before the key of the next pointer.
+            elif number + 1 == len(keys) or keys[number + 1] >= first:
+                yield from self._below(node.values[number][0], level - 1, first, last, key)
 
-    def _node(self, logical: int, level: int) -> bytes:
+    def _node(self, logical: int, level: int) -> _TreeNode:
         if (node := self._nodes.get(logical)) is None:
-            node = self._nodes[logical] = self._at(logical, self._node_size)
-        bytenr, _, its_level = _HEADER.unpack_from(node)
-        if bytenr != logical or its_level != level or level > _DEEPEST:
+            node = self._nodes[logical] = _TreeNode.read(self._at(logical, self._node_size))
+        if node.logical != logical or node.level != level or level > _DEEPEST:
             raise Unknown("a tree node is damaged")
         return node
 
@@ -222,7 +256,7 @@ class BtrfsTree(FileTree):
             above = next(self._items(self._root(subvolume), directory, _INODE_REF), None)
             if above is None:
                 raise Unknown("a directory lies nowhere")
-            length = struct.unpack_from("<8xH", above[1])[0]
+            (length,) = _fields(_INODE_NAME, above[1])
             names.insert(0, decode_name(above[1][10 : 10 + length]))
             directory = above[0][2]
         return names
@@ -231,13 +265,14 @@ class BtrfsTree(FileTree):
 
     def _extent(self, item: bytes, wanted: int) -> bytes:
         """The data of one extent item, at most `wanted` bytes."""
-        ram_bytes, compression, encryption, _, kind = _EXTENT_HEAD.unpack_from(item)
-        if encryption or ram_bytes > LARGEST:
+        ram_bytes, compression, encryption, _, kind = _fields(_EXTENT_HEAD, item)
+        most = _MOST_COMPRESSED if compression else LARGEST
+        if encryption or ram_bytes > most:
             raise Unknown("an extent is encrypted or damaged")
         # Type 0 is inline: the data are the rest of the item.
         if kind == 0:
             return _decompressed(item[_EXTENT_HEAD.size :], compression, ram_bytes)[:wanted]
-        place, length, offset, count = _EXTENT_BODY.unpack_from(item, _EXTENT_HEAD.size)
+        place, length, offset, count = _fields(_EXTENT_BODY, item[_EXTENT_HEAD.size :])
         count = min(count, wanted)
         # Place 0 is a hole; kind 2 is preallocated, and has never been written.
         if not place or kind != 1:
@@ -246,7 +281,7 @@ class BtrfsTree(FileTree):
             return self._at(place + offset, count)
         # Compressed data can only be unpacked from the start of the extent; the file's part is cut
         # out then.
-        return _decompressed(self._at(place, length), compression, ram_bytes)[
+        return _decompressed(self._at(place, min(length, most)), compression, ram_bytes)[
             offset : offset + count
         ]
 
@@ -274,7 +309,7 @@ class BtrfsTree(FileTree):
 
     def _add_chunk(self, logical: int, item: bytes) -> int:
         """Note where it lies on this device. Returns how long the item is."""
-        length, kind, stripes, _ = _CHUNK.unpack_from(item)
+        length, kind, stripes, _ = _fields(_CHUNK, item)
         end: int = _CHUNK.size + stripes * _STRIPE.size
         # One stripe suffices: in single, DUP and RAID1 each stripe has the whole chunk. Chunks that
         # are striped, or that have no copy on this device, are not noted, and _at() refuses what
@@ -285,6 +320,13 @@ class BtrfsTree(FileTree):
                 self._chunks.append(_Chunk(logical, length, physical))
                 break
         return end
+
+
+def _fields(form: struct.Struct, item: bytes) -> tuple[Any, ...]:
+    try:
+        return form.unpack_from(item)
+    except struct.error as error:
+        raise Unknown("an item of a tree is too short") from error
 
 
 def _directory_entries(data: bytes) -> Iterator[tuple[str, int, int]]:

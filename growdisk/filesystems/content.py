@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass
@@ -108,6 +107,14 @@ class ExtContent(Content):
     @property
     def overhead(self) -> int:
         return self.overhead_blocks * self.block_size
+
+    @property
+    def groups(self) -> int:
+        return -(-(self.block_count - self.first_data_block) // self.blocks_per_group)
+
+    @property
+    def inodes(self) -> int:
+        return self.groups * self.inodes_per_group
 
     @property
     def has_64bit(self) -> bool:
@@ -293,25 +300,21 @@ def dashed(raw: bytes) -> str:
 # --- the programs that grow it: ntfsresize(8), resize.f2fs(8) ------------------------------------
 
 # A check, and the growth, each with the device after it: these need no kernel.
-UNMOUNTED_GROWTH: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
-    {
-        "ntfs": (
-            ("ntfsresize", "--no-progress-bar", "--no-action", "--force"),
-            # ntfsresize(8): once for a volume that is marked to be checked, twice for no question.
-            ("ntfsresize", "--no-progress-bar", "--force", "--force"),
-        ),
-        "f2fs": (("fsck.f2fs", "-f"), ("resize.f2fs",)),
-    }
-)
-_OTHERS: Mapping[str, str] = MappingProxyType(
-    {
-        "xfs": "xfs_growfs",
-        "btrfs": "btrfs",
-        "ext2": "resize2fs",
-        "ext3": "resize2fs",
-        "ext4": "resize2fs",
-    }
-)
+UNMOUNTED_GROWTH: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "ntfs": (
+        ("ntfsresize", "--no-progress-bar", "--no-action", "--force"),
+        # ntfsresize(8): once for a volume that is marked to be checked, twice for no question.
+        ("ntfsresize", "--no-progress-bar", "--force", "--force"),
+    ),
+    "f2fs": (("fsck.f2fs", "-f"), ("resize.f2fs",)),
+}
+_OTHERS: Mapping[str, str] = {
+    "xfs": "xfs_growfs",
+    "btrfs": "btrfs",
+    "ext2": "resize2fs",
+    "ext3": "resize2fs",
+    "ext4": "resize2fs",
+}
 
 
 def growing_programs(kind: str) -> tuple[str, ...]:

@@ -212,9 +212,8 @@ def _overhead_blocks(content: ExtContent, block: Superblock) -> int:
     counted = block.overhead_clusters * _blocks_per_cluster(content)
     if content.ro_compat & _BIGALLOC and 0 < counted <= content.block_count:
         return counted
-    groups = -(-(content.block_count - content.first_data_block) // content.blocks_per_group)
-    tables = groups * (_BITMAPS + content.inode_blocks_per_group)
-    found = content.first_data_block + tables + _copies(content, groups, block.first_meta_group)
+    tables = content.groups * (_BITMAPS + content.inode_blocks_per_group)
+    found = content.first_data_block + tables + _copies(content, block.first_meta_group)
     return min(found + _journal_blocks(content, block), content.block_count)
 
 
@@ -225,9 +224,9 @@ def _blocks_per_cluster(content: ExtContent) -> int:
     )
 
 
-def _copies(content: ExtContent, groups: int, first_meta_group: int) -> int:
+def _copies(content: ExtContent, first_meta_group: int) -> int:
     """Blocks of superblock and group descriptors, with all copies and what is reserved for more."""
-    in_a_block = content.block_size // content.descriptor_size
+    groups, in_a_block = content.groups, content.block_size // content.descriptor_size
     descriptors = -(-groups // in_a_block)
     # With meta_bg, only the first s_first_meta_bg blocks of descriptors are copied to each group
     # with a superblock; each later block has two copies near the groups that it describes.

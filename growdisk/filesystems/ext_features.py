@@ -7,7 +7,6 @@ fs/ext4/ext4.h.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from growdisk.filesystems.content import ExtContent
 
@@ -28,17 +27,15 @@ _RO_COMPAT = (
     "shared_blocks", "verity", "orphan_present",
 )  # fmt: skip
 # Since when e2fsprogs works on them; those that are not named have been known for ten years.
-_SINCE: Mapping[str, tuple[int, int]] = MappingProxyType(
-    {
-        "shared_blocks": (1, 45),
-        "verity": (1, 45),
-        "casefold": (1, 45),
-        "fast_commit": (1, 46),
-        "stable_inodes": (1, 46),
-        "orphan_file": (1, 47),
-        "orphan_present": (1, 47),
-    }
-)
+_SINCE: Mapping[str, tuple[int, int]] = {
+    "shared_blocks": (1, 45),
+    "verity": (1, 45),
+    "casefold": (1, 45),
+    "fast_commit": (1, 46),
+    "stable_inodes": (1, 46),
+    "orphan_file": (1, 47),
+    "orphan_present": (1, 47),
+}
 # The newest e2fsprogs that the table above describes.
 _TABLE_IS_OF = (1, 47)
 # Bits that have a name and nobody who works on them: e2fsck and resize2fs refuse them in every

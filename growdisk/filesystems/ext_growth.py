@@ -130,10 +130,4 @@ def has_superblock(content: ExtContent, group: int) -> bool:
         return group == 0 or group in content.backup_groups
     if group <= 1 or not content.ro_compat & _SPARSE_SUPER:
         return True
-    return any(_is_power(group, base) for base in (3, 5, 7))
-
-
-def _is_power(number: int, base: int) -> bool:
-    while number % base == 0:
-        number //= base
-    return number == 1
+    return group in _odd_powers(group + 1)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
@@ -23,6 +22,7 @@ from growdisk.filesystems.file_tree import (
     LARGEST,
     FileTree,
     Node,
+    Run,
     Unknown,
     decode_name,
     wanted_size,
@@ -56,15 +56,6 @@ _ATTRIBUTES, _SYSTEM_DATA = b"\0\0\x02\xea", (7, b"data")
 _ATTRIBUTE = struct.Struct("<BBH4xI4x")
 # A directory entry: inode, length of the entry, length of the name, type.
 _DIRECT, _ENTRY = 12, struct.Struct("<IHBB")
-
-
-class Run(NamedTuple):
-    """`length` blocks, `logical` in the file, `physical` on the device; `written`: with data."""
-
-    logical: int
-    physical: int
-    length: int
-    written: bool
 
 
 @dataclass(frozen=True)
@@ -104,9 +95,6 @@ class ExtTree(FileTree):
         # damage.
         self._blocks = min(content.block_count, device.size // content.block_size)
         self._first_meta_block = block.first_meta_group
-        self._groups = -(
-            -(content.block_count - content.first_data_block) // content.blocks_per_group
-        )
         if (
             not (block.blocks_per_group and block.inodes_per_group)
             or not 128 <= self._inode_size <= self.block_size
@@ -116,7 +104,7 @@ class ExtTree(FileTree):
 
     def inode(self, number: int) -> Inode:
         group, index = divmod(number - 1, self.content.inodes_per_group)
-        if number < 1 or group >= self._groups:
+        if number < 1 or group >= self.content.groups:
             raise Unknown(f"there is no inode {number}")
         place = self._inode_table(group) + index * self._inode_size
         raw = self._bytes(place, 128)

@@ -121,8 +121,9 @@ def _free_bytes(device: BlockDevice, head: bytes) -> int | None:
         return free * layout.cluster_size if free is not None and free <= clusters else None
     if clusters <= 0 or layout.fat_at + layout.fat_size > device.size:
         return None
-    entries = _entries(device.read(layout.fat_at, layout.fat_size), wide=layout.bits == 16)
-    # Entries 0 and 1 stand for no cluster.
+    # Entries 0 and 1 stand for no cluster. A lying header must not make this read more.
+    length = min(layout.fat_size, (clusters + 2) * 2)
+    entries = _entries(device.read(layout.fat_at, length), wide=layout.bits == 16)
     return entries[2 : clusters + 2].count(0) * layout.cluster_size
 
 

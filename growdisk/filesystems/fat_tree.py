@@ -27,6 +27,7 @@ _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o700, stat.S_IFDIR | 0o700
 # A directory has no size of its own: its chain is followed, up to what fatgen103 allows (65,536
 # entries of 32 bytes).
 _LARGEST_DIRECTORY = 2 << 20
+_LARGEST_FAT = 64 << 20  # of 512 GiB in clusters of 32 KiB
 
 
 class _FatNode(Node):
@@ -49,6 +50,8 @@ class FatTree(FileTree):
         self._root_cluster = int.from_bytes(head[44:48], "little") if self._bits == 32 else 0
         # A lying header must not make this read more than the clusters can need, 4 bytes each.
         length = min(layout.fat_size, (layout.clusters + 2) * 4)
+        if length > _LARGEST_FAT:
+            raise Unknown(f"its FAT has {length} bytes")
         self._fat = self._bytes(layout.fat_at, length)
         self._known: dict[int, _FatNode] = {}
 

@@ -10,8 +10,10 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 from growdisk.block.device import BlockDevice
+from growdisk.units import format_size
 
-LARGEST = 1 << 30  # no file or directory that is read here comes near
+LARGEST = 1 << 30  # no file that is read here comes near
+_LARGEST_DIRECTORY = 64 << 20
 
 
 class Unknown(ValueError):
@@ -35,6 +37,15 @@ class Node:
     @property
     def is_link(self) -> bool:
         return stat.S_ISLNK(self.mode)
+
+
+class Run(NamedTuple):
+    """`length` blocks, `logical` in the file, `physical` on the device; `written`: with data."""
+
+    logical: int
+    physical: int
+    length: int
+    written: bool
 
 
 class Subvolume(NamedTuple):
@@ -88,8 +99,11 @@ class FileTree(ABC):
 
 def wanted_size(inode: Node, limit: int) -> int:
     """How much of its content read() returns. Unknown if all is asked for, and is too much."""
-    if inode.size > LARGEST and limit >= LARGEST:
-        raise Unknown(f"inode {inode.number} is larger than {LARGEST >> 30} GiB")
+    largest = _LARGEST_DIRECTORY if inode.is_directory else LARGEST
+    if inode.size > largest and limit >= largest:
+        # The upper bits are btrfs's subvolume.
+        number = inode.number & (1 << 64) - 1
+        raise Unknown(f"inode {number} is larger than {format_size(largest)}")
     return min(inode.size, limit)
 
 

@@ -25,8 +25,9 @@ _FOLDER_INDEX = "$I30"
 _LIST_ENTRY = struct.Struct("<IH10xQ")
 _MOST_LIST_BYTES = 256 << 10  # as Windows wants it
 _LAST_ENTRY = 0x2
-_MOST_INDEX_BYTES = 16 << 20
 _PART = 1 << 20
+# In all: a bitmap has 64 MiB at most here, and a folder little.
+_MOST_BYTES = 256 << 20
 # The upper 16 bits of a reference count how often the record was used again.
 _RECORD_NUMBER = (1 << 48) - 1
 
@@ -108,6 +109,7 @@ class MasterFileTable:
         self._cluster_size = cluster_size
         self._start = start
         self._record_size = record_size
+        self._left = _MOST_BYTES
 
     def record(self, number: int) -> FileRecord:
         """With what stands in other records, if a file has too much for one."""
@@ -190,9 +192,7 @@ class MasterFileTable:
         if not _BLOCK <= block_size <= 65536:
             raise NtfsDamaged(f"index blocks of {block_size} bytes")
         for cluster, count in attribute.runs():
-            raw = self._read(
-                cluster * self._cluster_size, min(count * self._cluster_size, _MOST_INDEX_BYTES)
-            )
+            raw = self._read(cluster * self._cluster_size, count * self._cluster_size)
             for at in range(0, len(raw) - block_size + 1, block_size):
                 if raw.startswith(b"INDX", at):  # one that was never used is zeros
                     yield _fixed(raw[at : at + block_size], b"INDX")
@@ -200,6 +200,9 @@ class MasterFileTable:
     def _read(self, offset: int, length: int) -> bytes:
         if offset + length > self._device.size or offset < 0:
             raise NtfsDamaged(f"something lies at {offset}, outside of the file system")
+        self._left -= length
+        if self._left < 0:
+            raise NtfsDamaged("it says to read the same again and again")
         return self._device.read(offset, length)
 
 

@@ -13,7 +13,6 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from growdisk.block.compression import LIBRARY, ZstdBuffer, load_libzstd
 
@@ -89,17 +88,9 @@ def _not_installed(name: str) -> Unpackable:
     return Unpackable(f"{name} is not there to unpack it")
 
 
-class _StreamDecompressor(Protocol):
-    """What bz2 and lzma have."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-def _by(new: Callable[[], _StreamDecompressor]) -> Callable[[memoryview], Iterator[memoryview]]:
+def _by(
+    new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor],
+) -> Callable[[memoryview], Iterator[memoryview]]:
     def unpack(data: memoryview) -> Iterator[memoryview]:
         stream, at = new(), 0
         # Nothing is fed as long as the stream still has output for what it got.

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.file_tree import (
     LARGEST,
     FileTree,
     Node,
+    Run,
     Unknown,
     decode_name,
     wanted_size,
@@ -33,7 +33,6 @@ _LOCAL, _EXTENTS, _BTREE = 1, 2, 3
 # Magic, mode, version, form of the data fork, extents (64 bits), size, extents (32 bits), those of
 # the attribute fork, where that begins.
 _INODE = struct.Struct(">2sHBB18xQ24xQ12xIHB")
-_LEAF_START = 32 << 30  # directory data end there
 _DEEPEST = 9
 _FREE = 0xFFFF
 
@@ -44,15 +43,6 @@ class _XfsInode(Node):
     ) -> None:
         super().__init__(number, mode, size)
         self.form, self.fork, self.extents = form, fork, extents
-
-
-class _Run(NamedTuple):
-    """`length` blocks of a file from block `logical` on; `block`: the file system's first one."""
-
-    logical: int
-    block: int
-    length: int
-    written: bool
 
 
 class XfsTree(FileTree):
@@ -104,10 +94,9 @@ class XfsTree(FileTree):
         if inode.form == _LOCAL:
             return dict(self._short_entries(inode.fork))
         found: dict[str, int] = {}
-        # Entries are only in the data part; beyond 32 GiB of the directory's own space lie its hash
+        # The size is that of the entries: beyond 32 GiB of the directory's own space lie its hash
         # index and free space.
-        end = min(inode.size, _LEAF_START)
-        content = self._content(inode, end)
+        content = self._content(inode, wanted_size(inode, LARGEST))
         for start in range(0, len(content), self._directory_block):
             found.update(self._block_entries(content[start : start + self._directory_block]))
         return {name: number for name, number in found.items() if name not in (".", "..")}
@@ -128,29 +117,39 @@ class XfsTree(FileTree):
         return node if isinstance(node, _XfsInode) else self.inode(node.number)
 
     def _content(self, inode: _XfsInode, size: int) -> bytes:
-        content = bytearray(size)
+        content, end = bytearray(size), 0
         for run in self._runs(inode):
+            # Each byte once: a small tree could have the same blocks read without an end.
+            if run.logical < end:
+                raise Unknown("an extent tree is damaged")
+            end = run.logical + run.length
             start = run.logical * self._size
             length = min(run.length * self._size, size - start)
             if run.written and length > 0:
-                content[start : start + length] = self._bytes(self._place(run.block), length)
+                content[start : start + length] = self._bytes(self._place(run.physical), length)
         return bytes(content)
 
-    def _runs(self, inode: _XfsInode) -> Iterator[_Run]:
+    def _runs(self, inode: _XfsInode) -> Iterator[Run]:
         if inode.form == _EXTENTS:
             yield from _records(inode.fork, 0, inode.extents)
         elif inode.form == _BTREE:
-            level, count = struct.unpack_from(">HH", inode.fork)
+            level, count = (int.from_bytes(inode.fork[at : at + 2], "big") for at in (0, 2))
             # First room for all keys that the node could have, then the pointers.
             most = (len(inode.fork) - 4) // 16
-            yield from self._children(inode.fork, 4 + most * 8, count, level)
+            yield from self._children(inode.fork, 4 + most * 8, count, level, set())
         else:
             raise Unknown(f"inode {inode.number} keeps its data in an unknown way")
 
-    def _children(self, node: bytes, at: int, count: int, level: int) -> Iterator[_Run]:
+    def _children(
+        self, node: bytes, at: int, count: int, level: int, seen: set[int]
+    ) -> Iterator[Run]:
         if level > _DEEPEST or at + count * 8 > len(node):
             raise Unknown("an extent tree is damaged")
         for (block,) in struct.iter_unpack(">Q", node[at : at + count * 8]):
+            # Each block has one parent: one that comes again would be a loop, or shared.
+            if block in seen:
+                raise Unknown("an extent tree has a loop")
+            seen.add(block)
             child = self._bytes(self._place(block), self._size)
             magic, its_level, its_count = struct.unpack_from(">4sHH", child)
             # xfs_btree_lblock: version 5 adds checksum, UUID and owner.
@@ -159,7 +158,7 @@ class XfsTree(FileTree):
                 raise Unknown("an extent tree is damaged")
             if its_level:
                 most = (self._size - header) // 16
-                yield from self._children(child, header + most * 8, its_count, its_level)
+                yield from self._children(child, header + most * 8, its_count, its_level, seen)
             else:
                 yield from _records(child, header, its_count)
 
@@ -176,7 +175,7 @@ class XfsTree(FileTree):
         # The two counts and the parent's number.
         at = 2 + wide
         for _ in range(count):
-            length = fork[at]
+            length = int.from_bytes(fork[at : at + 1], "big")
             name = fork[at + 3 : at + 3 + length]
             at += 3 + length + self._has_types
             if at + wide > len(fork):
@@ -210,11 +209,11 @@ class XfsTree(FileTree):
             at += (9 + length + self._has_types + 2 + 7) & ~7
 
 
-def _records(node: bytes, at: int, count: int) -> Iterator[_Run]:
+def _records(node: bytes, at: int, count: int) -> Iterator[Run]:
     """Extents of 16 bytes: 1 bit unwritten, 54 bits logical, 52 bits block, 21 bits count."""
     if at + count * 16 > len(node):
         raise Unknown("an extent list is damaged")
     for start in range(at, at + count * 16, 16):
         bits = int.from_bytes(node[start : start + 16], "big")
         logical, block = bits >> 73 & (1 << 54) - 1, bits >> 21 & (1 << 52) - 1
-        yield _Run(logical, block, bits & (1 << 21) - 1, not bits >> 127)
+        yield Run(logical, block, bits & (1 << 21) - 1, not bits >> 127)

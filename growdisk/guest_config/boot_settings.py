@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from types import MappingProxyType
 
 from growdisk.fast_dataclass import replace
 from growdisk.guest_config.files import change_lines
@@ -25,10 +24,11 @@ _ASSIGNMENT = re.compile(
 _QUOTED = r"""(?:"[^"]*"|'[^']*'|\\"[^"\\]*\\")"""
 # One without quotes ends at a blank, a quote or a semicolon. An escaped blank belongs to it; a
 # backslash before a quote ends it.
-_BARE = r"""(?:\\[ \\]|[^\s"'\\;]|\\(?=[^\s"']))+(?=[\s"';]|\\["']|$)"""
+# No device's name is as long as this bound, without which a line could take for ever.
+_BARE = r"""(?:\\[ \\]|[^\s"'\\;]|\\(?=[^\s"'])){1,512}(?=[\s"';]|\\["']|$)"""
 _VALUE = f"(?P<value>{_TAG}{_QUOTED}|{_BARE})"
 # All of resume=LABEL=my swap in quotes.
-_WITH_BLANKS = r"""(?P<value>[^"'\s]+[ ][^"']*)(?=["'])"""
+_WITH_BLANKS = r"""(?P<value>[^"'\s]{1,512}[ ][^"']{0,512})(?=["'])"""
 
 
 def resume_none(text: str, gone: RemovedPartition) -> str:
@@ -66,10 +66,10 @@ def without_kernel_options(text: str, gone: RemovedPartition) -> str:
     gone = replace(gone, mapped=(*gone.mapped, *nodes_opened(text, gone)))
 
     def change(line: str) -> str:
-        if line.lstrip().startswith("#"):
+        if "=" not in line or line.lstrip().startswith("#"):
             return line
         for name, names_it in _WAITS.items():
-            line = _without_option(line, re.escape(name), partial(names_it, gone))
+            line = _without_option(line, name, partial(names_it, gone))
         return line
 
     return without_resume_option(change_lines(text, change), gone)
@@ -120,14 +120,12 @@ def _is_first_field(gone: RemovedPartition, value: str) -> bool:
 
 
 _OPTIONS = re.compile(r"""(?<![\w.])(?P<option>[\w.]+)=(?P<value>[^\s"';\\]+)""")
-_NODES = MappingProxyType(
-    {
-        "rd.luks.name": re.compile("=(.+)"),
-        "luks.name": re.compile("=(.+)"),
-        "cryptdevice": re.compile(":([^:]+)"),
-        "cryptopts": re.compile("target=([^,]+)"),
-    }
-)
+_NODES: Mapping[str, re.Pattern[str]] = {
+    "rd.luks.name": re.compile("=(.+)"),
+    "luks.name": re.compile("=(.+)"),
+    "cryptdevice": re.compile(":([^:]+)"),
+    "cryptopts": re.compile("target=([^,]+)"),
+}
 # Of the value of each, the name under which it is opened; others are opened by their UUID.
 _UNNAMED = frozenset({"rd.luks.uuid", "luks.uuid"})
 RESUMES = ("resume", "real_resume", "resume2")
@@ -149,14 +147,12 @@ FIRST_FIELDS = (
     "systemd.mount-extra",
     "systemd.mount_extra",
 )
-_WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = MappingProxyType(
-    {
-        **dict.fromkeys(CONTAINERS, _is_container),
-        **dict.fromkeys(VOLUMES, _is_volume),
-        **dict.fromkeys(SOURCES, _is_source),
-        **dict.fromkeys(FIRST_FIELDS, _is_first_field),
-    }
-)
+_WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = {
+    **dict.fromkeys(CONTAINERS, _is_container),
+    **dict.fromkeys(VOLUMES, _is_volume),
+    **dict.fromkeys(SOURCES, _is_source),
+    **dict.fromkeys(FIRST_FIELDS, _is_first_field),
+}
 
 
 def _is_named(gone: RemovedPartition, value: str) -> bool:
@@ -170,8 +166,12 @@ _ESCAPED = re.compile(r"""\\([ "\\])""")
 
 def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> str:
     """The line without name=VALUE and the blanks before it, or after it at a start."""
+    # Hardly a line has it, and searching takes longer.
+    if f"{name}=" not in line:
+        return line
+    name = re.escape(name)
     start = r"""(?:^|(?<=["'=]))"""
-    later = rf"[ \t]+{name}={_VALUE}"
+    later = rf"(?<![ \t])[ \t]+{name}={_VALUE}"
     # With the blanks before it, or at a start with those after it, or whole in quotes.
     for pattern in (later, rf"{start}{name}={_VALUE}[ \t]*", rf"{start}{name}={_WITH_BLANKS}"):
         line = re.sub(pattern, lambda match: "" if is_stale(match["value"]) else match[0], line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from growdisk.fast_dataclass import dataclass
@@ -91,6 +91,18 @@ class Pending:
                 files.prepend(path, block)
 
 
+LARGEST_SETTINGS = 1 << 20
+"""Bytes; larger files are no settings."""
+
+
+def settings(files: GuestFiles, patterns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The files that match any of `patterns`, each once with its content; no large ones."""
+    for path in found(files, patterns):
+        content = files.read_start(path, LARGEST_SETTINGS + 1)
+        if len(content) <= LARGEST_SETTINGS:
+            yield path, content
+
+
 def found(files: GuestFiles, patterns: Sequence[str]) -> list[str]:
     """The files that match any of `patterns`, each once."""
     return list(dict.fromkeys(path for pattern in patterns for path in files.glob(pattern)))
@@ -99,11 +111,16 @@ def found(files: GuestFiles, patterns: Sequence[str]) -> list[str]:
 _COMMENTS = (b"#", b";", b"//")
 _STARTS = (b"/dev/", b"dev-")  # of most needles: a file without them need not be searched for each
 # Also kernel modules and those of GRUB: most of the bytes below /boot and in an initrd.
-_PROGRAM = b"\x7fELF"
+PROGRAM = b"\x7fELF"
 
 
 def decode(content: bytes) -> str:
     return content.decode("utf-8", "surrogateescape")
+
+
+def text_of(files: GuestFiles, path: str) -> str:
+    """The text of a file; "" if there is none."""
+    return decode(files.read(path)) if files.exists(path) else ""
 
 
 def encode(text: str) -> bytes:
@@ -120,7 +137,7 @@ def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
 
     Programs say nothing.
     """
-    if content.startswith(_PROGRAM):
+    if content.startswith(PROGRAM):
         return False
     absent = tuple(start for start in _STARTS if start not in content)
     present = [needle for needle in needles if not needle.startswith(absent) and needle in content]
@@ -140,22 +157,23 @@ def _is_in(line: bytes, needle: bytes) -> bool:
 
 # --- SELinux: the label that a new file needs; selinux(8), selinux_config(5) ---------------------
 
-SELINUX_CONFIG = "/etc/selinux/config"
+_SELINUX_CONFIG = "/etc/selinux/config"
 # As libselinux reads it: the first line with a mode that it knows, whatever comes after the mode.
 _MODE = re.compile(r"^SELINUX=\s*(enforcing|permissive|disabled)", re.MULTILINE | re.IGNORECASE)
 _SWAP_FILE = "system_u:object_r:swapfile_t:s0"
 
 
-def selinux_is_on(config: str) -> bool:
-    """Going by the guest's SELINUX_CONFIG, "" if it has none; without a mode it is permissive."""
+def selinux_is_on(files: GuestFiles) -> bool:
+    """Going by the guest's own configuration; without a mode it is permissive."""
+    config = text_of(files, _SELINUX_CONFIG)
     mode = _MODE.search(config)
     return bool(config) and (mode is None or mode[1].lower() != "disabled")
 
 
-def swap_file_label(config: str) -> str:
-    """The label of a swap file, going by the guest's SELINUX_CONFIG; "" if SELinux is off.
+def swap_file_label(files: GuestFiles) -> str:
+    """The label of a swap file; "" if SELinux is off.
 
     mkswap sets it if SELinux runs, as in no appliance. A guest that enforces its policy does not
     swap on a file without it.
     """
-    return _SWAP_FILE if selinux_is_on(config) else ""
+    return _SWAP_FILE if selinux_is_on(files) else ""

@@ -46,23 +46,21 @@ _PACKED_MAGICS = (
 
 def forgetting_block(gone: RemovedPartition) -> bytes:
     """The block to put before an initrd of initramfs-tools."""
-    return _block("conf/conf.d", _file_name(gone), encode(_script(gone)), b"\n", gone)
+    return _block(_file_name(gone), encode(_script(gone)), b"\n", gone)
 
 
 def noresume_block(gone: RemovedPartition) -> bytes:
     """The block to put before an initrd of dracut that has the resume= of `gone`."""
     # Blanks and not empty lines: dracut goes through all lines with each option that it looks for.
-    return _block("etc/cmdline.d", _dracut_name(gone), b"noresume", b" ", gone)
+    return _block(_dracut_name(gone), b"noresume", b" ", gone)
 
 
-def _block(
-    folder: str, name: str, script: bytes, padding_byte: bytes, gone: RemovedPartition
-) -> bytes:
-    fixed = len(_archive(folder, name, b"")) + len(_END)
+def _block(name: str, script: bytes, padding_byte: bytes, gone: RemovedPartition) -> bytes:
+    fixed = len(_archive(name, b"")) + len(_END)
     padding = BLOCK - fixed - len(script)
     if padding < 0:
         raise ValueError(f"the swap's names are too long for one block: {gone}")
-    block = _archive(folder, name, script + padding_byte * padding) + _END
+    block = _archive(name, script + padding_byte * padding) + _END
     assert len(block) == BLOCK
     return block
 
@@ -109,7 +107,8 @@ def _script(gone: RemovedPartition) -> str:
     return f'{comment}\ncase "$RESUME" in\n{patterns}) RESUME= ;;\nesac\n'
 
 
-def _archive(folder: str, name: str, script: bytes) -> bytes:
+def _archive(name: str, script: bytes) -> bytes:
+    folder = name.rpartition("/")[0]
     return b"".join(
         (
             _member(folder.partition("/")[0], _DIRECTORY),
@@ -130,8 +129,4 @@ def _member(name: str, mode: int, content: bytes = b"") -> bytes:
 
 
 def _padded(data: bytes) -> bytes:
-    return data.ljust(_aligned(len(data)), b"\0")
-
-
-def _aligned(offset: int) -> int:
-    return (offset + 3) & ~3
+    return data + bytes(-len(data) % 4)

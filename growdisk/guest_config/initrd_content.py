@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from growdisk.filesystems.unpacking import Unpackable, pieces_of
-from growdisk.guest_config.files import is_said
+from growdisk.guest_config.files import PROGRAM, is_said
 
 # cpio, newc and with checksums: the header's thirteen numbers of eight hexadecimal digits follow.
 MAGICS, TRAILER = (b"070701", b"070702"), "TRAILER!!!"
@@ -18,6 +18,8 @@ _HEADER = 110
 _LONGEST_NAME = 4096
 _MOST = 1 << 30  # bytes, unpacked
 _SMALL = 256 << 10  # larger files are programs and modules
+# What is kept of the others, in bytes, and how many names: far more than any initrd has.
+_MOST_KEPT, _MOST_MEMBERS = 256 << 20, 1 << 17
 _OF_THE_TOOL = ("usr/lib/dracut/build-parameter.txt", "lib/dracut/build-parameter.txt")
 
 
@@ -29,7 +31,7 @@ class Maker(Enum):
 
 
 class Member(NamedTuple):
-    """A file of the archive; a large one, or an entry that is not a file, has no content."""
+    """A file of the archive; large ones, programs and what is not a file have no content."""
 
     name: str
     content: bytes
@@ -60,9 +62,13 @@ class Contents(NamedTuple):
 
 def contents_of(initrd: bytes) -> Contents:
     members: list[Member] = []
-    unread = ""
+    unread, kept = "", 0
     try:
-        members.extend(_archives(initrd))
+        for member in _archives(initrd):
+            kept += len(member.content)
+            if kept > _MOST_KEPT or len(members) == _MOST_MEMBERS:
+                raise ValueError("it has more small files than an initrd can have")
+            members.append(member)
     except (Unpackable, ValueError) as error:
         unread = str(error)
     return Contents(_maker({member.name for member in members}), tuple(members), unread)
@@ -150,7 +156,7 @@ def _archive(stream: _PieceReader) -> Iterator[Member]:
         wanted = size <= _SMALL and mode >> 12 in (0o10, 0o12)
         content = stream.read(size) if wanted else b""
         stream.skip((0 if wanted else size) + -size % 4)
-        yield Member(name.removeprefix("./"), content)
+        yield Member(name.removeprefix("./"), b"" if content.startswith(PROGRAM) else content)
     raise ValueError("its archive ends too early")
 
 

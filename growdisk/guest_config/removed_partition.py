@@ -51,10 +51,7 @@ _DISTINCT = 8  # characters of a UUID that stand in no file by chance
 
 
 class SwapRemedy(Enum):
-    """What the guest has instead of swap that is gone: nothing, or a file in its root.
-
-    SwapPolicy (partitions/blocks.py) is what was asked for; it may also be to move.
-    """
+    """What the guest has instead of swap that is gone: nothing, or a file in its root."""
 
     DROP = "drop"
     FILE = "file"

@@ -36,6 +36,7 @@ from growdisk.guest_config.files import (
     encode,
     found,
     is_said,
+    settings,
     unmended,
 )
 from growdisk.guest_config.initrd_repair import change_initrds, change_unified
@@ -144,8 +145,7 @@ def _change_settings(
 def _mask_units(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
     """With the automount unit of what is mounted: without the other it would fail."""
     hints = gone.hints()
-    for path in found(files, places.UNITS):
-        old = files.read(path)
+    for path, old in settings(files, places.UNITS):
         # An empty unit is masked already.
         if not _has_any(old + encode(path), hints) or not old or silenced(decode(old), gone, path):
             continue
@@ -165,8 +165,8 @@ def _automounts(files: GuestFiles, path: str) -> list[str]:
 
 def _name_swap_file(files: GuestFiles, where: str) -> Iterator[Change]:
     """In fstab, if no line of swap became its."""
-    for path in files.glob(_FSTAB):
-        old = decode(files.read(path))
+    for path, content in settings(files, (_FSTAB,)):
+        old = decode(content)
         if (new := with_swap_file(old)) != old:
             files.write(path, encode(new))
             yield Change(path, where)
@@ -194,7 +194,7 @@ def known_in(files: GuestFiles, gone: RemovedPartition) -> RemovedPartition:
 
 
 def _texts(files: GuestFiles, patterns: Sequence[str]) -> Iterator[str]:
-    return (decode(files.read(path)) for path in found(files, patterns))
+    return (decode(content) for _, content in settings(files, patterns))
 
 
 def _edit(
@@ -206,8 +206,7 @@ def _edit(
 ) -> Iterator[Change]:
     """Change each file that may name the partition."""
     hints, needles = gone.hints(), gone.needles()
-    for path in found(files, patterns):
-        old = files.read(path)
+    for path, old in settings(files, patterns):
         # A program has a NUL near its start; no settings have one.
         if b"\0" in old[:4096] or not _has_any(old, hints):
             continue
@@ -232,7 +231,7 @@ _LINK = (
     "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, "
     "fileSystems), and rebuild"
 )
-_OF_SOME_DISK = re.compile(r"/dev/(?:disk|mapper)/[^\s\"',;]+?-part\d+(?!\w)")
+_OF_SOME_DISK = re.compile(r"/dev/(?:disk|mapper)/[^\s\"',;]{1,512}?-part\d+(?!\w)")
 # What the kernel takes as well: the number of the device, or how many partitions it comes after
 # another.
 _BY_NUMBER = re.compile(
@@ -256,8 +255,8 @@ def doubtful(files: GuestFiles, gone: RemovedPartition, *, rooted: bool) -> Iter
 
 def _in_fstab(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
     """If another line surely names the partition, these are of another disk."""
-    for path in found(files, places.FSTABS):
-        entries = list(parse_fstab(decode(files.read(path))))
+    for path, content in settings(files, places.FSTABS):
+        entries = list(parse_fstab(decode(content)))
         sure = any(gone.is_named_by(entry.source) for entry in entries)
         for entry in entries:
             if gone.may_be_named_by(entry.source) and entry.fits(gone):
@@ -267,8 +266,7 @@ def _in_fstab(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
 def _in_texts(
     files: GuestFiles, patterns: Sequence[str], gone: RemovedPartition
 ) -> Iterator[Change]:
-    for path in found(files, patterns):
-        content = files.read(path)
+    for path, content in settings(files, patterns):
         # Quick signs: most files have neither, and are not gone through by lines.
         by_number = gone.is_swap and b"resume=" in content
         has_sign = by_number or f"-part{gone.number}".encode() in content
@@ -292,8 +290,8 @@ def _links(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
 
 def _made_again(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
     """systemd-repart takes a swap partition for its own by its type, whatever it is called."""
-    for path in found(files, places.DEFINITIONS) if gone.is_swap else ():
-        if _SWAP_TYPE.search(decode(files.read(path))):
+    for path, content in settings(files, places.DEFINITIONS if gone.is_swap else ()):
+        if _SWAP_TYPE.search(decode(content)):
             what = "systemd-repart fails if it cannot make a swap partition again: remove it"
             yield unmended(path, what)
 

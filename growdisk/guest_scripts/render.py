@@ -18,13 +18,7 @@ from growdisk.guest_config.boot_settings import CONTAINERS, FIRST_FIELDS, RESUME
 from growdisk.guest_config.initrd_content import leading_names
 from growdisk.guest_config.removed_partition import RemovedPartition, for_udev
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
-from growdisk.guest_scripts.script_plan import (
-    DRIVER,
-    RUN_ORDER,
-    GuestPlan,
-    GuestSwap,
-    Phase,
-)
+from growdisk.guest_scripts.script_plan import DRIVER, RUN_ORDER, GuestPlan, GuestSwap, Phase
 from growdisk.guest_scripts.table_edits import (
     fdisk_keys,
     is_for_fdisk,

@@ -15,7 +15,7 @@ from growdisk.filesystems.ext_features import unknown_to_writers
 from growdisk.filesystems.ext_tree import ExtTree, Inode
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.swap import PAGE, swap_header
-from growdisk.guest_config.files import SELINUX_CONFIG, decode, swap_file_label
+from growdisk.guest_config.files import swap_file_label
 from growdisk.guest_systems.paths import FoundInode, GuestPaths
 from growdisk.host import clock
 
@@ -124,8 +124,7 @@ class DirectGuest:
             raise ToolFailed(f"making {path}", 1, "the guest's file system has no room for it")
         # The header is the first page: `first` blocks, which are marked as written.
         self._fill(tree, place.inode.number, swap_header(size, uuid, None))
-        config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
-        if label := swap_file_label(config):
+        if label := swap_file_label(self):
             self._edit(tree, [f"ea_set {path} security.selinux {label}"])
 
     def _is_first(self, path: str) -> bool:

@@ -28,7 +28,7 @@ from growdisk.filesystems.identify import identify
 from growdisk.filesystems.volume_group import mapped_name
 from growdisk.filesystems.xfs_tree import XfsTree
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.partitions.sectors import read_table, windows_of
+from growdisk.partitions.sectors import parts_of, read_table, windows_of
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable
 from growdisk.volumes.inspect import views_inside
 from growdisk.volumes.keyring import Keyring
@@ -69,9 +69,7 @@ def file_systems_on(
 ) -> Iterator[SeenFileSystem]:
     """All that can be read; `closed` gets the others by their nodes, each with why."""
     table = read_table(disk, path, sector_size)
-    # The disk as a whole has content of its own only if it has no table.
-    parts = windows_of(disk, table) if table else [(None, disk)]
-    for part, device in parts:
+    for part, device in parts_of(disk, table):
         name = f"{FIRST_DISK}{part.number}" if part else FIRST_DISK
         for node, view, content in views_inside(
             f"/dev/{name}", _CachedReads(device), keyring, pv_finder

@@ -18,7 +18,7 @@ from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.btrfs_tree import TOP_LEVEL
 from growdisk.filesystems.file_tree import FileTree, Subvolume, Unknown
 from growdisk.guest_config.etc_tables import Entry, parse_fstab, swap_files
-from growdisk.guest_config.files import decode
+from growdisk.guest_config.files import LARGEST_SETTINGS, decode
 from growdisk.guest_config.places import BOOTS
 from growdisk.guest_systems.file_systems import SeenFileSystem, file_systems_on, tree_of
 from growdisk.guest_systems.paths import GuestPaths, MountRoot
@@ -201,7 +201,7 @@ def _fstab(paths: GuestPaths) -> list[Entry]:
         place = paths.find(_FSTAB)
         if place is None or not place.inode.is_file:
             return []
-        return list(parse_fstab(decode(place.tree.read(place.inode))))
+        return list(parse_fstab(decode(place.tree.read(place.inode, LARGEST_SETTINGS))))
     except Unknown:
         return []
 

@@ -15,7 +15,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.unpacking import Unpackable, unpacked
 from growdisk.guest_config import initrd, places
-from growdisk.guest_config.files import is_said
+from growdisk.guest_config.files import LARGEST_SETTINGS, is_said
 from growdisk.guest_config.initrd_content import contents_of
 from growdisk.guest_config.initrd_repair import REMEDIES
 from growdisk.guest_config.removed_partition import RemovedPartition
@@ -23,7 +23,6 @@ from growdisk.guest_config.unified import NO_RESUME, Unified, is_program
 from growdisk.guest_systems.look import Home
 from growdisk.guest_systems.paths import FoundInode, GuestPaths
 
-_LARGEST = 1 << 20  # larger files are no settings
 _LARGEST_INITRD = 1 << 29
 _MOST_FILES, _DEEPEST = 20_000, 8
 _ALTERNATIVES = "/etc/alternatives/"  # links to programs and manual pages
@@ -124,7 +123,7 @@ def _said_in(
     if place.inode.is_link or not 0 < place.inode.size <= _LARGEST_INITRD:
         return None
     # A small file is read once, as a whole; of a large one the start tells what it is.
-    is_small = place.inode.size <= _LARGEST
+    is_small = place.inode.size <= LARGEST_SETTINGS
     start = place.tree.read(place.inode) if is_small else place.tree.read(place.inode, initrd.HEAD)
     head = start[: initrd.HEAD]
     if initrd.is_initrd(head):
@@ -179,7 +178,7 @@ def _packed_text(content: bytes, *, named: bool) -> bytes | None:
     try:
         if named or initrd.is_archive(content) or initrd.is_archive(unpacked(content, initrd.HEAD)):
             return None
-        return unpacked(content, _LARGEST)
+        return unpacked(content, LARGEST_SETTINGS)
     except Unpackable:
         return b""
 

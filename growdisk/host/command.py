@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO
 
 from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
@@ -30,37 +29,37 @@ _SUCCESS = (0,)
 _LAST_LINES = 5
 
 # The Debian package of each program that growdisk may ask for.
-PACKAGES: Mapping[str, str] = MappingProxyType(
-    {
-        "qemu-system-x86_64": "qemu-system-x86",
-        "qemu-img": "qemu-utils",
-        "qemu-nbd": "qemu-utils",
-        "qemu-storage-daemon": "qemu-system-common",
-        "supermin": "supermin",
-        "mkfs.ext2": "e2fsprogs",
-        "e2fsck": "e2fsprogs",
-        "resize2fs": "e2fsprogs",
-        "sfdisk": "fdisk",
-        "debugfs": "e2fsprogs",
-        "bwrap": "bubblewrap",
-        "blkid": "util-linux",
-        "fusermount3": "fuse3",
-        "prlimit": "util-linux",
-        "ssh": "openssh-client",
-        "ssh-keygen": "openssh-client",
-        "virsh": "libvirt-clients",
-        "cryptsetup": "cryptsetup",
-        "pvresize": "lvm2",
-        "lvs": "lvm2",
-        "xfs_growfs": "xfsprogs",
-        "ntfsresize": "ntfs-3g",
-        "fsck.f2fs": "f2fs-tools",
-        "resize.f2fs": "f2fs-tools",
-        "lvm": "lvm2",
-        "btrfs": "btrfs-progs",
-        "linux.uml": "user-mode-linux",
-    }
-)
+PACKAGES: Mapping[str, str] = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "qemu-nbd": "qemu-utils",
+    "qemu-storage-daemon": "qemu-system-common",
+    "supermin": "supermin",
+    "e2fsck": "e2fsprogs",
+    "resize2fs": "e2fsprogs",
+    "sfdisk": "fdisk",
+    "debugfs": "e2fsprogs",
+    "bwrap": "bubblewrap",
+    "blkid": "util-linux",
+    "fusermount3": "fuse3",
+    "prlimit": "util-linux",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "virsh": "libvirt-clients",
+    "cryptsetup": "cryptsetup",
+    "pvresize": "lvm2",
+    "lvs": "lvm2",
+    "xfs_growfs": "xfsprogs",
+    "ntfsresize": "ntfs-3g",
+    "fsck.f2fs": "f2fs-tools",
+    "resize.f2fs": "f2fs-tools",
+    "lvm": "lvm2",
+    "btrfs": "btrfs-progs",
+    "linux.uml": "user-mode-linux",
+    "losetup": "mount",
+    "zfs": "zfsutils-linux",
+    "rbd": "ceph-common",
+}
 
 
 @dataclass(frozen=True)
@@ -276,8 +275,7 @@ def kill_children(words: tuple[str, ...]) -> None:
     """SIGKILL to every child of this process with one of `words` in its command line."""
     for pid in _children():
         if any(word in _command_line(pid) for word in words):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill_one(pid)
 
 
 def kill_all(word: str) -> None:
@@ -287,22 +285,28 @@ def kill_all(word: str) -> None:
     would wait for it for ever. So the word must be one that nobody else can have, such as a path of
     ours.
     """
+    foreign: set[int] = set()
     for _ in range(_ROUNDS):
-        found = [pid for pid in _everybody() if word in _command_line(pid)]
+        found = [pid for pid in _everybody() - foreign if word in _command_line(pid)]
         if not found:
             return
         for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            try:
+                _kill_one(pid)
+            except PermissionError:
+                foreign.add(pid)  # an administrator's, who looks into our folder
         time.sleep(_ROUND_SECONDS)
 
 
-def _everybody() -> list[int]:
-    return [
-        int(path.name)
-        for path in Path("/proc").iterdir()
-        if path.name.isdigit() and int(path.name) != os.getpid()
-    ]
+def _kill_one(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _everybody() -> set[int]:
+    return {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()} - {
+        os.getpid()
+    }
 
 
 def _children() -> list[int]:

@@ -18,7 +18,7 @@ from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import run
 from growdisk.host.json_codec import NotThatValue
-from growdisk.host.logical_volumes import HostVolume, lvs, pool_of, use_of_pool
+from growdisk.host.logical_volumes import HostVolume, lvs, pool_of, use_of_pool, with_number
 
 _SECONDS = 20.0
 
@@ -73,7 +73,7 @@ def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom 
 
     NotThatValue.
     """
-    own = next((v for v in volumes if v.pool_lv and v.has_number(major, minor)), None)
+    own = with_number(volumes, major, minor)
     pool = pool_of(own, volumes) if own else None
     if pool is None:
         return None

@@ -16,10 +16,12 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import MAX_WRITE, FuseFolder
+from growdisk.block.host_devices import mounts
 from growdisk.errors import ToolFailed
 from growdisk.host.command import kill_all, require, run, start
 
@@ -55,7 +57,20 @@ exit $status
 """
 _PATIENCE = 20.0
 _PREFIX, _FOLDER, _ALIVE, _BORN = "growdisk-", "disk", "alive", "born"
-_unmounting: list[subprocess.Popen[str]] = []  # keepers that have had their word
+# Keepers that have had their word; None: each is waited for at once.
+_unmounting: ContextVar[list[subprocess.Popen[str]] | None] = ContextVar("unmounting", default=None)
+
+
+@contextmanager
+def unmounting_beside() -> Iterator[None]:
+    """The folders that are left inside are unmounted beside the work, and are gone after it."""
+    keepers: list[subprocess.Popen[str]] = []
+    token = _unmounting.set(keepers)
+    try:
+        yield
+    finally:
+        _unmounting.reset(token)
+        _await(keepers)
 
 
 @contextmanager
@@ -68,10 +83,10 @@ def mounted(
     """The folder where `devices` are files until the block is left.
 
     ToolMissing; ToolFailed if it is not allowed. What lies beside the folder, in the one around
-    it, goes when it goes: see await_unmounted(). `cached` and `writes`: see FuseFolder.
+    it, goes when it goes: see unmounting_beside(). `cached` and `writes`: see FuseFolder.
     """
-    tool = require(TOOL)
-    await_unmounted()
+    tool, unmounting = require(TOOL), _unmounting.get()
+    _await(unmounting or [])
     # A growdisk that was killed with its keeper could not clean up: the next one does.
     _sweep(tool)
     scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.urandom(8).hex()}"
@@ -98,24 +113,21 @@ def mounted(
                 # an error, and does not wait for ever.
                 folder.close()
         finally:
-            # The word makes it an orderly end, after which the keeper kills nobody. Nobody needs to
-            # wait while it unmounts: the work goes on beside it.
+            # The word makes it an orderly end, after which the keeper kills nobody.
             if keeper.returncode is None:
-                _unmounting.append(keeper)
                 with contextlib.suppress(BrokenPipeError):  # it was killed
                     assert keeper.stdin is not None
                     keeper.stdin.write("done\n")
                     keeper.stdin.flush()
+                if unmounting is None:
+                    _await([keeper])
+                else:
+                    unmounting.append(keeper)
 
 
-def await_unmounted() -> None:
-    """Wait until the folders that have been left are unmounted, and removed."""
-    while True:
-        try:
-            keeper = _unmounting.pop()  # another thread may wait for the others
-        except IndexError:
-            return
-        keeper.communicate(timeout=_PATIENCE)
+def _await(keepers: list[subprocess.Popen[str]]) -> None:
+    while keepers:
+        keepers.pop().communicate(timeout=_PATIENCE)
 
 
 @contextmanager
@@ -133,7 +145,10 @@ def _sweep(tool: str) -> None:
     """Unmount folders that nobody serves any more: keeper and growdisk were killed together."""
     # The folder itself is not touched to find out: its server may be stopped, and we would hang
     # with it. The kernel's list and the lock beside it tell enough.
-    for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
+    for mount in mounts():
+        place = Path(mount.place)
+        if (mount.source, mount.kind) != ("growdisk", "fuse") or not _is_ours(place):
+            continue
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
             # Raises while its growdisk lives, whose folder is then left alone.
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,16 +157,8 @@ def _sweep(tool: str) -> None:
             shutil.rmtree(place.parent, ignore_errors=True)
 
 
-def _mounted_folders(mounts: str) -> list[Path]:
-    rows = [line.split(" ")[:3] for line in mounts.splitlines()]
-    folders = [
-        Path(place) for source, place, kind in rows if (source, kind) == ("growdisk", "fuse")
-    ]
-    return [
-        place
-        for place in folders
-        if place.name == _FOLDER and place.parent.name.startswith(_PREFIX)
-    ]
+def _is_ours(place: Path) -> bool:
+    return place.name == _FOLDER and place.parent.name.startswith(_PREFIX)
 
 
 def _kernels_end(ours: socket.socket, keeper: subprocess.Popen[str]) -> int:

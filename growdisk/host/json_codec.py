@@ -20,13 +20,18 @@ def encoded(value: object) -> bytes:
     words = json.dumps(
         plain(value), ensure_ascii=False, separators=(",", ":"), default=_other, allow_nan=False
     )
-    return words.encode()
+    return in_bytes(words)
 
 
 def encoded_lines(value: object) -> bytes:
     """The same for people to read."""
     words = json.dumps(plain(value), ensure_ascii=False, indent=1, default=_other, allow_nan=False)
-    return words.encode()
+    return in_bytes(words)
+
+
+def in_bytes(words: str) -> bytes:
+    """JSON as UTF-8. A byte of a file's name that is no text (PEP 383) is an escape: \\udcff."""
+    return words.encode("utf-8", "backslashreplace")
 
 
 def _other(value: object) -> object:
@@ -52,6 +57,25 @@ def converted(value: object, kind: type[T]) -> T:
     import msgspec
 
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, dec_hook=_made)
     except (msgspec.ValidationError, RecursionError) as error:
         raise NotThatValue(str(error)) from error
+
+
+def converted_from_qemu(value: object, kind: type[T]) -> T:
+    """The same of QEMU's and its agent's values: fields have underscores for their hyphens."""
+    try:
+        return converted(_underscored(value), kind)
+    except RecursionError as error:
+        raise NotThatValue("it is nested too deeply") from error
+
+
+def _underscored(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key).replace("-", "_"): _underscored(item) for key, item in value.items()}
+    return [_underscored(item) for item in value] if isinstance(value, list) else value
+
+
+def _made(kind: type, value: object) -> object:
+    """What msgspec does not know itself: a Path; `object`, which is anything."""
+    return value if kind is object else kind(value)

@@ -12,13 +12,15 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
 from growdisk.errors import ToolTimedOut
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import CompletedCommand, last_lines, require, run
-from growdisk.host.probe_cache import CachedProbe, file_facts
+from growdisk.host.probe_cache import cached_probe, file_facts
 
 _KVM = Path("/dev/kvm")
 _QEMU = "qemu-system-x86_64"
@@ -69,12 +71,27 @@ def accelerator(*, fresh: bool = False) -> Accelerator:
         return Accelerator(
             KvmState.FORBIDDEN, "this user may not open /dev/kvm (it belongs to the group kvm)"
         )
-    probe = _probe()
-    known = None if fresh else _recalled(probe)
-    if known is None:
-        known = try_kvm()
-        probe.remember({"kvm": known.kvm.value, "reason": known.reason})
-    return known
+    node = _KVM.stat()
+    # It depends on the trial itself, the kernels, QEMU's binary, the device node.
+    facts = (
+        "boot sector, kernel",
+        str(_readable_kernel()),
+        platform.release(),
+        platform.machine(),
+        file_facts(Path(require(_QEMU))),
+        node.st_ino,
+        node.st_rdev,
+        node.st_ctime_ns,
+    )
+    known = cached_probe("kvm", facts, _tried, fresh=fresh)
+    with suppress(ValueError, KeyError):  # somebody else has written the record
+        return Accelerator(KvmState(known["kvm"]), known["reason"])
+    return try_kvm()
+
+
+def _tried() -> Mapping[str, str]:
+    found = try_kvm()
+    return {"kvm": found.kvm.value, "reason": found.reason}
 
 
 def try_kvm() -> Accelerator:
@@ -142,27 +159,3 @@ def _complaint(guest: CompletedCommand) -> str:
         .removeprefix("error: ")
         .partition("; ")[0]
     )
-
-
-def _probe() -> CachedProbe:
-    """The answer depends on the trial itself, the kernels, QEMU's binary, the device node."""
-    node = _KVM.stat()
-    return CachedProbe(
-        "kvm",
-        "boot sector, kernel",
-        str(_readable_kernel()),
-        platform.release(),
-        platform.machine(),
-        file_facts(Path(require(_QEMU))),
-        node.st_ino,
-        node.st_rdev,
-        node.st_ctime_ns,
-    )
-
-
-def _recalled(probe: CachedProbe) -> Accelerator | None:
-    try:
-        record = probe.recall() or {}
-        return Accelerator(KvmState(record["kvm"]), record["reason"])
-    except (ValueError, KeyError):
-        return None

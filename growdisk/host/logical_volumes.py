@@ -34,9 +34,6 @@ class HostVolume:
     def name(self) -> str:
         return f"{self.vg_name}/{self.lv_name}"
 
-    def has_number(self, major: int, minor: int) -> bool:
-        return (self.lv_kernel_major, self.lv_kernel_minor) == (str(major), str(minor))
-
 
 @dataclass(frozen=True)
 class PoolUse:
@@ -87,6 +84,11 @@ def own_system_id() -> str:
     """What this host calls itself on storage that several hosts share; "" if it has no name."""
     # It prints "  system ID: NAME".
     return run(["lvm", "systemid"], timeout=_SECONDS).stdout.partition(":")[2].strip()
+
+
+def with_number(volumes: list[HostVolume], major: int, minor: int) -> HostVolume | None:
+    number = (str(major), str(minor))
+    return next((v for v in volumes if (v.lv_kernel_major, v.lv_kernel_minor) == number), None)
 
 
 def pool_of(own: HostVolume, volumes: list[HostVolume]) -> HostVolume | None:

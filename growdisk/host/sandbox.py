@@ -57,7 +57,9 @@ def run_confined(
         mtab = place.parent.parent / "mtab"
         mtab.touch()
         walls += ["--ro-bind", str(mtab), "/etc/mtab"]
-    walls += ["--bind" if writable else "--ro-bind", str(place), name, *_closed()]
+    walls += ["--bind" if writable else "--ro-bind", str(place), name]
+    # /dev and / are file systems in memory: read-only, so that nobody fills it.
+    walls += ["--remount-ro", "/dev", *_closed(clock.fixed_time_variables())]
     # Inside the walls: prlimit becomes the tool, so that the limits are the tool's alone.
     limits = ["prlimit", f"--as={_MEMORY}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
     words = ["bwrap", *walls, "--", *limits, *argv]
@@ -103,10 +105,7 @@ def confined_kernel(
     walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
     for name, disk in disks.items():
         walls += ["--bind", str(disk), name]
-    # bwrap goes by the order of its words: all places are made before / is closed.
-    walls += ["--remount-ro", "/", "--chdir", "/", "--clearenv"]
-    for name, value in {**_ENVIRONMENT, "HOME": "/tmp", "TMPDIR": "/tmp"}.items():
-        walls += ["--setenv", name, value]
+    walls += _closed({"HOME": "/tmp", "TMPDIR": "/tmp"})
     if syscall_filter is not None:
         walls += ["--seccomp", str(syscall_filter)]
     limits = ["prlimit", f"--cpu={work}", "--core=0", "--", "taskset", "-c", str(_some_cpu())]
@@ -132,10 +131,9 @@ def _system() -> list[str]:
     return words
 
 
-def _closed() -> list[str]:
-    # /dev and / are file systems in memory: read-only, so that nobody fills it.
-    words = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]
-    environment = {**_ENVIRONMENT, **clock.fixed_time_variables()}
-    return words + [
-        word for name, value in environment.items() for word in ("--setenv", name, value)
-    ]
+def _closed(variables: Mapping[str, str]) -> list[str]:
+    # bwrap goes by the order of its words: all places are made before / is closed.
+    words = ["--remount-ro", "/", "--chdir", "/", "--clearenv"]
+    for name, value in {**_ENVIRONMENT, **variables}.items():
+        words += ["--setenv", name, value]
+    return words

@@ -7,33 +7,27 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from growdisk.errors import BadSize, suggestion
+from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import Located, bad_file
 from growdisk.units import SizeSpec, parse_goal_size
 
 _MODE = re.compile(r"[0-7]{3,4}")
 
 
-def words_of(node: Located, known: Collection[str], what: str) -> Mapping[str, Located]:
-    """The entries of a mapping by word.
-
-    bad-file, with the nearest known word, for one that is not known.
-    """
-    if not node.is_mapping:
-        raise node.bad(f"{what} is a mapping", hint=f"its words are {', '.join(known)}")
-    for word, _, place in node.entries():
-        if word not in known:
-            hint = suggestion(word, known, f"{what} knows {', '.join(known)}")
-            raise bad_file(f"{what} has no '{word}'", place=place, hint=hint)
-    # A word without a value counts as left out.
-    return {word: value for word, value, _ in node.entries() if value.value is not None}
-
-
 class Fields:
-    """The entries of one mapping. `folder`: what relative names of files count from."""
+    """The entries of one mapping, by word. `folder`: what relative names of files count from."""
 
     def __init__(self, node: Located, known: Collection[str], what: str, folder: Path) -> None:
+        """bad-file, with the nearest known word, for a word that is not known."""
         self._node, self._what, self._folder = node, what, folder
-        self._found = words_of(node, known, what)
+        if not node.is_mapping:
+            raise node.bad(f"{what} is a mapping", hint=f"its words are {', '.join(known)}")
+        for word, _, place in node.entries():
+            if word not in known:
+                hint = suggestion(word, known, f"{what} knows {', '.join(known)}")
+                raise bad_file(f"{what} has no '{word}'", place=place, hint=hint)
+        # A word without a value counts as left out.
+        self._found = {word: value for word, value, _ in node.entries() if value.value is not None}
 
     def __contains__(self, word: str) -> bool:
         return word in self._found
@@ -97,7 +91,7 @@ class Fields:
             raise node.bad(error.what, reason=error.why, hint=error.what_to_do) from error
 
     def path(self, word: str) -> Path | None:
-        return self._folder / Path(self.text(word)).expanduser() if word in self._found else None
+        return self._folder / given_path(self.text(word)) if word in self._found else None
 
     def mode(self, word: str, default: int) -> int:
         """A file's mode, in quotes: YAML reads 0644 as octal and 644 as another number.

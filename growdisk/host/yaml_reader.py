@@ -16,8 +16,9 @@ from typing import TypeGuard
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, error_id
 from growdisk.fast_dataclass import dataclass
+from growdisk.given_file import read_given
 
 _MOST_VALUES = 100_000
 _LARGEST_FILE = 8 << 20
@@ -102,19 +103,14 @@ def bad_file(
 def read_yaml(path: Path) -> Located | None:
     """The only document in the file; None if there is none. bad-file."""
     try:
-        with path.open("rb") as file:
-            # One byte more tells a file that is too large, whatever its size says (a pipe has
-            # none).
-            content = file.read(_LARGEST_FILE + 1)
-        if len(content) > _LARGEST_FILE:
+        text = read_given(path, "check the path", _LARGEST_FILE).decode("utf-8")
+    except UsageError as error:
+        if error_id(error) == "file-too-large":
             raise bad_file(
                 "the file is too large", place=str(path), reason="nobody writes that much by hand"
-            )
-        text = content.decode("utf-8")
-    except OSError as error:
-        reason = error.strerror or str(error)
+            ) from error
         raise bad_file(
-            "cannot be read", place=str(path), reason=reason, hint="check the path"
+            "cannot be read", place=str(path), reason=error.why, hint=error.what_to_do
         ) from error
     except UnicodeDecodeError as error:
         raise bad_file(
@@ -173,6 +169,14 @@ class _Indented(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, indentless=False)
 
+    def ignore_aliases(self, data: object) -> bool:
+        """What stands in two places is written twice, without anchors."""
+        return True
+
+
+# Numbers that know how they were written (PartitionNumber) are written as numbers.
+_Indented.add_multi_representer(int, yaml.SafeDumper.represent_int)
+
 
 class _Reader:
     """Makes values of one file's nodes."""
@@ -206,7 +210,10 @@ class _Reader:
             return tuple(self.located(item) for item in node.value)
         if isinstance(node, MappingNode):
             return self._entries(node)
-        value = self._loader.construct_object(node)
+        try:
+            value = self._loader.construct_object(node)
+        except (LookupError, AttributeError, ValueError) as error:  # !!int "", !!bool perhaps
+            raise bad_file(f"this is no value of {node.tag}", place=self._place(node)) from error
         # 2024-01-01 without quotes, which PyYAML makes a date of: in a playbook it is a text.
         if isinstance(value, date):
             return str(node.value)

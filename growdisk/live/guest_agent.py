@@ -19,7 +19,7 @@ from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import COMMAND_LOG
-from growdisk.host.json_codec import NotThatValue, converted
+from growdisk.host.json_codec import NotThatValue, converted, converted_from_qemu
 from growdisk.live.guest_shell import (
     CALL_SECONDS,
     AgentCall,
@@ -28,7 +28,6 @@ from growdisk.live.guest_shell import (
     GuestLost,
     GuestUnreachable,
     LineCallback,
-    fields,
 )
 
 _SYNC_SECONDS = 20.0  # a guest under emulation on a busy host takes seconds for its first word
@@ -78,7 +77,7 @@ class AgentShell:
     def open(cls, call: AgentCall, close: Callable[[], None]) -> AgentShell:
         """GuestUnreachable if nobody answers, or the guest does not allow guest-exec."""
         try:
-            info = converted(fields(call("guest-info", {}, CALL_SECONDS)), _Info)
+            info = converted_from_qemu(call("guest-info", {}, CALL_SECONDS), _Info)
         except (AgentError, OSError, NotThatValue) as error:
             raise GuestUnreachable(cls.name, reason=str(error)) from error
         # An agent also lists what its configuration forbids, as not enabled.
@@ -139,8 +138,8 @@ class AgentShell:
         started = converted(self._call("guest-exec", arguments, CALL_SECONDS), _Started)
         pause = 0.05
         while time.monotonic() < deadline:
-            answer = fields(self._call("guest-exec-status", {"pid": started.pid}, CALL_SECONDS))
-            ended = converted(answer, _Ended)
+            answer = self._call("guest-exec-status", {"pid": started.pid}, CALL_SECONDS)
+            ended = converted_from_qemu(answer, _Ended)
             if ended.exited:
                 done = _answer(ended)
                 # All of stderr is in the answer: what was read before is left out.
@@ -157,7 +156,8 @@ class AgentShell:
 def _is_windows(call: AgentCall) -> bool:
     with contextlib.suppress(AgentError, NotThatValue):
         return (
-            converted(fields(call("guest-get-osinfo", {}, CALL_SECONDS)), _System).id == "mswindows"
+            converted_from_qemu(call("guest-get-osinfo", {}, CALL_SECONDS), _System).id
+            == "mswindows"
         )
     return False
 
@@ -227,10 +227,8 @@ class AgentSocket:
         return answer
 
     def _line(self, deadline: float) -> bytes:
-        while b"\n" not in self._received:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("it does not answer")
+        # Asked for each line: a guest may send lines without an end.
+        while (left := deadline - time.monotonic()) > 0 and b"\n" not in self._received:
             self._socket.settimeout(left)
             data = self._socket.recv(1 << 16)
             if not data:
@@ -238,6 +236,8 @@ class AgentSocket:
             self._received += data
             if len(self._received) > _MOST:
                 raise AgentError("an answer without an end")
+        if left <= 0:
+            raise TimeoutError("it does not answer")
         line, _, self._received = self._received.partition(b"\n")
         return line
 
@@ -310,7 +310,7 @@ class OutputTail:
         except AgentError:
             self._tries -= 1  # not there yet, or not allowed
             return
-        self._take(base64.b64decode(converted(fields(read), _FileRead).buf_b64))
+        self._take(base64.b64decode(converted_from_qemu(read, _FileRead).buf_b64))
 
     def end(self, stderr: bytes) -> None:
         """The rest, from all that was said."""

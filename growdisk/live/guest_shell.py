@@ -75,8 +75,7 @@ class GuestLost(OperationFailed):
     reason: str
 
 
-# What talking to a guest agent is made of: a command, its failure, and its names as Python can have
-# them.
+# What talking to a guest agent is made of: a command, and its failure.
 
 AgentCall = Callable[[str, Mapping[str, object], float], object]
 """One command of the agent: its name, its arguments, seconds to wait.
@@ -89,10 +88,3 @@ CALL_SECONDS = 60.0
 
 class AgentError(Exception):
     """The agent said no, or nothing that can be understood."""
-
-
-def fields(value: object) -> object:
-    """The agent's names, as a dataclass can have them."""
-    if isinstance(value, dict):
-        return {str(k).replace("-", "_"): v for k, v in value.items()}
-    return value

@@ -15,6 +15,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, XfsContent
 from growdisk.filesystems.identify import identify
+from growdisk.filesystems.xfs import group_count
 from growdisk.live.guest_block_device import GuestBlockDevice, are_numbers, kernel_name
 from growdisk.live.guest_shell import GuestShell
 from growdisk.volumes.lvm import is_readable
@@ -156,12 +157,11 @@ def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Conte
 def _with_payload(
     device: BlockDevice, content: LuksContent, volumes: GuestVolumes, depth: int
 ) -> Content:
-    from growdisk.block.sector_cipher import UnknownCipher
     from growdisk.volumes.luks import LuksUnreadable, read_luks_header
 
     try:
         header = read_luks_header(device)
-    except (LuksUnreadable, UnknownCipher) as error:
+    except LuksUnreadable as error:
         return replace(content, fixed=str(error))
     content = replace(
         content, payload=header.payload, fixed=header.fixed, sector_size=header.sector_size
@@ -205,7 +205,5 @@ def _as_mounted(name: str, content: XfsContent, volumes: GuestVolumes) -> XfsCon
 
 
 def _resized(content: XfsContent, size: int) -> XfsContent:
-    blocks = size // content.block_size
-    # The last allocation group may be a short one.
-    groups = -(-blocks // content.ag_blocks)
+    blocks, groups = size // content.block_size, group_count(content, size)
     return replace(content, size=size, block_count=blocks, ag_count=groups)

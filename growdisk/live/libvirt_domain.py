@@ -106,7 +106,7 @@ class Domain:
     def execute(self, command: str, **arguments: object) -> object:
         """As Monitor.execute."""
         words = {name.replace("_", "-"): value for name, value in arguments.items()}
-        text = json.dumps({"execute": command, **({"arguments": words} if words else {})})
+        text = _message(command, words)
         COMMAND_LOG.debug("# virsh qemu-monitor-command %s '%s'", self.name, text)
         try:
             # Flags 0: the text is JSON, not the monitor's old commands. Errors of QEMU come in the
@@ -121,9 +121,7 @@ class Domain:
 
     def agent_call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
         """As AgentCall: libvirt keeps the channel, and synchronises it."""
-        text = json.dumps(
-            {"execute": command, **({"arguments": dict(arguments)} if arguments else {})}
-        )
+        text = _message(command, arguments)
         try:
             answer = json.loads(libvirt_qemu.qemuAgentCommand(self._domain, text, int(timeout), 0))
         except libvirt.libvirtError as error:
@@ -264,6 +262,10 @@ def _elsewhere(source: ElementTree.Element) -> str:
             "no files here"
         )
     return ":".join(filter(None, (source.get("protocol"), source.get("name"))))
+
+
+def _message(command: str, arguments: Mapping[str, object]) -> str:
+    return json.dumps({"execute": command, **({"arguments": dict(arguments)} if arguments else {})})
 
 
 def _words(error: libvirt.libvirtError) -> str:

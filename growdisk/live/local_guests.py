@@ -53,7 +53,7 @@ def guest_of(path: Path) -> QemuProcess | None:
     """
     with contextlib.suppress(OSError):
         # First who has QEMU's write lock; if nobody has, who has the file open.
-        for pid in image_writers(path.resolve()) or use_of(path).pids:
+        for pid in image_writers(Path(os.path.realpath(path))) or use_of(path).pids:
             if (found := _qemu(pid)) is not None:
                 return found
     return None
@@ -182,7 +182,8 @@ def listening() -> Iterator[str]:
 
 def _session_folder() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "libvirt" if runtime else Path("~/.cache/libvirt").expanduser()
+    # As given_path, which most commands have no other need of.
+    return Path(runtime, "libvirt") if runtime else Path(os.path.expanduser("~/.cache/libvirt"))  # noqa: PTH111
 
 
 def _answers(path: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.json_codec import NotThatValue, converted, decoded
+from growdisk.host.json_codec import NotThatValue, converted_from_qemu, decoded
 from growdisk.live.live_disk import (
     Arrival,
     BlockDeviceInfo,
@@ -214,7 +214,7 @@ class Machine:
         """QEMU's answer as a typed value; unexpected-answer if it is none."""
         answer = self.monitor.execute(command, **arguments)
         try:
-            return converted(_underscored(answer), kind)
+            return converted_from_qemu(answer, kind)
         except NotThatValue as error:
             raise _unexpected_answer(command, reason=str(error)) from error
 
@@ -295,10 +295,3 @@ def _plain(file: str) -> str:
     # With an offset, or another driver in between, the image is not simply that file.
     is_whole = written.driver in _FORMATS and inner.driver == "file" and written.offset is None
     return inner.filename if is_whole and inner.filename else file
-
-
-def _underscored(value: object) -> object:
-    """QMP's names with underscores: as names of fields they cannot have hyphens."""
-    if isinstance(value, dict):
-        return {str(key).replace("-", "_"): _underscored(item) for key, item in value.items()}
-    return [_underscored(item) for item in value] if isinstance(value, list) else value

@@ -16,29 +16,19 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import format_size
 
 
-class SwapPolicy(Enum):
-    """What becomes of swap in the way.
-
-    FILE removes the partition as DROP does; the guest gets a swap file instead.
-    """
-
-    DROP = "drop"
-    MOVE = "move"
-    FILE = "file"
-
-
 @dataclass(frozen=True)
 class BlockerPolicy:
     """`kinds`: partition number → what is in it ("swap", "ext4", ...).
 
     `delete` and `move`: numbers that may be removed, or moved to the end of the disk with what is
-    in them. An extended partition's number speaks for all that it holds.
+    in them. An extended partition's number speaks for all that it holds. `swap_moves`: else it is
+    removed, unless it moves along with others.
     """
 
-    swap: SwapPolicy = SwapPolicy.DROP
     kinds: Mapping[int, str] = field(default_factory=dict)
     delete: frozenset[int] = frozenset()
     move: frozenset[int] = frozenset()
+    swap_moves: bool = False
 
     def keeping_all(self) -> BlockerPolicy:
         """The same if nothing gives way at all."""
@@ -46,7 +36,7 @@ class BlockerPolicy:
             number: "swap that stays" if kind == "swap" else kind
             for number, kind in self.kinds.items()
         }
-        return BlockerPolicy(self.swap, kinds)
+        return BlockerPolicy(kinds)
 
 
 class BlockerAction(Enum):
@@ -131,10 +121,10 @@ def _action(parts: Sequence[Partition], policy: BlockerPolicy) -> BlockerAction:
     if not numbers <= swap | delete | move:
         return BlockerAction.STAYS
     # Who leaves instead of moving: what may be deleted, and swap unless it shall move.
-    leave = delete if policy.swap is SwapPolicy.MOVE and numbers else delete | swap
+    leave = delete if policy.swap_moves and numbers else delete | swap
     # An extended partition with nothing in it (no `numbers`) goes like swap, or moves if swap
     # moves.
-    if numbers <= leave - move and (numbers or policy.swap is not SwapPolicy.MOVE):
+    if numbers <= leave - move and (numbers or not policy.swap_moves):
         return BlockerAction.GOES
     # Swap among partitions that move goes with them. What is to be deleted cannot go alone.
     return BlockerAction.STAYS if delete - move else BlockerAction.MOVES

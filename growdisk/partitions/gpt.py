@@ -15,7 +15,7 @@ import uuid
 import zlib
 from pathlib import Path
 
-from growdisk.block.device import BlockDevice
+from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.errors import TableDamaged
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.located import (
@@ -109,7 +109,11 @@ def read_gpt(
             hint="try gdisk's recovery menu on a copy of the image",
         )
     table = _table(path, sector_size, device.size, copy)
-    claims = (*_named_by_mbr(table, entries), *_kept_free(device, sector_size, copies))
+    claims = (
+        *_named_by_mbr(table, entries),
+        *_own_entries(copy.header, sector_size),
+        *_kept_free(device, sector_size, copies),
+    )
     table = replace(table, claims=claims)
     # Sector 0 (the MBR) and sector 1 (the primary header), then the entries of the copy that was
     # used.
@@ -177,6 +181,14 @@ def _named_by_mbr(table: PartitionTable, entries: tuple[MbrEntry, ...]) -> tuple
     return tuple(e.claim(n, table.sector_size, mirrors=True) for n, e in named)
 
 
+def _own_entries(header: GptHeader, sector_size: int) -> tuple[Claim, ...]:
+    """The table's entries, if they lie where partitions may: they stay where they are."""
+    place = _entries_range(header, sector_size)
+    if place.end <= header.first_usable_lba * sector_size:
+        return ()
+    return (Claim(place.start, place.end, "the GPT's header, for the table's own entries,"),)
+
+
 def _kept_free(device: BlockDevice, sector_size: int, copies: GptCopies) -> tuple[Claim, ...]:
     """The space between last usable sector and backup, if the header keeps data there."""
     if copies.primary is None or copies.backup is None:
@@ -184,11 +196,17 @@ def _kept_free(device: BlockDevice, sector_size: int, copies: GptCopies) -> tupl
     # Both copies must be sound: otherwise it is unknown where the backup's entries begin.
     start = (copies.primary.header.last_usable_lba + 1) * sector_size
     end = min(copies.backup.header.entries_lba * sector_size, device.size)
-    if all(
-        not any(device.read(at, stop - at)) for at, stop in split_range(start, max(start, end), MiB)
-    ):
-        return ()
-    return (Claim(start, end, "an area with data in it that the GPT's header keeps out of use"),)
+    # Holes are not read: a header may keep terabytes of a sparse disk out of use.
+    stored = (
+        piece
+        for extent in device.extents(start, max(0, end - start))
+        if extent.kind is ExtentKind.DATA
+        for piece in split_range(extent.start, extent.end, MiB)
+    )
+    if any(device.read(at, stop - at).strip(b"\0") for at, stop in stored):
+        what = "an area with data in it that the GPT's header keeps out of use"
+        return (Claim(start, end, what),)
+    return ()
 
 
 def _partition(

@@ -166,7 +166,8 @@ def _grow_up_to(
     table: PartitionTable, target: Partition, blocks: list[Block], end: int, before_block: int = 0
 ) -> Grown | NothingToDo:
     """Up to `end`, the first claim, or the first block that stays; each needs `before_block`."""
-    movable, limit = _reach(blocks, _before_claims(table, target, end), before_block)
+    claimed = (max(claim.start, target.end) for claim in _claims_behind(table, target))
+    movable, limit = _reach(blocks, min([end, *claimed]), before_block)
     removed: list[Partition] = []
     moved: list[Partition] = []
     # From the end of the disk: each moved block is the limit for the one before it.
@@ -307,11 +308,6 @@ def _refuse_beyond_mbr(table: PartitionTable) -> NotPossible | None:
 # --- claims: space that is not free though no partition has it -----------------------------------
 
 _PROTECT = "make its MBR a protective one again (gdisk DISK, then x, n, w), if nothing starts by it"
-
-
-def _before_claims(table: PartitionTable, target: Partition, limit: int) -> int:
-    """`limit`, or where the first claim after `target` begins."""
-    return min([limit, *(max(claim.start, target.end) for claim in _claims_behind(table, target))])
 
 
 def _claims_behind(table: PartitionTable, target: Partition) -> list[Claim]:

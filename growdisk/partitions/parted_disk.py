@@ -33,18 +33,8 @@ _NEUTRAL_BOOT_CODE = b"\xfa" + bytes(439) + b"disk" + bytes(2)
 
 _SLOTS = 4
 _SECTOR_SIZE_VARIABLE = "PARTED_SECTOR_SIZE"
-_LIBPARTED_ERRORS = (
-    _ped.ConstraintException,
-    _ped.CreateException,
-    _ped.DeviceException,
-    _ped.DiskException,
-    _ped.DiskLabelException,
-    _ped.GeometryException,
-    _ped.IOException,
-    _ped.PartedException,
-    _ped.PartitionException,
-    _ped.UnknownTypeException,
-)
+# They have no base of their own.
+_LIBPARTED_ERRORS = tuple(kind for name, kind in vars(_ped).items() if name.endswith("Exception"))
 
 
 def rewrite_mbr(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:

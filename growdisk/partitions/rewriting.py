@@ -113,11 +113,9 @@ def _in_sectors(
     device: BlockDevice | None, at: int, entries: bytes, sector: int
 ) -> dict[int, bytes]:
     """The entries sector by sector; after the last of them stays what `device` has there."""
-    size = align_up(len(entries), sector)
-    missing = size - len(entries)
-    rest = device.read(at + len(entries), missing) if device else bytes(missing)
-    data = entries + rest
-    return {at + start: data[start : start + sector] for start in range(0, size, sector)}
+    missing = -len(entries) % sector
+    data = entries + (device.read(at + len(entries), missing) if device else bytes(missing))
+    return {at + start: data[start : start + sector] for start in range(0, len(data), sector)}
 
 
 def _header(
@@ -130,12 +128,8 @@ def _header(
     struct.pack_into("<Q", changed, _LAST_USABLE_AT, last_usable)
     struct.pack_into("<Q", changed, _ENTRIES_LBA_AT, entries_lba)
     struct.pack_into("<I", changed, _ENTRIES_CRC_AT, zlib.crc32(entries))
-    return _with_crc(changed)
-
-
-def _with_crc(header: bytearray) -> bytes:
-    struct.pack_into("<I", header, CRC_AT, header_crc(header))
-    return bytes(header)
+    struct.pack_into("<I", changed, CRC_AT, header_crc(changed))
+    return bytes(changed)
 
 
 def _protective(sector_0: bytes, header: GptHeader, last: int) -> bytes:
@@ -161,7 +155,7 @@ def _protective(sector_0: bytes, header: GptHeader, last: int) -> bytes:
 # Protective MBR, both headers, both arrays of entries. Spec: UEFI, chapter 5.3; the last LBA of the
 # protective MBR is capped at 32 bits.
 
-_HEADER_SIZE, _REVISION = HEADER.size, b"\0\0\1\0"  # 1.0
+_REVISION = b"\0\0\1\0"  # 1.0
 _NAME_UNITS = 36
 
 
@@ -170,10 +164,11 @@ def gpt_sectors(table: PartitionTable, boot_code: bytes) -> tuple[SectorChange, 
     sector, last = table.sector_size, table.disk_size // table.sector_size - 1
     entries = _new_entries(table)
     spare = last - align_up(len(entries), sector) // sector
+    blank = _blank_header(table, first_usable=2 + last - spare)
     sectors = {
         0: _new_protective(boot_code[:ENTRIES_OFFSET], last),
-        sector: _new_header(table, entries, my_lba=1, other=last, entries_lba=2),
-        last * sector: _new_header(table, entries, my_lba=last, other=1, entries_lba=spare),
+        sector: _header(blank, entries, (1, last), spare - 1, 2),
+        last * sector: _header(blank, entries, (last, 1), spare - 1, spare),
     }
     for lba in (2, spare):
         sectors |= _in_sectors(None, lba * sector, entries, sector)
@@ -204,21 +199,8 @@ def _entry(part: Partition, sector: int) -> bytes:
     return ENTRY.pack(kind, own, first, end - 1, part.attributes, name)
 
 
-def _new_header(
-    table: PartitionTable, entries: bytes, *, my_lba: int, other: int, entries_lba: int
-) -> bytes:
-    count = align_up(len(entries), table.sector_size) // table.sector_size
-    last = max(my_lba, other)
-    fields = (
-        my_lba,
-        other,
-        # First and last usable LBA: between the two arrays of entries.
-        2 + count,
-        last - count - 1,
-        uuid.UUID(table.disk_id).bytes_le,
-        entries_lba,
-        table.gpt_entries,
-        GPT_ENTRY_SIZE,
-        zlib.crc32(entries),
-    )
-    return _with_crc(bytearray(HEADER.pack(SIGNATURE, _REVISION, _HEADER_SIZE, 0, *fields)))
+def _blank_header(table: PartitionTable, first_usable: int) -> bytes:
+    """What both headers have in common; _header() puts in the rest."""
+    guid = uuid.UUID(table.disk_id).bytes_le
+    fields = (0, 0, first_usable, 0, guid, 0, table.gpt_entries, GPT_ENTRY_SIZE, 0)
+    return HEADER.pack(SIGNATURE, _REVISION, HEADER.size, 0, *fields)

@@ -60,6 +60,13 @@ def locate_table(
     return read_mbr(device, path, sector_size, entries)
 
 
+def parts_of(
+    disk: BlockDevice, table: PartitionTable | None
+) -> Iterable[tuple[Partition | None, BlockDevice]]:
+    """The same; the disk as a whole, which has content of its own, if it has no table."""
+    return windows_of(disk, table) if table else [(None, disk)]
+
+
 def windows_of(disk: BlockDevice, table: PartitionTable) -> Iterator[tuple[Partition, Window]]:
     """The partitions that can hold something, as devices."""
     for part in table.partitions:

@@ -10,6 +10,7 @@ that it needs.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Protocol
 
 from growdisk.fast_dataclass import dataclass
@@ -55,17 +56,14 @@ class HostTools(Protocol):
 
     def why_not_direct(self) -> str:
         """Of this machine's own tools, confined."""
-        ...
 
     def why_no_kernel(self) -> str:
         """Of a kernel that runs as a program (uml)."""
-        ...
 
     def has_appliance(self) -> bool: ...
 
     def e2fsprogs(self) -> tuple[int, int]:
         """The version, as (1, 47)."""
-        ...
 
 
 _SECTOR = 512
@@ -129,10 +127,12 @@ def _why_not(facts: Facts, proposal: Proposal, host: HostTools) -> str:
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
     # What the facts show comes before what has to be looked up on this machine.
-    inside = next((reason for step in steps if (reason := _why_not_inside(facts, step))), "")
-    inside = inside or _why_not_in_guest(proposal)
+    seen = [_why_not_inside(facts, step) for step in steps]
+    if changes_guest(proposal):
+        guest = proposal.guest
+        seen.append(guest.closed if guest else "the guest's files were not looked at")
     missing = (host.why_no_tool(tool) for step in steps for tool in step.own_tools)
-    return inside or next(filter(None, missing), "") or host.why_not_direct()
+    return next(filter(None, chain(seen, missing)), "") or host.why_not_direct()
 
 
 def _why_slower(steps: tuple[DiskStep, ...], host: HostTools) -> str:
@@ -170,27 +170,16 @@ def _why_no_kernel(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -
 
 
 def _why_not_inside(facts: Facts, step: DiskStep) -> str:
-    if isinstance(step, GrowFilesystem):
-        content = facts.contents.get(step.number)
-        if step.is_plain_ext:
-            return _why_not_grown(content) if isinstance(content, ExtContent) else ""
-        if isinstance(content, F2fsContent) and not content.clean:
+    if not isinstance(step, GrowFilesystem):
+        return ""
+    match facts.contents.get(step.number):
+        case ExtContent(external_journal=journal) if step.is_plain_ext and journal:
+            return "its journal is on another partition, and a tool is shown one alone"
+        case ExtContent() as content if step.is_plain_ext and content.ro_compat & _BIGALLOC:
+            return "resize2fs cannot safely grow a bigalloc file system"
+        case F2fsContent(clean=False):
             return "its F2FS was not unmounted in order: only a kernel knows what was written last"
     return ""
-
-
-def _why_not_grown(content: ExtContent) -> str:
-    if content.external_journal:
-        return "its journal is on another partition, and a tool is shown one alone"
-    if content.ro_compat & _BIGALLOC:
-        return "resize2fs cannot safely grow a bigalloc file system"
-    return ""
-
-
-def _why_not_in_guest(proposal: Proposal) -> str:
-    if not changes_guest(proposal):
-        return ""
-    return proposal.guest.closed if proposal.guest else "the guest's files were not looked at"
 
 
 _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
@@ -203,14 +192,13 @@ def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> 
         # A step that has nothing left to grow is only there to be skipped.
         if step.new_size > step.old_size:
             content = facts.content_with(step.uuid, step.number)
-            reason, hint = _unfit(facts, content, step.new_size, host)
-            if reason:
-                raise CannotGrow(facts.image.path, step.number, reason=reason, hint=hint)
+            if found := _unfit(facts, content, step.new_size, host):
+                raise CannotGrow(facts.image.path, step.number, *found)
 
 
 def _unfit(
     facts: Facts, content: Content | None, new_size: int, host: HostTools
-) -> tuple[str, str]:
+) -> tuple[str, str] | None:
     match content:
         case ExtContent():
             return (
@@ -218,11 +206,10 @@ def _unfit(
                 or _absent_journal(facts, content)
                 or _unknown_features(content, host)
                 or _too_far_unmounted(content, new_size)
-                or ("", "")
             )
-        case XfsContent() | BtrfsContent() | F2fsContent():
+        case XfsContent() | BtrfsContent() | F2fsContent() if content.unfit:
             return content.unfit, _INSIDE
-    return "", ""
+    return None
 
 
 def _never_written(content: ExtContent) -> tuple[str, str] | None:

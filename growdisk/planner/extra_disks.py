@@ -19,7 +19,7 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.steps.guest_steps import RepairGuest
-from growdisk.steps.registry import ExtraDiskStep
+from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.step_traits import first
 
 
@@ -34,6 +34,10 @@ class ExtraDiskPlan:
     path: Path
     proposal: Proposal | None = None
     choice: Choice = GUESTFS
+
+    @property
+    def steps(self) -> tuple[DiskStep, ...]:
+        return self.proposal.steps if self.proposal else ()
 
 
 def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | GoalReached:
@@ -73,9 +77,7 @@ def merge_proposals(
     main: Proposal | GoalReached, facts: Facts, others: Sequence[ExtraDiskPlan]
 ) -> Proposal | GoalReached:
     """The first disk's proposal, empty if only others grow; GoalReached if nothing is to do."""
-    if isinstance(main, GoalReached) and any(
-        other.proposal and other.proposal.steps for other in others
-    ):
+    if isinstance(main, GoalReached) and any(other.steps for other in others):
         # A proposal without steps: the run is still recorded with the first disk.
         return Proposal((), facts)
     return main
@@ -83,9 +85,7 @@ def merge_proposals(
 
 def steps_of(others: Sequence[ExtraDiskPlan]) -> Iterator[ExtraDiskStep]:
     for number, other in enumerate(others, 1):
-        yield from (
-            ExtraDiskStep(step, number) for step in (other.proposal.steps if other.proposal else ())
-        )
+        yield from (ExtraDiskStep(step, number) for step in other.steps)
 
 
 def given_up(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:

@@ -74,6 +74,11 @@ class Facts:
         return "extended partition" if part and part.role is Role.EXTENDED else "unknown content"
 
     @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """None, if there is no table."""
+        return self.table.partitions if self.table else ()
+
+    @property
     def swaps(self) -> tuple[int, ...]:
         """Numbers of the partitions that hold swap space."""
         return tuple(
@@ -103,9 +108,10 @@ class Facts:
     @property
     def candidates(self) -> tuple[Partition, ...]:
         """Partitions whose content can grow, in the order in which they lie on the disk."""
-        parts = self.table.partitions if self.table else ()
         growable = [
-            p for p in parts if (content := self.contents.get(p.number)) and content.growable
+            p
+            for p in self.partitions
+            if (content := self.contents.get(p.number)) and content.growable
         ]
         return tuple(sorted(growable, key=lambda p: p.start))
 
@@ -120,10 +126,9 @@ class Facts:
     @property
     def members(self) -> tuple[Partition, ...]:
         """Partitions that are part of something larger."""
-        parts = self.table.partitions if self.table else ()
         return tuple(
             p
-            for p in parts
+            for p in self.partitions
             if isinstance(c := self.contents.get(p.number), ForeignContent) and c.member
         )
 

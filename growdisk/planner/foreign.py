@@ -60,7 +60,7 @@ def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
 
 def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
     """Before anything is advised that would be of no use."""
-    for part in facts.table.partitions if facts.table else ():
+    for part in facts.partitions:
         if part.number in numbers:
             refuse_target(facts, part)
 

@@ -84,25 +84,18 @@ def _repair(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> R
     systems += [device for device in _mountable(facts, growth) if device not in systems]
     if not (goal.repair and removed and systems):
         return None
-    swaps = tuple(
-        identity for p in removed if p.number in facts.swaps for identity in _identities(facts, p)
-    )
-    gone = tuple(
-        identity
-        for p in removed
-        if p.number not in facts.swaps
-        for identity in _identities(facts, p)
-    )
+    identities = [identity for part in removed for identity in _identities(facts, part)]
+    swaps = tuple(identity for identity in identities if identity.is_swap)
+    gone = tuple(identity for identity in identities if not identity.is_swap)
     remedy = SwapRemedy.FILE if goal.swap == "file" and swaps and inside.system else SwapRemedy.DROP
     return RepairGuest(systems[0], swaps, remedy, gone, tuple(systems[1:]))
 
 
 def _mountable(facts: Facts, growth: Grown) -> Iterator[str]:
     """The largest first: a root has more room than its /boot."""
-    contents = ((part, facts.contents.get(part.number)) for part in growth.table.partitions)
-    for part, _ in sorted(
-        ((p, c) for p, c in contents if isinstance(c, _MOUNTABLE)), key=lambda pair: -pair[0].size
-    ):
+    parts = growth.table.partitions
+    mountable = [p for p in parts if isinstance(facts.contents.get(p.number), _MOUNTABLE)]
+    for part in sorted(mountable, key=lambda part: -part.size):
         yield f"/dev/{FIRST_DISK}{part.number}"
 
 

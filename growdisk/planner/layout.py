@@ -193,7 +193,7 @@ def _others(facts: Facts) -> Iterator[BlockerLayout]:
     if facts.owner:
         why = f"the whole disk belongs to something larger: {facts.owner}"
         yield BlockerLayout(0, facts.name_of(0), facts.owner, facts.image.virtual_size, why)
-    for part in facts.table.partitions if facts.table else ():
+    for part in facts.partitions:
         if whose_it_is := whose(facts, part):
             name, kind = facts.name_of(part.number), facts.kind_of(part.number)
             yield BlockerLayout(

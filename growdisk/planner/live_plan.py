@@ -19,12 +19,7 @@ from growdisk.live.live_disk import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
-from growdisk.planner.guest_plan import (
-    growth_layers,
-    growths_of,
-    guest_plan,
-    kind_of,
-)
+from growdisk.planner.guest_plan import growth_layers, growths_of, guest_plan, kind_of
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import LEAST_REFCOUNT_BITS, GuestConnection, Plan
 from growdisk.planner.proposal import Proposal
@@ -307,10 +302,7 @@ def _notes(
         why = f" ({reason})" if reason else ""
         # The first growth inside a partition is what the guest's own undo cannot do
         # (LiveUndo).
-        first = next(
-            (step.name for step in proposal.steps if step.works_at),
-            "grow-filesystem",
-        )
+        first = next((step.name for step in proposal.steps if step.works_at), "grow-filesystem")
         yield (
             f"no snapshots{why}: until {first} the guest's own undo takes all back; point of no "
             f"return: {first}"

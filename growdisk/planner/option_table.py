@@ -228,9 +228,7 @@ CONVERTING = _by_name(
 PROVISIONING = _by_name(
     OptionSpec("base", "path", "The base image, which is only read.", required=True),
     OptionSpec(
-        "size",
-        "str",
-        "40G grows to, +10G by; the new image is as large as the base if left out.",
+        "size", "str", "40G grows to, +10G by; the new image is as large as the base if left out."
     ),
     flag("force", "Replace an existing image."),
     flag("overlay", "Make an overlay of the base, which must stay as it is; quick and small."),

@@ -15,7 +15,8 @@ from growdisk.planner.option_table import as_flag, as_key
 from growdisk.units import parse_goal_size
 
 _DISK = re.compile(
-    r"(?:/dev/)?(?:(?:[svh]d|xvd)(?P<letter>[a-z])|(?:nvme(?P<nvme>\d+)n|mmcblk(?P<card>\d+)p))\d"
+    r"(?:/dev/)?(?:(?:[svh]d|xvd)(?P<letter>[a-z])|"
+    r"(?:nvme(?P<nvme>\d{1,9})n|mmcblk(?P<card>\d{1,9})p))\d"
 )
 Written = Callable[..., str]
 
@@ -78,7 +79,7 @@ def share_of(word: str, text: str, name: str, hint: str, written: Written) -> Sh
     elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)
-    raise bad_value(f"cannot read {written(name, word)}", written(name), word, hint)
+    raise _unreadable(name, word, written, hint)
 
 
 def volume_requests(words: Sequence[str], written: Written = as_flag) -> tuple[Grow, ...]:
@@ -87,7 +88,7 @@ def volume_requests(words: Sequence[str], written: Written = as_flag) -> tuple[G
     for word in words:
         name, equals, share = word.partition("=")
         if not name:
-            raise bad_value(f"cannot read {written('lv', word)}", written("lv"), word, hint)
+            raise _unreadable("lv", word, written, hint)
         requests.append(
             Grow(name, share_of(word, share, "lv", hint, written) if equals else Rest())
         )
@@ -102,12 +103,8 @@ def parse_percent(text: str | None, written: Written = as_flag) -> float | None:
     except ValueError:
         value = -1.0
     if not text.endswith("%") or not 0 <= value <= 100:
-        raise bad_value(
-            f"cannot read {written('lv_share', text)}",
-            written("lv_share"),
-            text,
-            hint=f"write a percentage, such as {written('lv_share', '60%')}",
-        )
+        hint = f"write a percentage, such as {written('lv_share', '60%')}"
+        raise _unreadable("lv_share", text, written, hint)
     return value
 
 
@@ -122,7 +119,7 @@ def rule_of(
     min_interval: str | None,
     keep_host_free: str | None,
     *,
-    written: Callable[..., str] = as_flag,
+    written: Written = as_flag,
 ) -> Rule | None:
     """As people write it: 85%, 200G, 1h, 10%.
 
@@ -139,7 +136,7 @@ def rule_of(
     )
 
 
-def share(name: str, text: str | None, written: Callable[..., str] = as_key) -> float | None:
+def share(name: str, text: str | None, written: Written = as_key) -> float | None:
     """85% (or 85) as 0.85; `name` is the option that it stands in, and `written` writes it."""
     if text is None:
         return None
@@ -147,40 +144,35 @@ def share(name: str, text: str | None, written: Callable[..., str] = as_key) -> 
     # Everything that is not a number fails the test of the bounds below.
     value = float(number) if _NUMBER.fullmatch(number) else -1.0
     if not 0 <= value <= 100:
-        raise bad_value(
-            f"{written(name)} {text}: that is not a percentage",
-            written(name),
-            text,
-            hint=f"write {written(name, '85%')}, from 0% to 100%",
-        )
+        hint = f"write {written(name, '85%')}, from 0% to 100%"
+        raise _wrong(name, text, "that is not a percentage", written, hint)
     return value / 100
 
 
-def largest_size(text: str | None, written: Callable[..., str] = as_key) -> int | None:
+def largest_size(text: str | None, written: Written = as_key) -> int | None:
     if text is None:
         return None
     size = parse_goal_size(text)
     if size.relative:
-        raise bad_value(
-            f"{written('max_size')} {text}: a largest size does not begin with +",
-            written("max_size"),
-            text,
-            hint=f"write {written('max_size', '200G')}",
-        )
+        problem, hint = "a largest size does not begin with +", written("max_size", "200G")
+        raise _wrong("max_size", text, problem, written, f"write {hint}")
     return size.resolve(0)
 
 
 def seconds_of(
-    text: str | None, name: str = "min_interval", written: Callable[..., str] = as_key
+    text: str | None, name: str = "min_interval", written: Written = as_key
 ) -> float | None:
     if text is None:
         return None
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise bad_value(
-            f"{written(name)} {text}: that is not a time",
-            written(name),
-            text,
-            hint="write 90s, 15m, 1h or 2d",
-        )
+        raise _wrong(name, text, "that is not a time", written, "write 90s, 15m, 1h or 2d")
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def _unreadable(name: str, text: str, written: Written, hint: str) -> UsageError:
+    return bad_value(f"cannot read {written(name, text)}", written(name), text, hint)
+
+
+def _wrong(name: str, text: str, problem: str, written: Written, hint: str) -> UsageError:
+    return bad_value(f"{written(name)} {text}: {problem}", written(name), text, hint)

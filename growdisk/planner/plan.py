@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_scripts.script_plan import GuestPlan
-from growdisk.host.json_codec import decoded, encoded_lines
+from growdisk.host.json_codec import NotThatValue, converted, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.extra_disks import ExtraDiskPlan, given_up, notes, steps_of
 from growdisk.planner.facts import Facts, ImageFacts
@@ -131,7 +132,7 @@ def make_plan(
         facts.image, options, moves=any(step.moves for step in proposal.steps)
     )
     if mode == "none":
-        _refuse_moves_without_a_way_back(facts.image.path, steps)
+        _refuse_moves_without_snapshots(facts.image.path, steps)
     of_storage = facts.image.storage.notes if facts.image.storage else ()
     return Plan(
         run=run,
@@ -166,7 +167,12 @@ def encode_plan(plan: Plan) -> bytes:
 
 def decode_plan(text: bytes) -> Plan:
     """The plan again. NotThatValue (a ValueError) if the text is not one."""
-    written = decoded(in_todays_words(text), _WrittenPlan)
+    try:
+        # Not by msgspec: it knows no bytes that are no text, which the name of a file may have.
+        plain = json.loads(in_todays_words(text))
+    except (ValueError, RecursionError) as error:
+        raise NotThatValue(str(error)) from error
+    written = converted(plain, _WrittenPlan)
     steps = tuple(_read(step, written) for step in written.steps)
     return Plan(**vars(written) | {"steps": steps})
 
@@ -212,23 +218,6 @@ def _snapshot_mode(
         raise option_unsupported(
             image.path, option="--snapshots internal", reason=reason, hint="leave the option out"
         )
-    mode: SnapshotMode = (
-        ("internal" if fit else "overlay") if options.snapshots == "auto" else options.snapshots
-    )
-    notes = list[str]()
-    if (
-        options.snapshots == "auto"
-        and fit
-        and image.tables > _MANY_TABLES
-        and not options.keep
-        # A partition that moves would be written twice: to the overlay, and again to the image.
-        and not moves
-    ):
-        mode = "overlay"
-        notes.append(
-            "snapshots by overlays: each internal one would have to go through "
-            f"{format_size(image.tables)} of tables"
-        )
     # Growing it would leave its snapshots without a size: after a restore the disk would be
     # wrong.
     if image.version == 2 and image.snapshots:
@@ -239,10 +228,19 @@ def _snapshot_mode(
             hint="make it version 3 (qemu-img amend -f qcow2 -o compat=1.1 "
             f"{shell_word(image.path)}), or delete them",
         )
-    return mode, tuple(notes)
+    if options.snapshots != "auto":
+        return options.snapshots, ()
+    # A partition that moves would be written twice: to the overlay, and again to the image.
+    if fit and image.tables > _MANY_TABLES and not options.keep and not moves:
+        note = (
+            "snapshots by overlays: each internal one would have to go through "
+            f"{format_size(image.tables)} of tables"
+        )
+        return "overlay", (note,)
+    return "internal" if fit else "overlay", ()
 
 
-def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | ExtraDiskStep]) -> None:
+def _refuse_moves_without_snapshots(path: Path, steps: Sequence[DiskStep | ExtraDiskStep]) -> None:
     for step in of_kind(RewritePartitions, (step.own for step in steps)):
         if not is_repeatable(step.before, step.moves):
             raise option_unsupported(

@@ -12,10 +12,10 @@ from contextlib import suppress
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
-from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
+from growdisk.partitions.blocks import BlockerPolicy
 from growdisk.partitions.growth import Grown, NothingToDo, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
-from growdisk.partitions.table import FIRST_DISK, WINDOWS_RECOVERY, Partition, PartitionTable, Role
+from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTable, Role
 from growdisk.partitions.to_gpt import NotConvertible, as_gpt
 from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts
@@ -34,13 +34,8 @@ from growdisk.planner.foreign import (
 )
 from growdisk.planner.giving_up import repair_notes, swap_steps
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.content_growth import (
-    ContentGrowth,
-    GrowthTarget,
-    contents_after,
-    together,
-)
-from growdisk.planner.layers.growers import grow_inside, notes_on_tpm
+from growdisk.planner.layers.content_growth import ContentGrowth, contents_after, together
+from growdisk.planner.layers.growers import grow_contents, notes_on_tpm
 from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.refusals import (
@@ -49,12 +44,7 @@ from growdisk.planner.refusals import (
     refuse_volumes_without_lvm,
     refuse_wrong_consent,
 )
-from growdisk.planner.what_grows import (
-    choose_shares,
-    grown_of,
-    is_whole_disk,
-    refuse_table_options,
-)
+from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk, refuse_table_options
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
@@ -71,7 +61,7 @@ def propose(facts: Facts, goal: Goal) -> Proposal | GoalReached:
 
 def without_gone(facts: Facts, goal: Goal) -> Goal:
     """The goal less the consent to lose partitions that are not there."""
-    numbers = {part.number for part in facts.table.partitions} if facts.table else set()
+    numbers = {part.number for part in facts.partitions}
     return replace(goal, delete=tuple(number for number in goal.delete if number in numbers))
 
 
@@ -120,19 +110,15 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     # Only now is it known what moves, and what goes.
     refuse_foreign(facts, goal, growth, shares)
     # 4. What stands in the partitions, as large as these will be.
-    targets = [
-        GrowthTarget(facts, part, goal, _suffix(part, growth))
-        for part in (growth.target, *growth.others)
-    ]
-    insides = [grow_inside(target) for target in targets]
-    inside = together(insides)
+    insides = grow_contents(facts, goal, (growth.target, *growth.others))
+    inside = together(insides.values())
     if growth.table == facts.table and not inside.pending:
         return GoalReached(_all_done(facts, goal, growth.target))
     # 5. There is something to do.
     moves = moves_of(facts, growth)
     return Proposal(
         steps=tuple(_steps(facts, goal, growth, new_size, moves, inside)),
-        after=_after(facts, growth, new_size, targets, insides),
+        after=_after(facts, growth, new_size, insides),
         given_up=tuple(_given_up(facts, goal, growth)),
         notes=(
             *([NOTE] if facts.table and table.kind != facts.table.kind else []),
@@ -147,11 +133,6 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         ),
         host_writes=inside.host_writes,
     )
-
-
-def _suffix(part: Partition, growth: Grown) -> str:
-    # In the names of steps every disk is sda: ExtraDiskStep puts the right name in.
-    return "" if part.number == growth.target.number else f"-{FIRST_DISK}{part.number}"
 
 
 def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
@@ -188,26 +169,21 @@ def _growth(
 ) -> Grown | NothingToDo:
     kinds = {p.number: facts.kind_of(p.number) for p in table.partitions}
     policy = BlockerPolicy(
-        SwapPolicy(goal.swap or "drop"), kinds, frozenset(goal.delete), frozenset(goal.move)
+        kinds, frozenset(goal.delete), frozenset(goal.move), swap_moves=goal.swap == "move"
     )
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):
         return growth
     # What stands in the way is somebody else's: no advice of the table's would help.
     refuse_foreign_blockers(facts, next(iter(shares)), growth)
-    # Another partition could perhaps grow without anything in its way. With --grow the user has
-    # decided.
-    candidates = (
-        []
-        if goal.grow
-        else [
-            p
-            for p in facts.candidates
-            if p.number not in shares and p.type_code != WINDOWS_RECOVERY
-        ]
-    )
+    # Another partition could perhaps grow without anything in its way.
     others = [
-        p for p in candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)
+        p
+        for p in facts.candidates
+        if not goal.grow  # with it the user has decided
+        and p.number not in shares
+        and p.type_code != WINDOWS_RECOVERY
+        and isinstance(plan_growth(table, p.number, new_size, policy), Grown)
     ]
     hint = "".join(
         f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}"
@@ -256,32 +232,34 @@ def _propose_whole(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """A proposal for a file system on the whole disk: no table to rewrite, and no blockers."""
     refuse_table_options(facts, goal)
     new_size = wanted_size(facts, goal)
-    disk = Partition(0, 0, align_down(new_size, goal.sector_size))
-    inside = grow_inside(GrowthTarget(facts, disk, goal))
+    insides = grow_contents(facts, goal, [whole_disk(goal, new_size)])
+    inside = insides[0]
     if new_size == facts.image.virtual_size and not inside.pending:
         return GoalReached("the file system fills the whole disk")
     image = replace(facts.image, virtual_size=new_size)
-    after = replace(facts, image=image, contents={0: inside.content} if inside.content else {})
+    after = replace(facts, image=image, contents=contents_after({}, insides))
     steps = (grown_image(facts, goal, new_size), *inside.steps)
     return Proposal(steps, after, notes=inside.notes, host_writes=inside.host_writes)
+
+
+def whole_disk(goal: Goal, size: int) -> Partition:
+    """What stands for a partition on a disk without a table."""
+    return Partition(0, 0, align_down(size, goal.sector_size))
 
 
 # --- what it will look like ---------------------------------------------------------------------
 
 
 def _after(
-    facts: Facts,
-    growth: Grown,
-    new_size: int,
-    targets: list[GrowthTarget],
-    insides: list[ContentGrowth],
+    facts: Facts, growth: Grown, new_size: int, insides: Mapping[int, ContentGrowth]
 ) -> Facts:
     numbers = {part.number for part in growth.table.partitions}
     left = {n: content for n, content in facts.contents.items() if n in numbers}
-    contents = contents_after(left, targets, insides)
-    image = replace(facts.image, virtual_size=new_size)
     return replace(
-        facts, image=image, table=growth.table.with_disk_size(new_size), contents=contents
+        facts,
+        image=replace(facts.image, virtual_size=new_size),
+        table=growth.table.with_disk_size(new_size),
+        contents=contents_after(left, insides),
     )
 
 

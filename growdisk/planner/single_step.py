@@ -6,22 +6,16 @@ steps (the identity of swap that is gone) has to be given by the caller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from growdisk.fast_dataclass import replace
-from growdisk.partitions.table import FIRST_DISK, Partition
+from growdisk.filesystems.content import SwapContent
+from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import nothing_to_grow
-from growdisk.planner.foreign import refuse_foreign_disk, refuse_target
+from growdisk.planner.failures import belongs_to_others, nothing_to_grow
+from growdisk.planner.foreign import content_in_words, refuse_foreign_disk, refuse_target
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.content_growth import (
-    ContentGrowth,
-    GrowthTarget,
-    contents_after,
-    together,
-)
-from growdisk.planner.layers.growers import grow_inside
-from growdisk.planner.planner import grown_image, propose, wanted_size, without_gone
+from growdisk.planner.layers.content_growth import contents_after, together
+from growdisk.planner.layers.growers import grow_contents
+from growdisk.planner.planner import grown_image, propose, wanted_size, whole_disk, without_gone
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk
@@ -82,31 +76,45 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     refuse_unwritable(facts)
     refuse_hibernated(facts)
     refuse_foreign_disk(facts)
-    targets, insides = _insides(facts, goal)
-    for target in targets:
-        refuse_target(facts, target.partition)
-    inside = together(insides)
+    parts = _grown_partitions(facts, goal)
+    insides = grow_contents(facts, goal, parts)
+    for part in parts:
+        refuse_target(facts, part)
+    inside = together(insides.values())
     if not inside.pending:
         return GoalReached("what is in it fills it already")
-    contents = contents_after(facts.contents, targets, insides)
+    contents = contents_after(facts.contents, insides)
     return Proposal(inside.steps, replace(facts, contents=contents), notes=inside.notes)
 
 
 def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
-    """Swap space again at its place in the table.
-
-    Refused by the step itself where something else is there.
-    """
+    """Swap space again at its place in the table. belongs-to-others if something else is there."""
 
     def proposed(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         refuse_unwritable(facts)
-        return (
-            Proposal((RemakeSwap(swaps),), facts)
-            if swaps
-            else GoalReached("no swap space was moved")
-        )
+        refuse_hibernated(facts)
+        refuse_foreign_disk(facts)
+        for swap in swaps:
+            _refuse_other_content(facts, swap)
+        if not swaps:
+            return GoalReached("no swap space was moved")
+        return Proposal((RemakeSwap(swaps),), facts)
 
     return proposed
+
+
+def _refuse_other_content(facts: Facts, swap: SwapSpace) -> None:
+    """The places are a user's: a slip in one would write over what he did not mean."""
+    part = facts.table.by_number(swap.number) if facts.table else None
+    content = facts.contents.get(swap.number)
+    if part is None or (part.start, part.size) != (swap.start, swap.size):
+        reason = "the table has no such partition where swap would be made"
+    elif content is not None and not isinstance(content, SwapContent):
+        reason = f"it holds {content_in_words(content)}, and swap would be made over that"
+    else:
+        return
+    hint = "give what rewrite_partitions returned as moved_swaps"
+    raise belongs_to_others(facts.image.path, swap.number, reason=reason, hint=hint)
 
 
 def make_swap_file(system: str, size: int, uuid: str) -> PlanFunction:
@@ -128,23 +136,11 @@ def _in_the_guest(facts: Facts, goal: Goal, step: DiskStep) -> Proposal:
     """With the steps that lead there: they are done already, and say what has to be opened."""
     refuse_unwritable(facts)
     refuse_hibernated(facts)
-    return Proposal((*together(_insides(facts, goal)[1]).steps, step), facts)
+    insides = grow_contents(facts, goal, _grown_partitions(facts, goal))
+    return Proposal((*together(insides.values()).steps, step), facts)
 
 
-def _insides(facts: Facts, goal: Goal) -> tuple[list[GrowthTarget], list[ContentGrowth]]:
-    targets = [
-        GrowthTarget(facts, part, goal, suffix) for part, suffix in _grown_partitions(facts, goal)
-    ]
-    return targets, [grow_inside(target) for target in targets]
-
-
-def _grown_partitions(facts: Facts, goal: Goal) -> Iterator[tuple[Partition, str]]:
+def _grown_partitions(facts: Facts, goal: Goal) -> list[Partition]:
     if is_whole_disk(facts):
-        size = facts.image.virtual_size
-        yield Partition(0, 0, size - size % goal.sector_size), ""
-        return
-    table, shares = choose_shares(facts, goal)
-    first, *others = grown_of(table, shares)
-    # Only further ones have a suffix, as in a plan of the whole job.
-    yield first, ""
-    yield from ((part, f"-{FIRST_DISK}{part.number}") for part in others)
+        return [whole_disk(goal, facts.image.virtual_size)]
+    return grown_of(*choose_shares(facts, goal))

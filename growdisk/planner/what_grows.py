@@ -20,7 +20,9 @@ from growdisk.planner.foreign import content_in_words
 from growdisk.planner.goal import Goal
 
 # Only the number counts: what the disk is called depends on the guest and its controller.
-_NAME = re.compile(r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d+)")
+_NAME = re.compile(
+    r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d{1,9})"
+)
 
 
 def is_whole_disk(facts: Facts) -> bool:
@@ -47,8 +49,11 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
             raise option_unsupported(
                 facts.image.path, option="--grow", reason=reason, hint="name each partition once"
             )
-        _refuse_smaller(facts, part, request.share)
-        shares[part.number] = request.share
+        share = request.share
+        if isinstance(share, Size) and not share.relative and share.bytes < part.size:
+            name = facts.name_of(part.number)
+            raise would_shrink(facts.image.path, part.size, share.bytes, subject=name)
+        shares[part.number] = share
     return table, shares
 
 
@@ -82,25 +87,21 @@ def choose_partition(
     return facts.table, part
 
 
-def _refuse_smaller(facts: Facts, part: Partition, share: Share) -> None:
-    if isinstance(share, Size) and not share.relative and share.bytes < part.size:
-        name = facts.name_of(part.number)
-        raise would_shrink(facts.image.path, part.size, share.bytes, subject=name)
-
-
 def _is_unknown(facts: Facts, part: Partition) -> bool:
     """Whether nothing is recognised in a partition: if it is named, only the partition grows."""
     return part.role is not Role.EXTENDED and part.number not in facts.contents
 
 
 def refuse_table_options(facts: Facts, goal: Goal) -> None:
-    requested = [
-        ("--partition", goal.partition != "auto"),
-        ("--grow", goal.grow),
-        ("--move", goal.move),
-    ]
-    for option, given in [*requested, ("--delete", goal.delete)]:
-        if given:
+    partition = goal.partition != "auto"
+    given = {
+        "--partition": partition,
+        "--grow": goal.grow,
+        "--move": goal.move,
+        "--delete": goal.delete,
+    }
+    for option, value in given.items():
+        if value:
             reason = "it has no partition table: the file system is on the whole disk"
             raise option_unsupported(
                 facts.image.path, option=option, reason=reason, hint="leave it out"
@@ -131,8 +132,7 @@ def _nothing(facts: Facts) -> str:
                 "it is an image of a CD or DVD (ISO 9660), which never grows; name the disk "
                 "that was installed from it"
             )
-        found = 0 in facts.contents
-        if found:
+        if 0 in facts.contents:
             return f"it has no partition table: the whole disk is {_words(facts, 0)}"
         return "nothing is recognised"
     kinds = sorted(

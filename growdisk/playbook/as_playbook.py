@@ -7,14 +7,13 @@ run here or by Ansible.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.api.runs import plan
 from growdisk.host.yaml_reader import as_yaml
-from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.facts import Facts
-from growdisk.planner.goal import Goal, Grow, RunOptions
+from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.what_grows import choose_partition, is_whole_disk
@@ -38,10 +37,13 @@ def playbook_of(
     path: Path,
     goal: Goal,
     options: RunOptions,
-    key_files: Sequence[Path],
-    image_format: ImageFormat | None = None,
+    image_format: ImageFormat | None,
+    given: Mapping[str, object],
 ) -> str:
-    """The playbook as text. Raises what `plan` raises."""
+    """The playbook as text; `given`: what was asked, as options of a task.
+
+    Raises what `plan` raises.
+    """
     found: list[tuple[Facts, Proposal | GoalReached]] = []
 
     def watched(facts: Facts, wanted: Goal) -> Proposal | GoalReached:
@@ -55,9 +57,11 @@ def playbook_of(
     facts, proposal = found[-1]
     if isinstance(proposal, GoalReached):
         title = "Grow into unused space (there was none when this was planned)"
-        tasks = [_task("expand", title, {"image": _IMAGE})]
+        if goal.rule is not None:
+            title = "Grow by the rule (it asked for nothing when this was planned)"
+        tasks = [_task("expand", title, {**given, "image": _IMAGE})]
     else:
-        tasks = list(_Writer(facts, goal, options, key_files, image_format).tasks(proposal.steps))
+        tasks = list(_Writer(facts, goal, given).tasks(proposal.steps))
     on_failure = "none" if options.snapshots == "none" else "play"
     return _play(path.name, tasks, {"image": str(path.resolve()), ON_FAILURE: on_failure})
 
@@ -82,22 +86,15 @@ def _play(title: str, tasks: Sequence[_Words], variables: _Words | None = None) 
 class _Writer:
     """Tasks for the steps of one proposal."""
 
-    def __init__(
-        self,
-        facts: Facts,
-        goal: Goal,
-        options: RunOptions,
-        key_files: Sequence[Path],
-        image_format: ImageFormat | None,
-    ) -> None:
-        self._facts, self._goal = facts, goal
+    def __init__(self, facts: Facts, goal: Goal, given: Mapping[str, object]) -> None:
+        self._facts, self._goal, self._given = facts, goal, given
         self._moves_swap = False
-        self._common: _Words = {"image": _IMAGE, **_known(format=image_format)}
-        self._sectors: _Words = {"sector_size": goal.sector_size} if goal.sector_size != 512 else {}
-        self._keys = _known(key_file=[str(file.resolve()) for file in key_files])
-        # `auto` is each task's own default.
-        chosen = {"backend": options.backend, "snapshots": options.snapshots}
-        self._way: _Words = {name: word for name, word in chosen.items() if word != "auto"}
+        self._common: _Words = {"image": _IMAGE, **self._asked("format")}
+        self._sectors, self._keys = self._asked("sector_size"), self._asked("key_file")
+        self._way = self._asked("snapshots", "overlays_may_break", "not_in_use")
+
+    def _asked(self, *names: str) -> _Words:
+        return {name: self._given[name] for name in names if name in self._given}
 
     def tasks(self, steps: Sequence[DiskStep]) -> Iterator[_Words]:
         grown: set[int] = set()
@@ -122,41 +119,26 @@ class _Writer:
         # The step is in each plan, also if the size stays.
         if step.new_size != step.old_size:
             more = {"preallocation": step.preallocation} if step.preallocation != "off" else {}
-            snapshots = {name: word for name, word in self._way.items() if name == "snapshots"}
             # The size that it comes to: with +10G a playbook that is run twice would grow it twice.
-            options = {**self._common, "size": f"{step.new_size}b", **more, **snapshots}
+            size = {"size": f"{step.new_size}b"}
+            options = {**self._common, **size, **more, **self._way}
             yield _task("resize_image", step.describe(), options)
 
     def _rewrite(self, step: RewritePartitions) -> Iterator[_Words]:
         if step.before == step.after:
             return
-        goal = self._goal
-        requests: _Words = (
-            {"grow": self._sizes(step)} if goal.grow else {"partition": str(self._target())}
-        )
+        grown = {"grow": self._sizes(step)} if self._goal.grow else _partition(self._target())
+        requests: _Words = {**grown}
         # The planner itself chose to move swap: the task must not drop it, as it would by default.
-        swap = goal.swap or ("move" if self._moves_swap else None)
-        for name, value in (
-            ("swap", swap),
-            ("move", list(goal.move)),
-            ("delete", list(goal.delete)),
-        ):
-            if value and value != "drop":
-                requests[name] = value
-        if goal.to_gpt:
-            requests["to_gpt"] = True
+        if self._moves_swap:
+            requests["swap"] = "move"
+        requests |= self._asked("swap", "move", "delete", "to_gpt", "guest_repair")
         yield self._task("rewrite_partitions", step, {**requests, **self._sectors, **self._keys})
 
     def _grow(self, number: int, step: DiskStep) -> _Words:
-        goal = self._goal
-        volumes = _known(lv=list(map(_grow_words, goal.lv)))
-        if goal.lv_share is not None:
-            volumes["lv_share"] = f"{goal.lv_share:g}%"
-        return self._task(
-            "grow_filesystem",
-            step,
-            {**_partition(number), **volumes, **self._sectors, **self._keys},
-        )
+        volumes = self._asked("lv", "lv_share")
+        own = {**_partition(number), **volumes, **self._sectors, **self._keys}
+        return self._task("grow_filesystem", step, own)
 
     def _for_swap(self, step: DiskStep) -> _Words:
         # What has to be opened on the way to the guest's root: LUKS, LVM.
@@ -198,7 +180,11 @@ class _Writer:
         return choose_partition(self._facts, wanted)[1].number
 
     def _task(self, name: str, step: DiskStep, options: _Words) -> _Words:
-        return _task(name, step.describe(), {**self._common, **options, **self._way})
+        return _task(
+            name,
+            step.describe(),
+            {**self._common, **options, **self._asked("backend"), **self._way},
+        )
 
 
 def _task(name: str, title: str, options: _Words) -> _Words:
@@ -212,15 +198,3 @@ def _partition(number: int) -> _Words:
 def _known(**words: object) -> _Words:
     """Without those that are empty."""
     return {name: word for name, word in words.items() if word}
-
-
-def _grow_words(request: Grow) -> str:
-    return f"{request.partition}={_share(request.share)}"
-
-
-def _share(share: Share) -> str:
-    if isinstance(share, Rest):
-        return "rest"
-    if isinstance(share, Percent):
-        return f"{share.value:g}%"
-    return f"{'+' if share.relative else ''}{share.bytes}b"

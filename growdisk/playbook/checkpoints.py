@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import TypeGuard
 
 from growdisk import api
 from growdisk.api.images.data_copy import copy_image
 from growdisk.api.images.info import image_info
 from growdisk.api.images.new_file import NewFile
+from growdisk.api.provisioning.seeding import seed_place
 from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
@@ -20,7 +22,9 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.options import typed
 from growdisk.playbook.perform import TaskResult
 from growdisk.playbook.specs import TASKS
+from growdisk.qcow2.create import data_file_of
 from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.table_steps import RereadPartitions
 from growdisk.units import parse_goal_size
@@ -101,10 +105,19 @@ class TaskCheckpoint:
         changed = any(
             step.state == "done" and step.name != RereadPartitions.name for step in result.steps
         )
-        swaps = swaps_of_run(RunDirectory.beside(self.image))
+        swaps = swaps_of_run(RunDirectory.of(self.image))
         return TaskResult(
             changed, outcome.message, {**outcome.result, "result": "changed", **swaps}, outcome.diff
         )
+
+
+def made_beside(task: str, options: Mapping[str, object], image: Path | None) -> Iterator[Path]:
+    """What a task may make beside its new image: a seed, an external data file."""
+    if image is not None and task == "provision":
+        yield seed_place(image)
+    given = options.get("options")
+    if image is not None and isinstance(given, Mapping) and given.get("data_file"):
+        yield data_file_of(image, str(given["data_file"]))
 
 
 def _no_room_for_copy(image: Path, reason: str) -> Refused:
@@ -133,8 +146,9 @@ class PlaySnapshot:
 
     def take(self) -> None:
         """Kept as it is if it is there already."""
-        if self._has_snapshots():
-            if not self._has_snapshot():
+        info = image_info(self._image)
+        if _has_snapshots(info.header):
+            if self._name not in [snapshot.name for snapshot in info.snapshots]:
                 with self._opened() as image:
                     image.create_snapshot(self._name)
             return
@@ -171,10 +185,17 @@ class PlaySnapshot:
         self._copy.unlink(missing_ok=True)
         self._delete_snapshot(apply=False)
 
+    def is_after(self, name: str) -> bool:
+        """Whether another snapshot was there before this one, which does not bring that back."""
+        names = [snapshot.name for snapshot in image_info(self._image).snapshots]
+        return self._name in names and name in names[: names.index(self._name)]
+
     def _delete_snapshot(self, *, apply: bool) -> None:
+        info = image_info(self._image)
+        found = self._name in [snapshot.name for snapshot in info.snapshots]
         # Dirty: taking the snapshot may have been cut short. Opening repairs the image, and only
         # then it is known whether the snapshot is there.
-        if not self._has_snapshots() or not (self._has_snapshot() or self._is_dirty()):
+        if not _has_snapshots(info.header) or not (found or info.header.has(Incompatible.DIRTY)):
             return
         with self._opened() as image:
             if self._name in [snapshot.name for snapshot in image.snapshots()]:
@@ -194,20 +215,6 @@ class PlaySnapshot:
         # snapshot is older than the runs of its own tasks.
         return Qcow2Image.open(self._image, writable=True, with_backing=False)
 
-    def _has_snapshots(self) -> bool:
-        """Whether the image is one whose snapshots know its size."""
-        info = image_info(self._image)
-        # A snapshot of version 2 need not record the disk's size: it could not undo growth.
-        return info.header is not None and info.header.version >= 3
-
-    def _has_snapshot(self) -> bool:
-        return self._name in [snapshot.name for snapshot in image_info(self._image).snapshots]
-
-    def _is_dirty(self) -> bool:
-        """Whether a change was cut short; it is repaired when the image is opened to write."""
-        header = image_info(self._image).header
-        return header is not None and header.has(Incompatible.DIRTY)
-
     def _refuse_no_room(self) -> None:
         if not self._image.is_file():
             raise _no_room_for_copy(
@@ -222,3 +229,9 @@ class PlaySnapshot:
                 f"which {free} are free"
             )
             raise _no_room_for_copy(self._image, reason=reason)
+
+
+def _has_snapshots(header: Header | None) -> TypeGuard[Header]:
+    """Whether it is an image whose snapshots know its size."""
+    # A snapshot of version 2 need not record the disk's size: it could not undo growth.
+    return header is not None and header.version >= 3

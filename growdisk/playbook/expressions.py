@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -89,7 +89,7 @@ class TaskVariables:
         """What an expression without braces comes to. template-failed."""
         try:
             names, _ = sandbox().names_in(expression, expression=True)
-            return sandbox().value(expression, self._needed(names, place))
+            return _plain(sandbox().value(expression, self._needed(names, place)))
         except Refused:
             raise  # of a variable inside: it names the text that is wrong
         except Exception as error:  # an expression may go wrong in as many ways as Python has
@@ -105,7 +105,7 @@ class TaskVariables:
             return self.value(inner, place)
         try:
             names, _ = sandbox().names_in(text)
-            return _structure(sandbox().text(text, self._needed(names, place)))
+            return _plain(_structure(sandbox().text(text, self._needed(names, place))))
         except Refused:
             raise
         except Exception as error:
@@ -175,6 +175,22 @@ def _structure(text: str) -> object:
             return text
         return found
     return text
+
+
+def _plain(value: object) -> object:
+    """A value as YAML has them: it goes to another process, and into the record of the play.
+
+    Views and generators (`x.items()`, `x | map(…)`) become lists.
+    """
+    if value is None or value is OMIT or isinstance(value, str | bytes | int | float):
+        return value
+    if is_mapping(value):
+        # A key that JSON has no room for is written as a text.
+        return {
+            key if isinstance(key, str | int | float) else str(key): _plain(item)
+            for key, item in value.items()
+        }
+    return list(map(_plain, value)) if isinstance(value, Iterable) else str(value)
 
 
 def _reason(error: Exception) -> str:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
-from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.reports import Event, HostEnded, HostReport
 from growdisk.workflow.stopping import SignalsStop, StopRequest
 
@@ -25,14 +24,7 @@ _GO_ON = "growdisk run PLAYBOOK --resume goes on, --undo takes back what was don
 _PATIENCE = 0.2  # seconds between two looks at who has something to say
 
 Work = Callable[[Callable[[Event], None], StopRequest], HostReport]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be done for a host, in a process of its own."""
-
-    host: str
-    work: Work
+"""What is to be done for a host, in a process of its own."""
 
 
 class HostPool:
@@ -41,17 +33,17 @@ class HostPool:
     def __init__(self, emit: Callable[[Event], None], tick: Callable[[], None]) -> None:
         self._emit, self._tick = emit, tick
         self._stopping = False
-        self._running: dict[Connection, tuple[Job, multiprocessing.process.BaseProcess]] = {}
+        self._running: dict[Connection, tuple[str, multiprocessing.process.BaseProcess]] = {}
         self._reports: dict[str, HostReport] = {}
 
     @property
     def stopping(self) -> bool:
         return self._stopping
 
-    def run(self, jobs: Sequence[Job], at_once: int) -> dict[str, HostReport]:
+    def run(self, jobs: Mapping[str, Work], at_once: int) -> dict[str, HostReport]:
         """By host. Hosts that were not begun because of a signal are missing."""
         self._reports = {}
-        waiting = list(jobs)
+        waiting = list(jobs.items())
         # Set in this process; a child that is forked sets its own (_in_child).
         old = {
             number: signal.signal(number, self._stop)
@@ -60,20 +52,21 @@ class HostPool:
         try:
             while self._running or (waiting and not self._stopping):
                 while waiting and len(self._running) < max(at_once, 1) and not self._stopping:
-                    self._begin(waiting.pop(0))
+                    self._begin(*waiting.pop(0))
                 self._listen()
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
         return self._reports
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, host: str, work: Work) -> None:
         ours, theirs = multiprocessing.Pipe(duplex=False)
-        process = multiprocessing.get_context("fork").Process(target=_in_child, args=(job, theirs))
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=_in_child, args=(host, work, theirs))
         process.start()
         # The child alone has it now. Were it open here too, the child's end would not be seen.
         theirs.close()
-        self._running[ours] = (job, process)
+        self._running[ours] = (host, process)
 
     def _listen(self) -> None:
         # One event of each host, then the display: a busy host does not keep the others waiting.
@@ -92,14 +85,13 @@ class HostPool:
 
     def _gone(self, connection: Connection) -> None:
         """A host's process has ended; report the host as lost unless it said how it ended."""
-        job, process = self._running.pop(connection)
+        host, process = self._running.pop(connection)
         connection.close()
         process.join()
         # Killed, or out of memory: its journals say how far it was.
-        if job.host not in self._reports:
-            report = _lost(job.host, process.exitcode)
-            self._reports[job.host] = report
-            self._emit(HostEnded(job.host, report))
+        if host not in self._reports:
+            report = self._reports[host] = _lost(host, process.exitcode)
+            self._emit(HostEnded(host, report))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         # Ctrl-C reaches the children too, as they are in the terminal's process group; a SIGTERM to
@@ -111,7 +103,7 @@ class HostPool:
                     os.kill(process.pid, signal.SIGTERM)
 
 
-def _in_child(job: Job, connection: Connection) -> None:
+def _in_child(host: str, work: Work, connection: Connection) -> None:
     """The host's process. Its parent may be gone: then it works on without reporting."""
 
     def emit(event: Event) -> None:
@@ -122,25 +114,25 @@ def _in_child(job: Job, connection: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     with SignalsStop(StopRequest()) as stop:
-        report = _worked(job, emit, stop)
-    emit(HostEnded(job.host, report))
+        report = _worked(host, work, emit, stop)
+    emit(HostEnded(host, report))
 
 
-def _worked(job: Job, emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
+def _worked(host: str, work: Work, emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
     try:
-        return job.work(emit, stop)
+        return work(emit, stop)
     except GrowdiskError as error:
         # Raised outside of any task, for example by a file of variables.
-        return HostReport(job.host, "failed", error.exit_code, (), {}, error_document(error))
+        return HostReport(host, "failed", error.exit_code, (), {}, error_document(error))
     except OSError as error:  # of its own records and snapshots: a task reports its own
-        what = f"the play on {job.host} cannot go on"
+        what = f"the play on {host} cannot go on"
         do = f"fix the cause (df -h shows full file systems); {_GO_ON}"
-        return _stuck(job.host, what, str(error), do)
+        return _stuck(host, what, str(error), do)
     except Exception as bug:
         import traceback
 
         traceback.print_exc()
-        return _stuck(job.host, "growdisk has a bug", repr(bug), f"report it; {_GO_ON}", 1)
+        return _stuck(host, "growdisk has a bug", repr(bug), f"report it; {_GO_ON}", 1)
 
 
 def _lost(host: str, code: int | None) -> HostReport:

@@ -16,14 +16,14 @@ from growdisk.api.current_run import Silent
 from growdisk.api.provisioning.work_image import remove_left_over
 from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageInUse, NeedsUser
+from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
-from growdisk.playbook.checkpoints import PlaySnapshot, TaskCheckpoint
+from growdisk.playbook.checkpoints import PlaySnapshot, TaskCheckpoint, made_beside
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.hosts import PlayContext
 from growdisk.playbook.model import Task
-from growdisk.playbook.options import truth_of
+from growdisk.playbook.options import path_of, truth_of
 from growdisk.playbook.perform import TaskResult, perform
 from growdisk.playbook.play_records import PlayJournal
 from growdisk.playbook.reports import (
@@ -35,6 +35,7 @@ from growdisk.playbook.reports import (
     TaskReport,
     TaskStarted,
 )
+from growdisk.playbook.specs import TaskSpec
 from growdisk.playbook.task_run import FinishedTask, TaskRun
 from growdisk.workflow.stopping import StopRequest
 
@@ -60,10 +61,7 @@ class HostRun:
         self._reports: list[TaskReport] = []
         self._foreseen: dict[Path, Facts] = {}
         self._files = context.files(facts)
-        self._on_failure = context.on_failure(context.scope(facts))
-        self._tasks = [
-            (n, task) for n, task in enumerate(context.play.tasks) if context.request.takes(task)
-        ]
+        self._on_failure = context.on_failure(facts, self._files)
 
     def run(self) -> HostReport:
         """To the end of the play, or until its images are restored."""
@@ -72,7 +70,7 @@ class HostRun:
             # It died while it restored the images. The decision stands: no task is begun again.
             if self._journal.is_restoring:
                 return self._restored(self._journal.failure)
-        for position, (number, task) in enumerate(self._tasks, start=1):
+        for position, (number, task) in enumerate(self._context.tasks, start=1):
             done = self._run_task(position, number, task)
             if done.failed is not None:
                 return self._failed(done.failed)
@@ -95,7 +93,8 @@ class HostRun:
 
     def _run_task(self, position: int, number: int, task: Task) -> FinishedTask:
         scope = self._context.scope_of(task, self._facts, self._files)
-        self._emit(TaskStarted(self._context.host.name, position, len(self._tasks), task.name))
+        total = len(self._context.tasks)
+        self._emit(TaskStarted(self._context.host.name, position, total, task.name))
         task_run = TaskRun(
             self._context.play.name,
             task,
@@ -155,16 +154,51 @@ class HostRun:
             journal.record_snapshot(image)
             self._snapshot_of(image).take()
         creates = _path(chosen, spec.creates)
+        if self._on_failure == "play":
+            self._refuse_no_way_back(spec, chosen, image, creates)
         # A resumed task may find its file made: what counts is the record from before.
         made = creates if creates is not None and not creates.exists() else None
         before = before or TaskCheckpoint.of(image, made)
         # Before the first change: a resumed run reads here how the image was.
         journal.record_item(key, before)
+        for number, beside in enumerate(made_beside(spec.name, chosen, before.made)):
+            if not beside.exists():
+                journal.record_item(f"{key}.{number}", TaskCheckpoint(None, made=beside))
         outcome = self._performed(spec.name, before.pinned(spec.name, chosen), check=False)
         # On resume the task finds the file there and says ok: the play as a whole has made it.
         if before.made is not None and not outcome.failed:
             return replace(outcome, changed=True)
         return outcome
+
+    def _refuse_no_way_back(
+        self, spec: TaskSpec, chosen: Mapping[str, object], image: Path | None, made: Path | None
+    ) -> None:
+        """What neither a snapshot of the play nor removing what it has made would bring back."""
+        assert self._journal is not None
+        lost, name = "", str(chosen.get("name"))
+        match spec.name:
+            case "snapshot" if image and chosen.get("state") == "absent":
+                lost = f"snapshot {name}" if self._snapshot_of(image).is_after(name) else ""
+            case "commit" | "rollback" if image and image.exists():
+                status, before = api.status(image), self._journal.run_before(image)
+                if status.next and before in (None, status.run):
+                    lost = f"the way back of run {status.run}"
+            case "provision" | "convert" if made and made.exists():
+                replaces = spec.name == "provision" and truth_of(chosen.get("force"))
+                if (
+                    replaces or made.is_block_device()
+                ) and made not in self._journal.created_files():
+                    lost = f"what is in {made}"
+            case "watch":
+                lost = "how its disks were"
+        if lost:
+            raise Refused.named(
+                "no-way-back",
+                "{task} cannot be taken back with its play",
+                "{lost} would be gone for good",
+                "make a play of its own for it, with growdisk_on_failure: task",
+                {"task": spec.qualified, "lost": lost},
+            )
 
     def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> TaskResult:
         foreseen = self._foreseen if check else None
@@ -186,8 +220,7 @@ class HostRun:
             return self._restored(error)
         restored = (report.result or {}).get("result") == "restored"
         touched = any(earlier.state == "changed" for earlier in self._reports)
-        # Refused means that nothing is touched; tasks before this one have touched something.
-        code = 4 if touched and report.code == 3 else report.code
+        code = _as_touched(report.code) if touched else report.code
         return self._ended("restored" if restored and not touched else "failed", code, error)
 
     def _restored(self, error: Mapping[str, object]) -> HostReport:
@@ -204,15 +237,16 @@ class HostRun:
         for path in created:
             try:
                 remove_made(path)
-            except ImageInUse as wrong:  # a guest was started on it
+            except (GrowdiskError, OSError) as wrong:  # a guest was started on it
                 failures.append(wrong)
         if failures:
             return self._not_restored(error.get("what"), failures[0])
         code = int(str(error.get("code", 4)))
-        if not touched and not created:
-            return self._ended("failed", code, error)
-        # Refused (3) means that nothing was touched; here something was, and has been restored (4).
-        return self._ended("restored", 4 if code == 3 else code, error)
+        if touched or created:
+            return self._ended("restored", _as_touched(code), error)
+        # What is no image, such as a folder of scripts, is not taken back.
+        changed = any(report.state == "changed" for report in self._reports)
+        return self._ended("failed", _as_touched(code) if changed else code, error)
 
     def _not_restored(self, cause: object, wrong: Exception) -> HostReport:
         what = wrong.what if isinstance(wrong, GrowdiskError) else str(wrong)
@@ -275,17 +309,20 @@ class _StepEvents(Silent):
 
 
 def remove_made(path: Path) -> None:
-    """What a task has made, as far as it can be removed. ImageInUse while somebody has it open."""
-    try:
-        remove_left_over(path)
+    """What a task has made. ImageInUse while somebody has it open."""
+    if not path.parent.is_dir():
+        return
+    remove_left_over(path)
+    if path.exists():
         with closing(RawFile.open(path, writable=True)):
             path.unlink()
-    except ImageInUse:
-        raise
-    except (GrowdiskError, OSError):
-        return
+
+
+def _as_touched(code: int) -> int:
+    """The code of a play that has touched something: 2 and 3 say that nothing was."""
+    return 4 if code in (2, 3) else code
 
 
 def _path(options: Mapping[str, object], name: str) -> Path | None:
     value = options.get(name) if name else None
-    return Path(str(value)).expanduser() if value else None
+    return path_of(value) if value else None

@@ -16,6 +16,7 @@ from pathlib import Path
 from growdisk import api
 from growdisk.errors import UsageError, bad_value, suggestion
 from growdisk.fast_dataclass import dataclass
+from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.inventory import LOCAL, Inventory
@@ -124,7 +125,7 @@ def _is_path(pattern: str, inventory: Inventory) -> bool:
 
 
 def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
-    path = Path(pattern).expanduser()
+    path = given_path(pattern)
     # A file may be called web[1].qcow2: it is meant if it is there.
     if not _GLOB.search(pattern) or path.exists():
         if not path.exists():
@@ -233,10 +234,6 @@ class PlayContext:
             "ansible_diff_mode": self.request.diff,
         }
 
-    def scope(self, facts: Mapping[str, object]) -> TaskVariables:
-        """What the play's own variables see."""
-        return self.scope_of(None, facts, self.files(facts))
-
     def scope_of(
         self, task: Task | None, facts: Mapping[str, object], files: Vars
     ) -> TaskVariables:
@@ -253,13 +250,19 @@ class PlayContext:
         found: dict[str, object] = {}
         for written, place in self.play.vars_files:
             name = str(self.scope_of(None, facts, found).render(written, place))
-            path = Path(name).expanduser()
+            path = given_path(name)
             # A later file may be named by a variable of an earlier one.
             found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
         return found
 
-    def on_failure(self, scope: TaskVariables) -> str:
+    @property
+    def tasks(self) -> list[tuple[int, Task]]:
+        """Those that tags leave, with their numbers in the play."""
+        return [(n, t) for n, t in enumerate(self.play.tasks) if self.request.takes(t)]
+
+    def on_failure(self, facts: Mapping[str, object], files: Vars) -> str:
         """task, play or none. UsageError elsewhere."""
+        scope = self.scope_of(None, facts, files)
         if ON_FAILURE not in scope:
             return ON_FAILURE_CHOICES[0]
         word = str(scope.render("{{ " + ON_FAILURE + " }}", self.play.place))

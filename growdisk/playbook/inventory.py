@@ -57,6 +57,8 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
             continue
         if not path.is_file():
             reason = "it is a folder" if path.is_dir() else "there is no such file"
+            if path.exists() and not path.is_dir():
+                reason = "it is a pipe or a device"
             raise bad_file("cannot read this inventory", place=source, reason=reason, hint=_TAKEN)
         (read_yaml_inventory if path.suffix in _YAML else read_ini)(path, tree)
         folders.append(path.parent)
@@ -75,9 +77,9 @@ def _variables(tree: Tree, files: VarsFolders, host: str) -> dict[str, object]:
     merged: dict[str, object] = {}
     for group in ("all", *groups):
         merged |= tree.group_vars(group)
-    merged |= files.of_groups(["all"])
-    merged |= files.of_groups(groups)
-    return merged | tree.host_vars(host) | files.of_host(host)
+    merged |= files.of("group_vars", ["all"])
+    merged |= files.of("group_vars", groups)
+    return merged | tree.host_vars(host) | files.of("host_vars", [host])
 
 
 # An inventory in Ansible's INI: [group], [group:vars], [group:children], and a line a host with its

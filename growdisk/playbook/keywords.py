@@ -6,7 +6,7 @@ What is not here is an error before anything runs.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from growdisk.errors import UsageError, nearest, suggestion
@@ -30,7 +30,7 @@ ON_FAILURE_CHOICES = ("task", "play", "none")
 
 # What Ansible has, and growdisk run does not: said so, instead of being taken for a slip of the
 # pen.
-_ANSIBLE_PLAY = frozenset(
+ANSIBLE_PLAY = frozenset(
     {
         "any_errors_fatal", "become_exe", "become_flags", "become_method", "become_user",
         "collections", "debugger", "environment", "fact_path", "force_handlers", "gather_subset",
@@ -78,10 +78,6 @@ def full_name(word: str) -> str:
     return builtin if builtin in task_names() else ""
 
 
-def unknown_play_word(word: str, place: YamlPosition) -> UsageError:
-    return _unknown(word, place, "play", PLAY_WORDS, _ANSIBLE_PLAY)
-
-
 def unknown_task_word(word: str, place: YamlPosition) -> UsageError:
     known = [*TASK_WORDS, *task_names()]
     # Compared without their collections: growdisk.disk.expnd, or expand alone, is meant for
@@ -90,16 +86,17 @@ def unknown_task_word(word: str, place: YamlPosition) -> UsageError:
     if word not in _ANSIBLE_TASK and not nearest(word, TASK_WORDS) and short:
         full = next(name for name in task_names() if name.endswith(f".{short}"))
         return bad_file(f"there is no task or keyword '{word}'", place=place, hint=f"write {full}")
-    return _unknown(word, place, "task", known, _ANSIBLE_TASK)
+    return unknown_word(word, place, "task", known, _ANSIBLE_TASK)
 
 
-def unknown_word(word: str, place: YamlPosition, where: str, known: Iterable[str]) -> UsageError:
-    return _unknown(word, place, where, tuple(known), frozenset())
-
-
-def _unknown(
-    word: str, place: YamlPosition, where: str, known: Iterable[str], ansible: frozenset[str]
+def unknown_word(
+    word: str,
+    place: YamlPosition,
+    where: str,
+    known: Collection[str],
+    ansible: frozenset[str] = frozenset(),
 ) -> UsageError:
+    """`where` has the words `known`; those in `ansible` are told as what only Ansible has."""
     if word in ansible:
         hint = "leave it out, or run this playbook with ansible-playbook"
         return bad_file(

@@ -13,6 +13,7 @@ from growdisk.errors import GrowdiskError, suggestion
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.expressions import templates_in
 from growdisk.playbook.keywords import (
+    ANSIBLE_PLAY,
     BUILTIN,
     BUILTIN_OPTIONS,
     LOOP_WORDS,
@@ -28,7 +29,6 @@ from growdisk.playbook.keywords import (
     full_name,
     refuse_no_name,
     text_of,
-    unknown_play_word,
     unknown_task_word,
     unknown_word,
 )
@@ -53,7 +53,7 @@ def _play(node: Located) -> Play:
     # Unknown words before anything else: a misspelt `hosts` is reported as such, not as missing.
     for key, _, place in node.entries():
         if key not in PLAY_WORDS:
-            raise unknown_play_word(key, place)
+            raise unknown_word(key, place, "play", PLAY_WORDS, ANSIBLE_PLAY)
     words = Keywords(node)
     named = words.node("hosts")
     if named is None:

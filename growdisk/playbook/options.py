@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.errors import UsageError, suggestion
-from growdisk.given_file import read_given
+from growdisk.given_file import given_path, read_given
 from growdisk.planner.given_values import GivenValues
 from growdisk.planner.option_table import OptionSpec, as_key
 from growdisk.playbook.specs import TaskSpec
@@ -140,7 +140,7 @@ def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: obje
             return int(value)
         # An empty path would be the current folder.
         case "path", str() | Path() if str(value):
-            return Path(os.path.expandvars(value)).expanduser()
+            return path_of(value)
         case "list", _:
             return [
                 _converted(spec, option, option.elements or "str", item) for item in _listed(value)
@@ -149,6 +149,11 @@ def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: obje
             return {str(key): item for key, item in value.items()}
     problem = f"{option.name} must be {_WORDS[kind]}, and is {json.dumps(value, default=str)}"
     raise _bad_option(spec, problem, option.description)
+
+
+def path_of(value: object) -> Path:
+    """With `~` and `$HOME` filled in, as Ansible does for a path."""
+    return given_path(os.path.expandvars(str(value)))
 
 
 def truth_of(value: object) -> bool | None:

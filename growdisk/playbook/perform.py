@@ -103,21 +103,10 @@ def _partition(part: PartitionLayout) -> str:
     )
 
 
+# All others are steps of the job.
 _FILES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("expand", "expand_online"), "expand"),
-        **dict.fromkeys(
-            (
-                "resize_image",
-                "rewrite_partitions",
-                "reread_partitions",
-                "grow_filesystem",
-                "remake_swap",
-                "make_swap_file",
-                "repair_guest",
-            ),
-            "steps",
-        ),
         **dict.fromkeys(("snapshot", "rollback", "commit", "convert", "image"), "images"),
         **dict.fromkeys(("show", "facts", "script", "assert"), "inspect"),
         "provision": "provisioning",
@@ -175,6 +164,6 @@ def perform(
 
 def _handler(name: str) -> TaskHandler:
     """Loaded when it is first asked for: a look at a disk needs little of what a run needs."""
-    module = import_module(f"growdisk.playbook.tasks.{_FILES[name]}")
+    module = import_module(f"growdisk.playbook.tasks.{_FILES.get(name, 'steps')}")
     handlers: Mapping[str, TaskHandler] = module.HANDLERS
     return handlers[name]

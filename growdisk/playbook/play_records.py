@@ -18,17 +18,19 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
-from growdisk.durable import alone_in, open_locked, replace_file, sync_directory
+from growdisk.durable import alone_in, open_locked, replace_file, sync_directory, user_folder
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import asdict
+from growdisk.host.json_codec import converted
 from growdisk.playbook.checkpoints import TaskCheckpoint
-from growdisk.playbook.perform import Diff
-from growdisk.playbook.reports import HostReport, TaskReport
+from growdisk.playbook.reports import HostReport
 from growdisk.playbook.task_run import FinishedTask
 from growdisk.workflow.journal import Event, Journal, JournalRecord
 
 _DESCRIPTION = "run.json"
+T = TypeVar("T")
 
 
 def _state_not_writable(folder: Path, reason: str) -> Refused:
@@ -42,7 +44,7 @@ def _state_not_writable(folder: Path, reason: str) -> Refused:
 
 
 def state_home() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "growdisk"
+    return user_folder("XDG_STATE_HOME", ".local/state")
 
 
 class RunFolder:
@@ -94,7 +96,7 @@ class RunFolder:
 
 def unfinished_run(playbook: Path, verb: str) -> RunFolder:
     """The newest run of the playbook that was cut short. nothing-unfinished."""
-    folder, wanted = state_home() / "plays", str(playbook.resolve())
+    folder, wanted = state_home() / "plays", os.path.realpath(playbook)
     # A run's name begins with its time: the newest comes first.
     for path in sorted(folder.glob("[!.]*"), reverse=True):
         run = RunFolder(path.name)
@@ -202,28 +204,28 @@ class PlayJournal:
     @property
     def failure(self) -> Mapping[str, object]:
         """The error for which the images are restored."""
-        return next(map(_loaded, self._of(Event.ROLLBACK)), {})
+        return next(self._all(dict, Event.ROLLBACK), {})
 
     def end_report(self) -> HostReport | None:
         """The report of a play that has ended on this host."""
-        return next(map(_host_report, self._of(Event.DONE, Event.UNDONE)), None)
+        return next(self._all(HostReport, Event.DONE, Event.UNDONE), None)
 
     def task_done(self, number: int) -> FinishedTask | None:
         """How a task ended that need not be done again."""
         ended = [record for record in self._of(Event.VERIFIED) if record.step == str(number)]
-        return _finished_task(ended[-1]) if ended else None
+        return _loaded(ended[-1], FinishedTask) if ended else None
 
     def item_before(self, key: str) -> TaskCheckpoint | None:
         """How it was before a task, or an item of its loop, that has begun."""
         # record_item writes no second one: it has the image before the first attempt.
         begun = (record for record in self._of(Event.APPLYING) if record.step == key)
-        return next(map(_checkpoint, begun), None)
+        return next((_loaded(record, TaskCheckpoint) for record in begun), None)
 
     def unfinished_items(self) -> list[TaskCheckpoint]:
         """What had begun and not ended."""
         ended = {record.step for record in self._of(Event.VERIFIED)}
         return [
-            _checkpoint(record)
+            _loaded(record, TaskCheckpoint)
             for record in self._of(Event.APPLYING)
             # An item's key is TASK.ITEM; only whole tasks are recorded as ended.
             if str(record.step).split(".")[0] not in ended
@@ -234,7 +236,7 @@ class PlayJournal:
 
         None if no task has begun on it.
         """
-        begun = map(_checkpoint, self._of(Event.APPLYING))
+        begun = self._all(TaskCheckpoint, Event.APPLYING)
         return next((before.run for before in begun if before.image == image), None)
 
     def images(self) -> list[Path]:
@@ -243,7 +245,7 @@ class PlayJournal:
 
     def created_files(self) -> list[Path]:
         """Files that were not there before the play."""
-        begun = map(_checkpoint, self._of(Event.APPLYING))
+        begun = self._all(TaskCheckpoint, Event.APPLYING)
         return [before.made for before in begun if before.made is not None]
 
     # --- writing --------------------------------------------------------------------------------
@@ -278,42 +280,12 @@ class PlayJournal:
         text = json.dumps(dict(value), default=str)
         self._journal.append(JournalRecord(event, step, detail=detail, facts={"value": text}))
 
+    def _all(self, kind: type[T], *events: Event) -> Iterator[T]:
+        return (_loaded(record, kind) for record in self._of(*events))
+
     def _of(self, *events: Event) -> Iterator[JournalRecord]:
         return (record for record in self._journal.records if record.event in events)
 
 
-def _loaded(record: JournalRecord) -> dict[str, object]:
-    found: object = json.loads(str(record.facts["value"]))
-    assert isinstance(found, dict)
-    return found
-
-
-def _checkpoint(record: JournalRecord) -> TaskCheckpoint:
-    found = _loaded(record)
-    image, made = found["image"], found["made"]
-    return TaskCheckpoint(
-        # Paths were written as texts (default=str), None as null.
-        Path(str(image)) if image else None,
-        str(found["run"]),
-        int(str(found["size"])),
-        Path(str(made)) if made else None,
-    )
-
-
-def _finished_task(record: JournalRecord) -> FinishedTask:
-    found = _loaded(record)
-    registered, facts = found["registered"], found["facts"]
-    assert isinstance(registered, dict) and isinstance(facts, dict)
-    return FinishedTask(tuple(_reports(found["reports"])), registered, facts)
-
-
-def _host_report(record: JournalRecord) -> HostReport:
-    found = _loaded(record)
-    return HostReport(**{**found, "tasks": tuple(_reports(found["tasks"]))})  # type: ignore[arg-type]
-
-
-def _reports(found: object) -> Iterator[TaskReport]:
-    assert isinstance(found, list)
-    for recorded in found:
-        diff = recorded.get("diff")
-        yield TaskReport(**{**recorded, "diff": Diff(**diff) if diff else None})
+def _loaded(record: JournalRecord, kind: type[T]) -> T:
+    return converted(json.loads(str(record.facts["value"])), kind)

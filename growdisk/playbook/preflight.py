@@ -6,6 +6,7 @@ that are not there. What depends on the result of an earlier task is checked whe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from growdisk.playbook.expressions import (
 from growdisk.playbook.hosts import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
-from growdisk.playbook.options import check_option
+from growdisk.playbook.options import check_option, path_of
 from growdisk.playbook.specs import NAMESPACE, TaskSpec
 
 _READ = ("image", "base")
@@ -53,10 +54,8 @@ class Preflight:
 
     def __init__(self, context: PlayContext, made: set[Path], given: Iterable[str]) -> None:
         self._context, self._made = context, made
-        self._facts: dict[str, object] = {}
         self._files = context.files({})
-        tasks = [task for task in context.play.tasks if context.request.takes(task)]
-        self._tasks = tasks
+        self._tasks = tasks = [task for _, task in context.tasks]
         # Names whose values only a run gives. What depends on one of them cannot be judged yet.
         self._later = {*given_by(tasks), *given}
         # A name that one task asks for with `default` or `is defined` is optional in all of them:
@@ -65,10 +64,10 @@ class Preflight:
 
     def touched_images(self) -> list[Path]:
         """As far as they are known. bad-file, template-failed or a UsageError, naming the place."""
-        whole = self._context.on_failure(self._context.scope(self._facts)) == "play"
+        whole = self._context.on_failure({}, self._files) == "play"
         images: dict[Path, None] = {}
         for task in self._tasks:
-            scope = self._context.scope_of(task, self._facts, self._files)
+            scope = self._context.scope_of(task, {}, self._files)
             loop = self._loop_names(task)
             self._refuse_unknown(task, scope, loop)
             try:
@@ -136,7 +135,7 @@ class Preflight:
     def _touched(self, spec: TaskSpec, task: Task, option: str, value: object) -> Iterator[Path]:
         if option not in (*_READ, "dest") or not value:
             return
-        path = Path(str(value)).expanduser().resolve()
+        path = Path(os.path.realpath(path_of(value)))
         if option == spec.creates:
             # Later tasks, of later plays too, may name what this one makes.
             self._made.add(path)

@@ -69,10 +69,10 @@ def merge_reports(host: str, reports: Sequence[HostReport]) -> HostReport:
 
 def worst(codes: Sequence[int]) -> int:
     """The exit code of them all."""
-    return max(codes, key=_severity, default=0)
+    return max(codes, key=severity, default=0)
 
 
-def _severity(code: int) -> int:
+def severity(code: int) -> int:
     # A code that is not listed is taken for the worst.
     return _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY)
 

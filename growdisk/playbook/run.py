@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
-from growdisk.errors import Refused
+from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.playbook.host_pool import HostPool, Job
+from growdisk.given_file import read_given
+from growdisk.playbook.host_pool import HostPool, Work
 from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
 from growdisk.playbook.inventory import Inventory, read_inventories
@@ -99,13 +102,17 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
         claims.release(finished=finished or not folder.is_unfinished)
 
 
-def resume_playbook(
-    path: Path, listener: Listener, jobs: int, *, undo: bool = False
-) -> PlaybookResult:
+def resume_playbook(path: Path, listener: Listener, *, jobs: int, undo: bool) -> PlaybookResult:
     """Go on with the newest run of the playbook that was cut short, or take it back."""
     folder = unfinished_run(path, "undo" if undo else "resume")
     description = folder.description()
-    os.chdir(str(description["folder"]))  # paths were meant from there
+    folder_then = str(description["folder"])
+    try:
+        os.chdir(folder_then)  # paths were meant from there
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = f"it was run there; make it again: mkdir -p {shlex.quote(folder_then)}"
+        raise UsageError(f"cannot go to the folder {folder_then}", hint, reason) from error
     request = _request(description, jobs)
     if not undo and description["digest"] != _digest(request.playbook):
         raise _playbook_changed(path, reason="its text has been changed since")
@@ -190,12 +197,11 @@ class _PlaybookRun:
         self._pool = HostPool(listener.emit, listener.tick)
 
     def run(self) -> PlaybookResult:
-        return self._all_plays(range(len(self._prepared.playbook.plays)), self._jobs)
+        return self._all_plays(undo=False)
 
     def undo(self) -> PlaybookResult:
         """The newest play first."""
-        numbers = reversed(range(len(self._prepared.playbook.plays)))
-        return self._all_plays(numbers, self._undo_jobs)
+        return self._all_plays(undo=True)
 
     @property
     def has_ended(self) -> bool:
@@ -208,57 +214,55 @@ class _PlaybookRun:
         ]
         return bool(journals) and all(journal.end_report() for journal in journals)
 
-    def _all_plays(
-        self, numbers: Iterable[int], jobs: Callable[[int, _Reports], list[Job]]
-    ) -> PlaybookResult:
+    def _all_plays(self, *, undo: bool) -> PlaybookResult:
         names = self._prepared.names()
         self._listener.begins(names)
         reports: _Reports = {}
-        for number in numbers:
+        numbers = range(len(self._prepared.playbook.plays))
+        for number in reversed(numbers) if undo else numbers:
+            jobs = self._undo_jobs(number) if undo else self._jobs(number, reports)
             # Once a signal has come, the pool begins nothing more.
-            ended = self._pool.run(jobs(number, reports), self._prepared.request.jobs)
+            ended = self._pool.run(dict(jobs), self._prepared.request.jobs)
             for name, report in ended.items():
                 reports.setdefault(name, []).append(report)
         hosts = tuple(merge_reports(name, reports[name]) for name in names if name in reports)
         return PlaybookResult(hosts, stopped=self._pool.stopping and len(hosts) < len(names))
 
-    def _jobs(self, number: int, reports: _Reports) -> list[Job]:
-        # As with Ansible, a host that failed is left out of all later plays.
-        failed = {host for host, of_host in reports.items() if any(r.code for r in of_host)}
-        return [
-            self._job(number, index, host, reports.get(host.name, []))
-            for index, host in enumerate(self._prepared.hosts[number])
-            if host.name not in failed
-        ]
+    def _jobs(self, number: int, reports: _Reports) -> Iterator[tuple[str, Work]]:
+        for index, host in enumerate(self._prepared.hosts[number]):
+            before = reports.get(host.name, [])
+            # As with Ansible, a host that failed is left out of all later plays.
+            if not any(report.code for report in before):
+                # What it has registered in its earlier plays.
+                facts = before[-1].facts if before else {}
+                yield host.name, partial(self._work, number, index, facts, HostRun.run)
 
-    def _undo_jobs(self, number: int, reports: _Reports) -> list[Job]:
-        return [
-            self._job(number, index, host, [], undo=True)
-            for index, host in enumerate(self._prepared.hosts[number])
-            if self._journal(number, index).has_begun
+    def _undo_jobs(self, number: int) -> Iterator[tuple[str, Work]]:
+        for index, host in enumerate(self._prepared.hosts[number]):
+            journal = self._journal(number, index)
             # A play that has ended on a host has removed its snapshots there.
-            and self._journal(number, index).end_report() is None
-        ]
+            if journal.has_begun and journal.end_report() is None:
+                yield host.name, partial(self._work, number, index, {}, HostRun.undo)
 
     def _journal(self, play: int, index: int) -> PlayJournal:
         assert self._folder is not None
         return PlayJournal(self._folder.journal(play, index))
 
-    def _job(
-        self, play: int, index: int, host: Host, before: list[HostReport], *, undo: bool = False
-    ) -> Job:
-        # What a host has registered in its earlier plays.
-        facts = before[-1].facts if before else {}
-
-        # Called in the host's own process; what it returns comes back as an event.
-        def work(emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
-            journal = self._journal(play, index) if self._folder is not None else None
-            if journal is not None and (ended := journal.end_report()) is not None:
-                return ended
-            run = HostRun(self._prepared.context(play, host), facts, journal, self._run, emit, stop)
-            return run.undo() if undo else run.run()
-
-        return Job(host.name, work)
+    def _work(
+        self,
+        play: int,
+        index: int,
+        facts: Mapping[str, object],
+        action: Callable[[HostRun], HostReport],
+        emit: Callable[[Event], None],
+        stop: StopRequest,
+    ) -> HostReport:
+        """Called in the host's own process; what it returns comes back as an event."""
+        journal = self._journal(play, index) if self._folder is not None else None
+        if journal is not None and (ended := journal.end_report()) is not None:
+            return ended
+        context = self._prepared.context(play, self._prepared.hosts[play][index])
+        return action(HostRun(context, facts, journal, self._run, emit, stop))
 
 
 def _description(request: Request, prepared: _Prepared) -> dict[str, object]:
@@ -297,4 +301,4 @@ def _request(description: Mapping[str, object], jobs: int) -> Request:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_given(path, "check the path")).hexdigest()

@@ -80,6 +80,8 @@ _WHOLE_JOB: Options = (
 )
 _STEP: Options = (IMAGE, FORMAT)
 _STEP_RUN: Options = (BACKEND, SNAPSHOTS, OVERLAYS_MAY_BREAK, NOT_IN_USE)
+_INSIDE: Options = (PARTITION, SECTOR_SIZE, KEY_FILE, *_STEP_RUN)
+_LOOK: Options = (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE)
 _SYSTEM = OptionSpec(
     "system",
     "str",
@@ -137,10 +139,7 @@ _TASKS = (
             _SYSTEM,
             OptionSpec("size", "str", "How large, such as 1G.", required=True),
             OptionSpec("uuid", "str", "The UUID that the swap had."),
-            PARTITION,
-            SECTOR_SIZE,
-            KEY_FILE,
-            *_STEP_RUN,
+            *_INSIDE,
         ),
     ),
     TaskSpec(
@@ -160,10 +159,7 @@ _TASKS = (
                 default="drop",
                 choices=("drop", "file"),
             ),
-            PARTITION,
-            SECTOR_SIZE,
-            KEY_FILE,
-            *_STEP_RUN,
+            *_INSIDE,
         ),
     ),
     TaskSpec(
@@ -251,13 +247,13 @@ _TASKS = (
         "show",
         "Show what is on a disk: its image, table, partitions, what is in them, what blocks "
         "growth.",
-        (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
+        _LOOK,
         writes=False,
     ),
     TaskSpec(
         "facts",
         "Gather what is on a disk as facts, growdisk_disk, for later tasks.",
-        (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
+        _LOOK,
         writes=False,
     ),
     TaskSpec(

@@ -13,7 +13,7 @@ from growdisk.playbook.expressions import OMIT, TaskVariables
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.perform import TaskResult, failure
-from growdisk.playbook.reports import State, TaskReport
+from growdisk.playbook.reports import State, TaskReport, severity
 
 OwnTask = Callable[[Task, Mapping[str, object], str], TaskResult]
 """Does a task of growdisk's own: the task, its options filled in, and the item's number."""
@@ -29,7 +29,9 @@ class FinishedTask:
 
     @property
     def failed(self) -> TaskReport | None:
-        return next((report for report in self.reports if report.state == "failed"), None)
+        """The worst of its items that failed."""
+        failed = (report for report in self.reports if report.state == "failed")
+        return max(failed, key=lambda report: severity(report.code), default=None)
 
 
 class TaskRun:

@@ -6,11 +6,14 @@ inventory's all < its groups < files of all < files of groups < inventory's host
 
 from __future__ import annotations
 
+import operator
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 
 from growdisk.errors import bad_value
+from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import parse_yaml, read_yaml
 from growdisk.playbook.keywords import is_name
 
@@ -24,29 +27,18 @@ class VarsFolders:
         self._folders = tuple(folders)
         self._read: dict[tuple[Path, str, str], dict[str, object]] = {}
 
-    def of_groups(self, names: Sequence[str]) -> dict[str, object]:
-        """Outer groups first in `names`. bad-file."""
+    def of(self, kind: str, names: Sequence[str]) -> dict[str, object]:
+        """Of `group_vars`, outer groups first in `names`, or of `host_vars`. bad-file."""
         found: dict[str, object] = {}
         for folder in self._folders:
             # Within one folder the inner group wins; what a later folder says wins over both.
             for name in names:
-                found |= self._files(folder, "group_vars", name)
+                key = (folder, kind, name)
+                if key not in self._read:
+                    files = map(file_vars, _files_of(folder / kind, name))
+                    self._read[key] = reduce(operator.or_, files, {})
+                found |= self._read[key]
         return found
-
-    def of_host(self, name: str) -> dict[str, object]:
-        """bad-file."""
-        found: dict[str, object] = {}
-        for folder in self._folders:
-            found |= self._files(folder, "host_vars", name)
-        return found
-
-    def _files(self, folder: Path, kind: str, name: str) -> Mapping[str, object]:
-        key = (folder, kind, name)
-        if key not in self._read:
-            self._read[key] = {}
-            for path in _files_of(folder / kind, name):
-                self._read[key] |= file_vars(path)
-        return self._read[key]
 
 
 def file_vars(path: Path) -> dict[str, object]:
@@ -94,7 +86,7 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
     for word in words:
         text = word.strip()
         if text.startswith("@"):
-            found |= file_vars(Path(text[1:]).expanduser())
+            found |= file_vars(given_path(text[1:]))
         elif text.startswith("{"):
             found |= _mapping(text)
         else:

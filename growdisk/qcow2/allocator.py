@@ -15,8 +15,7 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
-from growdisk.fast_dataclass import replace
-from growdisk.qcow2.header import REFTABLE_OFFSET, Header
+from growdisk.qcow2.header import REFTABLE, Header
 from growdisk.qcow2.header_fields import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
@@ -38,8 +37,8 @@ class HeaderKeeper(Protocol):
 
     header: Header
 
-    def switch(self, header: Header, offset: int, field_bytes: bytes) -> None:
-        """Write these bytes at `offset`, durably, and take `header` as the new one."""
+    def change_header(self, area: slice, **values: int) -> None:
+        """Give fields of the header these values, by one durable write of `area` of it."""
 
     def sync(self) -> None:
         """Make what has been written durable."""
@@ -105,6 +104,11 @@ class Allocator:
         # is left, so it does not find them a second time.
         self._holes.extendleft(reversed(runs))
 
+    def search_again(self) -> None:
+        """Forget all holes that were found: blocks that counted some are gone."""
+        self._holes.clear()
+        self._next_scan, self._end = 0, -1
+
     def check_metadata(self) -> None:
         """Raise ImageDamaged if metadata are counted as free.
 
@@ -133,8 +137,7 @@ class Allocator:
 
     def trim_file(self) -> None:
         """Cut off what lies after the last used cluster. That it is free must be durable."""
-        size = self._find_end() << self._geometry.cluster_bits
-        if size < self._file.size:
+        if (size := self.end) < self._file.size:
             self._file.resize(size)
 
     @property
@@ -343,10 +346,9 @@ class Allocator:
         self._refcounts.write_table_copy(offset, clusters * self._geometry.cluster_size // 8)
         # The header must not name a table that a crash could leave half written.
         self._keeper.sync()
-        header = replace(old, reftable_offset=offset, reftable_clusters=clusters)
-        self._keeper.switch(header, REFTABLE_OFFSET, header.reftable_bytes())
+        self._keeper.change_header(REFTABLE, reftable_offset=offset, reftable_clusters=clusters)
         self._refcounts.table_moved(offset)
-        self.release([(old.reftable_offset >> self._geometry.cluster_bits, old.reftable_clusters)])
+        self.release([old.reftable_run])
 
     def _extend_file(self, clusters: int) -> None:
         size = clusters << self._geometry.cluster_bits

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable, ImageUnsupported
+from growdisk.errors import ImageNotReadable, ImageUnsupported, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import Extension, Header
@@ -62,7 +62,10 @@ def open_backing(
     if kind == "raw" or kind == ("host_device" if path.is_block_device() else "file"):
         return RawFile.open_disk(path)
     raise ImageUnsupported(
-        image, reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw"
+        image,
+        reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw",
+        hint=f"qemu-img convert -O qcow2 {shell_word(image)} NEW.qcow2 makes one image of both; "
+        "growdisk has not changed it",
     )
 
 
@@ -73,19 +76,14 @@ def with_backing(
 
     ImageUnsupported if it does not fit.
     """
-    kept = tuple(
-        extension for extension in header.extensions if extension.type != Extension.BACKING_FORMAT
-    )
     named = (
         (Extension(Extension.BACKING_FORMAT, backing_format.encode()),)
         if name and backing_format
         else ()
     )
-    changed = replace(header, backing_file=name, extensions=named + kept)
+    kept = header.without(Extension.BACKING_FORMAT)
     # Within one sector the name changes at once or not at all (Qcow2Image.record_backing).
-    if len(changed.to_bytes()) > ATOMIC:  # the names of features are a courtesy
-        kept = tuple(extension for extension in kept if extension.type != Extension.FEATURE_NAMES)
-        changed = replace(header, backing_file=name, extensions=named + kept)
+    changed = replace(header, backing_file=name, extensions=named + kept).fitting(ATOMIC)
     if name and header.autoclear & Autoclear.RAW_DATA_FILE:
         reason = (
             "its external data file is a raw image of its own, which cannot lie on a backing file"

@@ -6,7 +6,6 @@ from array import array
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.bitmaps import ALL_ONES, Bitmap, Directory, directory_runs, read_bitmap_table
 from growdisk.qcow2.entries import OFFSET_MASK
@@ -86,12 +85,9 @@ class BitmapSource:
 
 def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
     """Give a new image, that is in use nowhere yet, the bitmaps of another of its size."""
-    bits, geometry = metadata.geometry.cluster_bits, metadata.geometry
     bitmaps = tuple(_added(metadata, source, bitmap) for bitmap in source.bitmaps)
-    data = Directory(0, bitmaps).to_bytes()
-    clusters = geometry.clusters(len(data))
-    directory = Directory(metadata.allocator.allocate(clusters) << bits, bitmaps)
-    metadata.file.write(directory.offset, data.ljust(clusters * geometry.cluster_size, b"\0"))
+    first, _ = metadata.store_table(Directory(0, bitmaps).to_bytes())
+    directory = Directory(first << metadata.geometry.cluster_bits, bitmaps)
     metadata.flush()
     # Only now, with all that it leads to on the disk, does the header name the directory.
     old = metadata.header
@@ -101,11 +97,9 @@ def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
         autoclear=int(old.autoclear | Autoclear.BITMAPS),
     ).fitting()
     if len(header.to_bytes()) > header.cluster_size:
-        raise ImageUnsupported(
-            metadata.path, reason="its header has no room for bitmaps", hint="use larger clusters"
-        )
+        raise metadata.unsupported("its header has no room for bitmaps", "use larger clusters")
     # Zeros over the rest, if the header has become shorter (fitting).
-    metadata.switch(header, 0, header.to_bytes().ljust(len(old.to_bytes()), b"\0"))
+    metadata.write_header(header, 0, header.to_bytes().ljust(len(old.to_bytes()), b"\0"))
 
 
 def _added(metadata: Metadata, source: BitmapSource, bitmap: Bitmap) -> Bitmap:
@@ -122,7 +116,5 @@ def _added(metadata: Metadata, source: BitmapSource, bitmap: Bitmap) -> Bitmap:
         words[index] = metadata.allocator.allocate(1) << bits
         metadata.file.write(words[index], chunk.ljust(cluster_size, b"\0"))
     # The table comes after the bits that it names; add_bitmaps() makes all of it durable.
-    clusters = metadata.geometry.clusters(8 * count)
-    offset = metadata.allocator.allocate(clusters) << bits
-    metadata.file.write(offset, dump_table(words).ljust(clusters * cluster_size, b"\0"))
-    return replace(bitmap, table_offset=offset, table_size=count)
+    first, _ = metadata.store_table(dump_table(words))
+    return replace(bitmap, table_offset=first << bits, table_size=count)

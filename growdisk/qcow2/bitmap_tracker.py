@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from array import array
 
-from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.bitmaps import (
     ALL_ONES,
@@ -25,7 +24,7 @@ from growdisk.qcow2.bitmaps import (
 )
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import FEATURES_OFFSET
+from growdisk.qcow2.header import FEATURES
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import dump_table
 from growdisk.units import split_range
@@ -102,10 +101,9 @@ class BitmapTracker:
             for b in self._directory.bitmaps
             if b.is_sound
         ):
-            raise ImageUnsupported(
-                self.metadata.path,
-                reason="one of its dirty bitmaps is too fine for a disk of that size",
-                hint="remove the bitmap (qemu-img bitmap --remove); growdisk has not changed it",
+            raise self.metadata.unsupported(
+                "one of its dirty bitmaps is too fine for a disk of that size",
+                "remove the bitmap (qemu-img bitmap --remove); growdisk has not changed it",
             )
 
     def resized(self, size: int) -> None:
@@ -142,12 +140,8 @@ class BitmapTracker:
         # The disk now ends within the last cluster of bits: bits beyond the end must not come back.
         if size % bitmap.coverage(cluster_size) and count <= len(words) and kept[-1] & OFFSET_MASK:
             self._cut(bitmap, kept[-1] & OFFSET_MASK, size % bitmap.coverage(cluster_size))
-        clusters = max(self.metadata.geometry.clusters(8 * count), 1)
-        offset = self.metadata.allocator.allocate(clusters) << bits
-        self.metadata.file.write(offset, dump_table(kept).ljust(clusters * cluster_size, b"\0"))
-        lost = [
-            (bitmap.table_offset >> bits, self.metadata.geometry.clusters(8 * bitmap.table_size))
-        ]
+        offset = self.metadata.store_table(dump_table(kept))[0] << bits
+        lost = [self.metadata.geometry.run(bitmap.table_offset, 8 * bitmap.table_size)]
         lost += [((word & OFFSET_MASK) >> bits, 1) for word in words[count:] if word & OFFSET_MASK]
         return replace(bitmap, table_offset=offset, table_size=count), lost
 
@@ -221,12 +215,9 @@ class BitmapTracker:
         self.metadata.sync()
 
     def _set_valid(self, *, valid: bool) -> None:
-        header = self.metadata.header
-        bits = (
-            header.autoclear | Autoclear.BITMAPS if valid else header.autoclear & ~Autoclear.BITMAPS
-        )
-        changed = replace(header, autoclear=int(bits))
-        self.metadata.switch(changed, FEATURES_OFFSET, changed.features_bytes())
+        others = self.metadata.header.autoclear & ~Autoclear.BITMAPS
+        bits = others | (Autoclear.BITMAPS if valid else 0)
+        self.metadata.change_header(FEATURES, autoclear=int(bits))
 
 
 def _set_bits(bits: bytearray, low: int, high: int) -> None:

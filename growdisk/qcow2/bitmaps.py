@@ -160,15 +160,15 @@ def directory_runs(file: BlockDevice, header: Header, bitmaps: Iterable[Bitmap])
 
     ValueError if they are too large to be worth reading.
     """
-    place, clusters, bits = directory_place(header), header.geometry.clusters, header.cluster_bits
+    place, geometry, bits = directory_place(header), header.geometry, header.cluster_bits
     assert place is not None
-    runs, left = [(place[0] >> bits, clusters(place[1]))], _MAX_TABLES
+    runs, left = [geometry.run(*place[:2])], _MAX_TABLES
     for bitmap in bitmaps:
         # Of all tables together: they may overlap, and would be read without end.
         left -= 8 * bitmap.table_size
         if left < 0:
             raise ValueError("bitmap tables that are too large to be worth reading")
-        runs.append((bitmap.table_offset >> bits, clusters(8 * bitmap.table_size)))
+        runs.append(geometry.run(bitmap.table_offset, 8 * bitmap.table_size))
         words = read_bitmap_table(file, bitmap)
         runs += [((word & OFFSET_MASK) >> bits, 1) for word in words if word & OFFSET_MASK]
     return runs

@@ -16,10 +16,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
-from growdisk.block.device import ExtentKind, ResizableDevice
+from growdisk.block.device import ExtentKind, ResizableDevice, TableReader
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, KeyNeeded
+from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.bitmap_copy import MovedBitmaps
 from growdisk.qcow2.bitmaps import read_directory
@@ -34,7 +35,7 @@ from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
-from growdisk.qcow2.tables import dump_table, progression
+from growdisk.qcow2.tables import dump_table, load_table, progression
 from growdisk.units import joined, split_range
 
 _CHUNK = 4 << 20
@@ -83,36 +84,42 @@ class Compactor:
     """Compacts one open image, whose tables must be sound and on disk."""
 
     def __init__(
-        self, metadata: Metadata, walker: Walker, snapshots: list[tuple[SnapshotEntry, array[int]]]
+        self,
+        metadata: Metadata,
+        walker: Walker,
+        snapshots: tuple[SnapshotEntry, ...],
+        tables: list[array[int]],
     ) -> None:
+        """`tables`: all L1 tables, the active one first."""
         self._metadata, self._snapshots, self._geometry = metadata, snapshots, metadata.geometry
-        self._walker = walker
+        self._walker, self._tables = walker, tables
         self._file, self._bits = metadata.file, metadata.geometry.cluster_bits
-        self._tables = [metadata.l1, *(table for _, table in snapshots)]
+        self._l2_tables = TableReader(metadata.file, metadata.geometry.cluster_size)
         directory = read_directory(metadata.file, metadata.header)
         self._bitmaps = (
             MovedBitmaps(metadata.file, metadata.header, directory)
             if directory is not None
             else None
         )
-        references = [walker.references(table) for table in self._tables]
+        references = [(walker.references(l1), times) for l1, times in _grouped(tables)]
         # A table or compressed data may lie in a hole of the host too, and are needed.
         taken = {offset >> self._bits for offset in self._l2_offsets()}.union(
-            *(referenced.compressed for referenced in references)
+            *(referenced.compressed for referenced, _ in references)
         )
         self._unbacked = UnbackedClusters.of(metadata.file, metadata.header, taken)
         self._empty = self._emptied(self._unbacked) if self._unbacked else frozenset[int]()
         left = self._unbacked.left_of if self._unbacked else list[Run]
-        self._references = [list(left(referenced.runs())) for referenced in references]
+        self._references = [(list(left(found.runs())), times) for found, times in references]
 
     def _emptied(self, unbacked: UnbackedClusters) -> frozenset[int]:
         """Offsets of the L2 tables that name nothing any more; they are left out too."""
         nothing = array("Q", bytes(8 * self._geometry.l2_entries))
         emptied = set()
         for offset in self._l2_offsets():
-            table = self._metadata.load_l2(offset)
-            unbacked.take_out(table, self._walker.splitter.runs(table))
-            if table == nothing:
+            table = self._l2_table(offset)
+            if table is not None:
+                unbacked.take_out(table, self._walker.splitter.runs(table))
+            if table is None or table == nothing:
                 # The entries of L1 tables that name it become 0 (write_to).
                 emptied.add(offset)
                 unbacked.drop(offset >> self._bits)
@@ -122,7 +129,7 @@ class Compactor:
         """Write the whole new image into an empty file. Nothing is synced."""
         refuse_uncompactable(self._metadata)
         # Snapshots share clusters, so the runs of all disks overlap. Each cluster is copied once.
-        used = _joined(run for runs in self._references for run in runs)
+        used = _joined(run for runs, _ in self._references for run in runs)
         layout = self._layout(used)
         target.resize(layout.remap.end << self._bits)
         offset, length = self._luks_place()
@@ -146,30 +153,17 @@ class Compactor:
     def _layout(self, used: list[Run]) -> _Layout:
         geometry = self._geometry
         # In the order of the drawing at the top. The refcount area depends on the size of the rest.
-        l1_sizes = [geometry.clusters(8 * max(len(table), 1)) for table in self._tables]
-        list_size = geometry.clusters(
-            len(dump_entries(tuple(entry for entry, _ in self._snapshots)))
-        )
-        luks_size = geometry.clusters(self._luks_place()[1])
-        bitmaps_size = self._bitmaps.clusters if self._bitmaps is not None else 0
-        fixed = 1 + sum(l1_sizes) + list_size + luks_size + bitmaps_size
-        table_clusters, blocks = refcount_area(geometry, fixed + sum(count for _, count in used))
-        position = 1 + table_clusters + blocks
-        l1 = []
-        for size in l1_sizes:
-            l1.append(position)
-            position += size
-        luks = position + list_size
-        bitmaps = luks + luks_size
-        return _Layout(
-            table_clusters,
-            blocks,
-            tuple(l1),
-            position,
-            luks,
-            bitmaps,
-            Remap(used, bitmaps + bitmaps_size),
-        )
+        sizes = [
+            *(geometry.clusters(8 * max(len(table), 1)) for table in self._tables),
+            geometry.clusters(len(dump_entries(self._snapshots))),
+            geometry.clusters(self._luks_place()[1]),
+            self._bitmaps.clusters if self._bitmaps is not None else 0,
+        ]
+        others = 1 + sum(sizes) + sum(count for _, count in used)
+        table_clusters, blocks = refcount_area(geometry, others)
+        *l1, snapshots, luks, bitmaps, base = accumulate(sizes, initial=1 + table_clusters + blocks)
+        remap = Remap(used, base)
+        return _Layout(table_clusters, blocks, tuple(l1), snapshots, luks, bitmaps, remap)
 
     def _luks_place(self) -> tuple[int, int]:
         """Offset and length of the LUKS header; nothing if there is none."""
@@ -210,19 +204,26 @@ class Compactor:
     def _guest_runs(self, zero: int) -> Iterator[Run]:
         """The guest clusters of all tables, without those whose entries carry a flag in `zero`."""
         for offset in self._l2_offsets():
-            table = self._walker.entries(self._metadata.load_l2(offset))
-            for start, end in self._walker.splitter.runs(table):
-                if not table[start] & (COMPRESSED | zero):
-                    yield (table[start] & OFFSET_MASK) >> self._bits, end - start
+            if (table := self._l2_table(offset)) is None:
+                continue
+            entries = self._walker.entries(table)
+            for start, end in self._walker.splitter.runs(entries):
+                if not entries[start] & (COMPRESSED | zero):
+                    yield (entries[start] & OFFSET_MASK) >> self._bits, end - start
+
+    def _l2_table(self, offset: int) -> array[int] | None:
+        """None if nothing stands in it."""
+        raw = self._l2_tables.read(offset)
+        return load_table(raw) if raw else None
 
     def _l2_offsets(self) -> list[int]:
         return sorted({offset for table in self._tables for offset in l2_offsets(table)})
 
     def _write_l2_tables(self, layout: _Layout, target: ResizableDevice) -> None:
         for offset in self._l2_offsets():
-            if offset in self._empty:
+            # Without entries it is zeros, as all of a new file.
+            if offset in self._empty or (table := self._l2_table(offset)) is None:
                 continue
-            table = self._metadata.load_l2(offset)
             if self._unbacked is not None:
                 self._unbacked.take_out(table, self._walker.splitter.runs(table))
             if self._metadata.data_file is None:
@@ -269,9 +270,9 @@ class Compactor:
         counts.frombytes(bytes(layout.blocks * geometry.refblock_entries * counts.itemsize))
         # All before `base` has one reference; the rest as many as the disks have to it.
         add_to_run(counts, 0, layout.remap.base, +1, geometry.refcount_max)
-        for runs in self._references:
+        for runs, times in self._references:
             for first, count in runs:
-                add_to_run(counts, layout.remap(first), count, +1, geometry.refcount_max)
+                add_to_run(counts, layout.remap(first), count, times, geometry.refcount_max)
         first_block = (1 + layout.table_clusters) << self._bits
         target.write(first_block, codec.dump(counts))
         offsets = progression(first_block, layout.blocks, geometry.cluster_size)
@@ -281,7 +282,7 @@ class Compactor:
         bits, old = self._bits, self._metadata.header
         entries = tuple(
             replace(entry, l1_offset=cluster << bits)
-            for (entry, _), cluster in zip(self._snapshots, layout.l1[1:], strict=True)
+            for entry, cluster in zip(self._snapshots, layout.l1[1:], strict=True)
         )
         if entries:
             target.write(layout.snapshots << bits, dump_entries(entries))
@@ -324,11 +325,32 @@ def refuse_uncompactable(metadata: Metadata) -> None:
             "it is encrypted by the place of each cluster in the file, and these will move",
         )
     if header.autoclear & Autoclear.GROWDISK_RUN:
-        raise ImageUnsupported(
-            metadata.path,
-            reason="an unfinished run of growdisk needs its snapshots",
-            hint="convert it instead; it has not been changed",
+        raise metadata.unsupported(
+            "an unfinished run of growdisk needs its snapshots",
+            "convert it instead; it has not been changed",
         )
+
+
+def _grouped(tables: list[array[int]]) -> Iterator[tuple[array[int], int]]:
+    """The L2 tables that L1 tables name, grouped by the disks that have them; by how many.
+
+    So each is read once, however many snapshots share it. All of a group is of one disk, in which
+    no cluster but compressed ones is named twice.
+    """
+    group: dict[int, int] = {}  # by offset
+    # 0 is of no disk. Each disk that names an offset moves it on, from one group to the next.
+    moves: dict[tuple[int, int], int] = {}
+    times = [0]
+    for disk, table in enumerate(tables):
+        for offset in l2_offsets(table):
+            before = group.get(offset, 0)
+            after = group[offset] = moves.setdefault((before, disk), len(times))
+            if after == len(times):
+                times.append(times[before] + 1)
+    members: dict[int, array[int]] = {}
+    for offset, number in group.items():
+        members.setdefault(number, array("Q")).append(offset)
+    yield from ((offsets, times[number]) for number, offsets in members.items())
 
 
 def _write_sparse(target: ResizableDevice, offset: int, data: bytes) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from array import array
 
-from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.compress import CompressedCluster, Compressor, compressor
 from growdisk.qcow2.entries import CompressedRange
@@ -67,13 +66,9 @@ class CompressedWriter:
         Nothing has been written then.
         """
         if self._metadata.header.crypt_method:
-            raise ImageUnsupported(
-                self._metadata.path, reason="an encrypted image has no compressed clusters"
-            )
+            raise self._metadata.unsupported("an encrypted image has no compressed clusters")
         if self._metadata.data_file is not None:
-            raise ImageUnsupported(
-                self._metadata.path, reason="an external data file has no compressed clusters"
-            )
+            raise self._metadata.unsupported("an external data file has no compressed clusters")
         if not self._ends_with_disk_or_cluster(cluster):
             raise ValueError(
                 f"{len(cluster.data)} bytes at {cluster.offset:#x} are neither a cluster nor the "
@@ -101,22 +96,20 @@ class CompressedWriter:
         l1_index = guest_offset // self._geometry.l2_coverage
         table = self._metadata.writable_l2(l1_index)
         place = CompressedRange(self._place(len(packed)), len(packed))
+        # A compressed entry has 62 - (cluster_bits - 8) bits for the offset (docs/interop/qcow2,
+        # "Compressed Clusters Descriptor"); QEMU takes none from 2^56 on.
+        if place.offset + place.length > min(_MAX_OFFSET, 1 << 62 - (bits - 8)):
+            self._give_back(place)
+            return False
         try:
-            # A compressed entry has 62 - (cluster_bits - 8) bits for the offset
-            # (docs/interop/qcow2, "Compressed Clusters Descriptor"); QEMU takes none from 2^56 on.
-            fits = place.offset + place.length <= min(_MAX_OFFSET, 1 << 62 - (bits - 8))
-            if fits:
-                self._metadata.file.write(place.offset, packed)
+            self._metadata.file.write(place.offset, packed)
         except BaseException:
             self._give_back(place)  # nothing points there yet
             raise
-        if not fits:
-            self._give_back(place)
-            return False
         entry = place.entry(bits)
         # The reader may still hold, decompressed, what was at this place before.
         self._reader.forget(entry)
-        index = guest_offset >> bits & self._geometry.l2_entries - 1
+        index, _ = self._geometry.entries_of(guest_offset, guest_offset + 1)
         self._writer.replace_entries(l1_index, table, index, array("Q", [entry]))
         self._last = _Last(guest_offset, entry, place.offset + place.length)
         return True

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.block.device import BlockDevice, Part, ResizableDevice
+from growdisk.block.device import BlockDevice, Part, ResizableDevice, read_padded
 from growdisk.block.luks1 import (
     DIGEST_LENGTH,
     LENGTH,
@@ -221,8 +221,7 @@ class EncryptedData(_DecryptingFile):
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
         start, end = align_down(offset, SECTOR), align_up(offset + length, SECTOR)
         # The file may end within its last sector.
-        inside = min(end, self._file.size)
-        data = self._file.read(start, inside - start).ljust(end - start, b"\0")
+        data = read_padded(self._file, start, end - start)
         plain = self._cipher.decrypt(start // SECTOR, data)
         return plain[offset - start : offset - start + length]
 
@@ -245,11 +244,9 @@ class LegacyData(_DecryptingFile):
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
         # Guest and host offsets lie alike within a sector, as clusters are whole sectors.
         before = guest_offset % SECTOR
-        end = align_up(offset + length, SECTOR)
-        data = self._file.read(offset - before, min(end, self._file.size) - (offset - before))
-        plain = self._cipher.decrypt(
-            guest_offset // SECTOR, data.ljust(end - (offset - before), b"\0")
-        )
+        start, end = offset - before, align_up(offset + length, SECTOR)
+        data = read_padded(self._file, start, end - start)
+        plain = self._cipher.decrypt(guest_offset // SECTOR, data)
         return plain[before : before + length]
 
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:

@@ -28,12 +28,12 @@ from growdisk.qcow2.header_fields import (
     damaged,
 )
 
-# Byte offsets of the fields that are rewritten alone: each group lies in the first sector, so one
-# write is atomic.
-SIZE_AND_L1_OFFSET = 24  # size u64, crypt_method u32, l1_size u32, l1_table_offset u64
-REFTABLE_OFFSET = 48  # refcount_table_offset u64, refcount_table_clusters u32
-SNAPSHOTS_OFFSET = 60  # nb_snapshots u32, snapshots_offset u64
-FEATURES_OFFSET = 72  # incompatible, compatible, autoclear u64
+# Where the fields lie that are rewritten alone: all in the first sector, so one write is atomic.
+SIZE_AND_L1 = slice(24, 48)  # size u64, crypt_method u32, l1_size u32, l1_table_offset u64
+REFTABLE = slice(48, 60)  # refcount_table_offset u64, refcount_table_clusters u32
+SNAPSHOTS = slice(60, 72)  # nb_snapshots u32, snapshots_offset u64
+FEATURES = slice(72, 96)  # incompatible, compatible, autoclear u64 (version 3 only)
+REFCOUNT_ORDER = slice(96, 100)  # u32 (version 3 only)
 _SECTOR = 512
 # In this order: magic, version, backing file (offset, length), cluster bits, size, crypt method, L1
 # table (entries, offset), refcount table (offset, clusters), snapshots (number, offset).
@@ -110,12 +110,12 @@ class Header(HeaderValues):
         except BadExtension as error:
             raise damaged(path, str(error)) from error
         # Only now: the extensions tell what unknown features are called.
-        _refuse_unknown(header, extensions, path)
+        header = replace(header, extensions=extensions)
+        _refuse_unknown(header, path)
         return replace(
             header,
             # as for QEMU, which checked its tables with the odd size
             size=header.size - header.size % _SECTOR,
-            extensions=extensions,
             backing_file=_backing_name(prefix, backing, path),
         )
 
@@ -146,33 +146,18 @@ class Header(HeaderValues):
         backing_offset = self.header_length + len(body) if self.backing_file is not None else 0
         return self._pack_fixed(backing_offset, len(name)) + body + name
 
-    def fitting(self) -> Header:
-        """The header without the names of features if a cluster has no room for them.
+    def without(self, kind: int) -> tuple[Extension, ...]:
+        """All extensions of other types."""
+        return tuple(extension for extension in self.extensions if extension.type != kind)
+
+    def fitting(self, room: int | None = None) -> Header:
+        """The header without the names of features if these bytes, or a cluster, are too few.
 
         They are a courtesy; only clusters of 512 bytes are too small.
         """
-        if len(self.to_bytes()) <= self.cluster_size:
+        if len(self.to_bytes()) <= (self.cluster_size if room is None else room):
             return self
-        needed = tuple(
-            extension for extension in self.extensions if extension.type != Extension.FEATURE_NAMES
-        )
-        return replace(self, extensions=needed)
-
-    def size_and_l1_bytes(self) -> bytes:
-        """The bytes at SIZE_AND_L1_OFFSET, which switch size and L1 table together in one write."""
-        return struct.pack(">QIIQ", self.size, self.crypt_method, self.l1_size, self.l1_offset)
-
-    def reftable_bytes(self) -> bytes:
-        """What stands at REFTABLE_OFFSET."""
-        return struct.pack(">QI", self.reftable_offset, self.reftable_clusters)
-
-    def snapshots_bytes(self) -> bytes:
-        """What stands at SNAPSHOTS_OFFSET."""
-        return struct.pack(">IQ", self.snapshot_count, self.snapshots_offset)
-
-    def features_bytes(self) -> bytes:
-        """What stands at FEATURES_OFFSET (version 3 only)."""
-        return struct.pack(">QQQ", self.incompatible, self.compatible, self.autoclear)
+        return replace(self, extensions=self.without(Extension.FEATURE_NAMES))
 
     def _pack_fixed(self, backing_offset: int, backing_length: int) -> bytes:
         fixed = _V2.pack(
@@ -237,15 +222,11 @@ def _backing_name(prefix: bytes, backing: tuple[int, int], path: Path) -> str | 
     return os.fsdecode(name) or None
 
 
-def _refuse_unknown(header: Header, extensions: tuple[Extension, ...], path: Path) -> None:
+def _refuse_unknown(header: Header, path: Path) -> None:
     unknown = header.incompatible & ~KNOWN_INCOMPATIBLE
     if not unknown:
         return
-    table = next(
-        (extension.data for extension in extensions if extension.type == Extension.FEATURE_NAMES),
-        b"",
-    )
-    names = parse_feature_names(table)
+    names = parse_feature_names(header.extension(Extension.FEATURE_NAMES) or b"")
     bits = [bit for bit in range(64) if unknown >> bit & 1]
     listed = ", ".join(names.get((0, bit), f"bit {bit}") for bit in bits)
     raise ImageUnsupported(path, reason=f"it needs features that growdisk does not know: {listed}")

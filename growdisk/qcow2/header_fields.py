@@ -58,6 +58,16 @@ class HeaderValues:
         return Geometry(self.cluster_bits, self.refcount_order, self.has(Incompatible.EXTENDED_L2))
 
     @property
+    def l1_run(self) -> tuple[int, int]:
+        """The clusters of the active L1 table: first index, number."""
+        return self.geometry.run(self.l1_offset, 8 * self.l1_size)
+
+    @property
+    def reftable_run(self) -> tuple[int, int]:
+        """Those of the refcount table."""
+        return self.reftable_offset >> self.cluster_bits, self.reftable_clusters
+
+    @property
     def compression_type(self) -> int:
         """0 deflate, 1 zstd."""
         return self.late_fields[0] if self.late_fields else 0
@@ -98,6 +108,15 @@ class Geometry:
         """Clusters needed for `size` bytes."""
         # -(-a // b) divides and rounds up, in all of this package.
         return -(-size // self.cluster_size)
+
+    def run(self, offset: int, length: int) -> tuple[int, int]:
+        """The clusters of a table of `length` bytes: first index, number."""
+        return offset >> self.cluster_bits, self.clusters(length)
+
+    def entries_of(self, start: int, end: int) -> tuple[int, int]:
+        """(index, number) of the L2 entries for guest bytes [start, end) within one table."""
+        first, last = start >> self.cluster_bits, end - 1 >> self.cluster_bits
+        return first & self.l2_entries - 1, last - first + 1
 
     def l1_entries(self, size: int) -> int:
         """L1 entries needed for a disk of `size` bytes; VM state begins after them."""

@@ -320,10 +320,10 @@ class Qcow2Image(VirtualDisk):
         """
         self._metadata.flush()
         manager = self._services.snapshots
-        snapshots = [(entry, manager.l1_of(entry)) for entry in manager.entries]
+        tables = [self._metadata.l1, *manager.l1_tables(manager.entries)]
         from growdisk.qcow2.compact import Compactor
 
-        Compactor(self._metadata, self._services.walker, snapshots).write_to(file)
+        Compactor(self._metadata, self._services.walker, manager.entries, tables).write_to(file)
 
     def exchange_backing(self, backing: BlockDevice | None) -> BlockDevice | None:
         """Read through to another device from now on; the header is not changed.
@@ -346,9 +346,9 @@ class Qcow2Image(VirtualDisk):
         header = with_backing(self.header, self.path, name, backing_format)
         old, new = self.header.to_bytes(), header.to_bytes()
         if len(new) > ATOMIC:  # a name as long as that may tear
-            self._metadata.switch(header, 0, new.ljust(len(old), b"\0"))
+            self._metadata.write_header(header, 0, new.ljust(len(old), b"\0"))
             return
-        self._metadata.switch(header, 0, new.ljust(ATOMIC, b"\0"))
+        self._metadata.write_header(header, 0, new.ljust(ATOMIC, b"\0"))
         if len(old) > ATOMIC:  # only now: until then it may have been the old name
             self._file.write(ATOMIC, bytes(len(old) - ATOMIC))
 

@@ -33,7 +33,7 @@ class ImageServices:
 
     def refuse_damaged_tables(self) -> None:
         """ImageDamaged for what the tables of the disk or of a snapshot name, and may not."""
-        for l1 in (self.metadata.l1, *map(self.snapshots.l1_of, self.snapshots.entries)):
+        for l1 in (self.metadata.l1, *self.snapshots.l1_tables(self.snapshots.entries)):
             self.walker.references(l1)
 
     @cached_property

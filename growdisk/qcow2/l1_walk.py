@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from itertools import zip_longest
 
+from growdisk.block.device import TableReader
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, OFFSET_MASK
 from growdisk.qcow2.header_fields import Geometry, damaged
@@ -20,7 +21,8 @@ from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.references import MAX_CLUSTERS, References, overlaid
-from growdisk.qcow2.tables import dump_table, equal_until, from_lanes, progression, to_lanes
+from growdisk.qcow2.tables import equal_until, from_lanes, load_table, progression, to_lanes
+from growdisk.units import split_range
 
 _FRAGMENTED = 64  # runs in one table; from there on no more are looked for
 _PAGE = 4096  # what the host allocates at once
@@ -37,6 +39,7 @@ class Walker:
     def __init__(self, metadata: Metadata, mapping: Mapping) -> None:
         self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
         self.splitter = RunSplitter(self._geometry)
+        self._tables = TableReader(metadata.file, self._geometry.cluster_size)
 
     def references(self, l1: array[int]) -> References:
         """What the table reaches, L2 tables included.
@@ -46,9 +49,10 @@ class Walker:
         found, bits = References(), self._geometry.cluster_bits
         for offset in self._sole_offsets(l1):
             found.add(offset >> bits, 1)
-            if self._metadata.data_file is not None:
-                continue  # guest clusters in a data file have no counts
-            table = self.entries(self._metadata.load_l2(offset))
+            # Guest clusters in a data file have no counts.
+            if self._metadata.data_file is not None or not (raw := self._tables.read(offset)):
+                continue
+            table = self.entries(load_table(raw))
             for number, (start, end) in enumerate(self.splitter.runs(table)):
                 if number == _FRAGMENTED:
                     self._add_entries(found, table[start:])
@@ -65,17 +69,14 @@ class Walker:
 
     def range_references(self, start: int, end: int) -> References:
         """What the entries of the guest range [start, end) name; not the L2 tables themselves."""
-        found = References()
-        coverage = self._geometry.l2_coverage
-        bits = self._geometry.cluster_bits
-        while start < end and self._metadata.data_file is None:
-            stop = min(end, (start // coverage + 1) * coverage)
-            table = self._metadata.l2_table(start // coverage)
+        found, coverage = References(), self._geometry.l2_coverage
+        if self._metadata.data_file is not None:
+            return found  # guest clusters in a data file have no counts
+        for first, last in split_range(start, end, coverage):
+            table = self._metadata.l2_table(first // coverage)
             if table is not None:
-                index = start >> bits & self._geometry.l2_entries - 1
-                count = (stop - 1 >> bits) - (start >> bits) + 1
+                index, count = self._geometry.entries_of(first, last)
                 self._add_entries(found, self.entries(table)[index : index + count])
-            start = stop
         return found
 
     def _sole_offsets(self, l1: array[int]) -> list[int]:
@@ -177,9 +178,9 @@ class Walker:
 
     def clear_copied(self, l1: array[int]) -> None:
         """Clear COPIED in all L2 tables that `l1` reaches, in place; the caller syncs."""
+        step = self._geometry.l2_entry_size
         for offset in l2_offsets(l1):
-            raw = self._metadata.file.read(offset, self._geometry.cluster_size)
-            step = self._geometry.l2_entry_size
+            raw = self._tables.read(offset)
             cleared = raw[0::step].translate(_CLEAR)
             if cleared != raw[0::step]:
                 table = bytearray(raw)
@@ -216,11 +217,11 @@ class Walker:
                 continue
             if not entry & COPIED:
                 self._metadata.set_l1(index, entry | COPIED)
-            self._restore_in_table(entry & OFFSET_MASK)
+            if raw := self._tables.read(entry & OFFSET_MASK):
+                self._restore_in_table(entry & OFFSET_MASK, raw)
 
-    def _restore_in_table(self, offset: int) -> None:
-        pairs, step = self._metadata.load_l2(offset), self._geometry.l2_entry_size
-        table, old = self.entries(pairs), dump_table(pairs)
+    def _restore_in_table(self, offset: int, old: bytes) -> None:
+        table, step = self.entries(load_table(old)), self._geometry.l2_entry_size
         new = bytearray(old)
         for number, (start, end) in enumerate(self.splitter.runs(table)):
             if number == _FRAGMENTED:

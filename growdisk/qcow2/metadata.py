@@ -16,12 +16,12 @@ from functools import cached_property
 from pathlib import Path
 
 from growdisk.block.device import Part, ResizableDevice, parts_of
-from growdisk.errors import ImageDamaged
+from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.allocator import Allocator
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Extension, Header
+from growdisk.qcow2.header import FEATURES, Extension, Header
 from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
@@ -116,11 +116,17 @@ class Metadata:
 
     # --- header -----------------------------------------------------------------------------------
 
-    def switch(self, header: Header, offset: int, field_bytes: bytes) -> None:
-        """Write header fields by one durable write in the first sector, and take `header` over."""
+    def change_header(self, area: slice, **values: int) -> None:
+        """Give fields of the header these values, by one durable write of `area` of it."""
+        # Of the header as it is now: making room for a table may have changed others of its fields.
+        header = replace(self.header, **values)  # type: ignore[arg-type]  # all of these are numbers
+        self.write_header(header, area.start, header.to_bytes()[area])
+
+    def write_header(self, header: Header, offset: int, content: bytes) -> None:
+        """Write `content` by one durable write in the first sector, and take `header` over."""
         self._require_sound()
         try:
-            self.file.write(offset, field_bytes)
+            self.file.write(offset, content)
         except OSError:
             # It may be on the disk or not: what is written from now on could contradict it.
             self._broken = True
@@ -134,8 +140,11 @@ class Metadata:
         if self.header.version < 3 or self.header.has(Incompatible.DIRTY) == dirty:
             return
         bits = self.header.incompatible & ~Incompatible.DIRTY | (Incompatible.DIRTY if dirty else 0)
-        header = replace(self.header, incompatible=int(bits))
-        self.switch(header, FEATURES_OFFSET, header.features_bytes())
+        self.change_header(FEATURES, incompatible=int(bits))
+
+    def unsupported(self, reason: str, hint: str = ImageUnsupported.hint) -> ImageUnsupported:
+        """What to raise for what cannot be done with such an image."""
+        return ImageUnsupported(self.path, reason, hint)
 
     def damaged(self, reason: str) -> ImageDamaged:
         """What to raise if something in the image cannot be true."""
@@ -190,6 +199,17 @@ class Metadata:
         """Entries of a table from `writable_l2` have been changed."""
         self._l2.changed(self.l1[l1_index] & OFFSET_MASK, table)
 
+    def store_table(self, data: bytes) -> Run:
+        """Put a table into new clusters of its own, which nothing names yet."""
+        run = self.allocator.allocate(count := self.geometry.clusters(len(data))), count
+        padded = data.ljust(count * self.geometry.cluster_size, b"\0")
+        try:
+            self.file.write(run[0] << self.geometry.cluster_bits, padded)
+        except OSError:
+            self.allocator.release([run])
+            raise
+        return run
+
     def set_l1(self, l1_index: int, entry: int) -> None:
         self.l1[l1_index] = entry
         self._dirty_l1.add(l1_index // _SECTOR_ENTRIES)
@@ -206,17 +226,16 @@ class Metadata:
     def fixed_clusters(self) -> set[int]:
         """The same without L2 tables."""
         bits, header = self.geometry.cluster_bits, self.header
-        l1_first, table_first = header.l1_offset >> bits, header.reftable_offset >> bits
-        clusters = {0, *range(l1_first, l1_first + self.geometry.clusters(8 * header.l1_size))}
-        clusters.update(range(table_first, table_first + header.reftable_clusters))
+        clusters = {0}
+        for first, count in (header.l1_run, header.reftable_run):
+            clusters.update(range(first, first + count))
         clusters.update(offset >> bits for offset in self.refcounts.used_table() if offset)
         if (crypto := header.extension(Extension.CRYPTO)) is not None and len(crypto) == 16:
             offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
             # A length that cannot be true must not make a set of millions of clusters.
             if offset + length <= self.file.size and length <= _MAX_KEY_STORE:
-                clusters.update(
-                    range(offset >> bits, (offset >> bits) + self.geometry.clusters(length))
-                )
+                first, count = self.geometry.run(offset, length)
+                clusters.update(range(first, first + count))
         if header.snapshot_count:
             # Its first cluster alone is certain: only the entries show how long the table is.
             clusters.add(header.snapshots_offset >> bits)
@@ -297,6 +316,7 @@ class Metadata:
                 if self.allocator.released is not None:
                     self.allocator.released += dropped
                 self.flush()
+                self.allocator.search_again()
 
     @contextmanager
     def giving_back(self) -> Iterator[None]:

@@ -7,10 +7,6 @@ from pathlib import Path
 from growdisk.errors import ImageError
 from growdisk.fast_dataclass import dataclass
 
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(eq=False)
 class ReferenceOutside(ImageError):

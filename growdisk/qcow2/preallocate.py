@@ -13,6 +13,7 @@ from growdisk.qcow2.entries import COPIED, ZERO
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import progression
+from growdisk.units import split_range
 
 _CHUNK = 4 << 20
 
@@ -30,18 +31,14 @@ class Preallocator:
 
         OSError if the host is full; the caller flushes.
         """
-        coverage = self._geometry.l2_coverage
-        while start < end:
-            stop = min(end, (start // coverage + 1) * coverage)
-            self._fill_in_table(start, stop, mode)
-            start = stop
+        for first, last in split_range(start, end, self._geometry.l2_coverage):
+            self._fill_in_table(first, last, mode)
 
     def _fill_in_table(self, start: int, end: int, mode: Preallocation) -> None:
         bits, l1_index = self._geometry.cluster_bits, start // self._geometry.l2_coverage
         table = self._metadata.writable_l2(l1_index)
-        first, count = start >> bits, (end - 1 >> bits) - (start >> bits) + 1
-        index = first & self._geometry.l2_entries - 1
-        cluster = self._empty_clusters(first, count, mode)
+        index, count = self._geometry.entries_of(start, end)
+        cluster = self._empty_clusters(start >> bits, count, mode)
         # With ZERO the cluster has its place and reads as zeros, whatever it decrypts to.
         flags = COPIED | (ZERO if self._metadata.header.crypt_method else 0)
         entries = progression(cluster << bits | flags, count, self._geometry.cluster_size)
@@ -72,8 +69,8 @@ class Preallocator:
         # `full` asks for written blocks. A device that cannot reserve gets the same for `falloc`.
         if mode == "full" or (mode == "falloc" and not isinstance(self._file, RawFile)):
             zeros = memoryview(bytes(min(length, _CHUNK)))
-            for position in range(offset, offset + length, _CHUNK):
-                self._file.write(position, zeros[: min(_CHUNK, offset + length - position)])
+            for first, last in split_range(offset, offset + length, _CHUNK):
+                self._file.write(first, zeros[: last - first])
             return
         self._file.write_zeros(offset, length)
         if mode == "falloc" and isinstance(self._file, RawFile):

@@ -55,31 +55,23 @@ class Preflight:
     def resizing(self, size: int) -> None:
         """Before the disk gets another size."""
         header = self._metadata.header
-        if size < header.size:
-            self.dropping_beyond(size)
-        elif size > header.size:
-            self._metadata.allocator.check_metadata()
-            self._droppable(header.size)
+        if size != header.size:
+            self.dropping_beyond(min(size, header.size))
+        if size > header.size:
             # The rest of the last cluster is zeroed, as a guest's write would be.
             cluster_end = align_up(header.size, self._geometry.cluster_size)
             if header.size < cluster_end:
                 self._entries(header.size, cluster_end)
                 self._readable(align_down(header.size, self._geometry.cluster_size), header.size)
             # The L1 table is freed if a longer one takes its place.
-            l1_run = (
-                header.l1_offset >> header.cluster_bits,
-                self._geometry.clusters(8 * header.l1_size),
-            )
-            bad = self._metadata.refcounts.first_outside([l1_run], 1, self._geometry.refcount_max)
+            highest = self._geometry.refcount_max
+            bad = self._metadata.refcounts.first_outside([header.l1_run], 1, highest)
             if bad is not None:
                 raise self._walker.bad_count(*bad)
 
     def dropping_beyond(self, size: int) -> None:
         """Before everything beyond a disk of `size` bytes is dropped."""
         self._metadata.allocator.check_metadata()
-        self._droppable(size)
-
-    def _droppable(self, size: int) -> None:
         self._metadata.flush()  # earlier changes, if any: the walker reads from the file
         l1, coverage = self._metadata.l1, self._geometry.l2_coverage
         kept = self._geometry.l1_entries(size)

@@ -71,6 +71,12 @@ def format_of_name(path: Path) -> ImageFormat | None:
     return _BY_NAME.get(path.suffix.lower())
 
 
+def recorded_format(name: str | None) -> ImageFormat | None:
+    """The format that a header records of a backing file; None if it has to be probed."""
+    # `file` and `host_device` are QEMU's drivers for the bytes of a file or device.
+    return "raw" if name in ("raw", "file", "host_device") else "qcow2" if name == "qcow2" else None
+
+
 def probe_format(path: Path) -> ImageFormat:
     """qcow2 or raw, by magic.
 

@@ -9,7 +9,15 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
 
-from growdisk.block.device import BlockDevice, Extent, ExtentKind, Part, parts_of, read_into
+from growdisk.block.device import (
+    BlockDevice,
+    Extent,
+    ExtentKind,
+    Part,
+    parts_of,
+    read_into,
+    read_padded,
+)
 from growdisk.qcow2.cluster_marks import HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.compress import Unpacker, unpacker
 from growdisk.qcow2.entries import CompressedRange, L2Kind
@@ -128,19 +136,15 @@ class Reader:
             within = run.start % self._geometry.cluster_size
             return self._cluster(run.entry)[within : within + length]
         if run.kind is L2Kind.UNALLOCATED and self.backing is not None:
-            return _read_short(self.backing, run.start, length)
+            return read_padded(self.backing, run.start, length)
         return _ZEROS[:length] if length <= len(_ZEROS) else bytes(length)
 
     def _read_host(self, offset: int, length: int, guest_offset: int) -> bytes:
         """Host bytes; the file's last cluster may be cut short, and then ends in zeros."""
         data = self._metadata.data
-        missing = offset + length - data.size
-        if missing <= 0:
-            return data.read(offset, length, guest_offset)
-        available = max(length - missing, 0)
-        return (data.read(offset, available, guest_offset) if available else b"") + bytes(
-            length - available
-        )
+        inside = max(0, min(length, data.size - offset))
+        found = data.read(offset, inside, guest_offset) if inside else b""
+        return found.ljust(length, b"\0")
 
     def _cluster(self, entry: int) -> bytes:
         """A compressed cluster.
@@ -246,9 +250,3 @@ class Reader:
             start = stop
         if start < end:
             yield Extent(start, end, ExtentKind.ZERO, -1)
-
-
-def _read_short(backing: BlockDevice, offset: int, length: int) -> bytes:
-    available = min(max(backing.size - offset, 0), length)
-    data = backing.read(offset, available) if available else b""
-    return data if available == length else data + bytes(length - available)

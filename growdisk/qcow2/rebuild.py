@@ -22,14 +22,12 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.check.checker import Analysis, analyse
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.stored_refcounts import pack_counts
-from growdisk.qcow2.header import REFTABLE_OFFSET, Header, read_header
+from growdisk.qcow2.header import REFCOUNT_ORDER, REFTABLE, Header, read_header
 from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Refcounts
 
 _MAX_TABLE_BYTES = 8 << 20
-# where the refcount width ends in a version 3 header: in the same sector as the table's place
-_WIDTH_END = 100
 _USUAL_ORDER, _MAX_ORDER = 4, 6  # 16 bits, 64 bits
 
 
@@ -85,16 +83,15 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
             file.resize(size)
         raise
     header = replace(
-        analysis.header, reftable_offset=start * cluster_size, reftable_clusters=table_clusters
+        analysis.header,
+        reftable_offset=start * cluster_size,
+        reftable_clusters=table_clusters,
+        refcount_order=order,
     )
-    if order == header.refcount_order:
-        file.write(REFTABLE_OFFSET, header.reftable_bytes())
-    else:
-        file.write(
-            REFTABLE_OFFSET,
-            # From the table's offset (byte 48) to the end of the width (100): within one sector.
-            replace(header, refcount_order=order).to_bytes()[REFTABLE_OFFSET:_WIDTH_END],
-        )
+    # The width stands in the same sector, and version 2 has no other.
+    same = order == analysis.header.refcount_order
+    area = REFTABLE if same else slice(REFTABLE.start, REFCOUNT_ORDER.stop)
+    file.write(area.start, header.to_bytes()[area])
     file.flush()
 
 
@@ -119,9 +116,7 @@ def _layout(
 
 
 def _too_large(analysis: Analysis) -> ImageDamaged:
-    return ImageDamaged(
-        analysis.path, format="qcow2", reason="its refcounts need a table of more than 8 MiB"
-    )
+    return damaged(analysis.path, "its refcounts need a table of more than 8 MiB")
 
 
 def _used_blocks(counted: ClusterCounts, end: int, per_block: int) -> list[int]:
@@ -179,20 +174,15 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
         return
     left = [index for index, offset in enumerate(refcounts.table) if offset and index not in kept]
     freed = [(refcounts.table[index] >> bits, 1) for index in left]
-    freed += [
-        (cluster, 1)
-        for cluster in range(
-            old.reftable_offset >> bits, (old.reftable_offset >> bits) + old.reftable_clusters
-        )
-    ]
+    first, count = old.reftable_run
+    freed += [(cluster, 1) for cluster in range(first, first + count)]
     # The kept blocks count the new table. What it does not name goes with the switch.
     refcounts.add([(start, clusters)], +1)
     refcounts.leave_out(left)
     refcounts.shorten(entries)
     refcounts.write_table_copy(start << bits, entries)
     metadata.sync()
-    header = replace(old, reftable_offset=start << bits, reftable_clusters=clusters)
-    metadata.switch(header, REFTABLE_OFFSET, header.reftable_bytes())
+    metadata.change_header(REFTABLE, reftable_offset=start << bits, reftable_clusters=clusters)
     refcounts.table_moved(start << bits)
     # What only the blocks left out have counted has no count any more.
     metadata.release([run for run in freed if refcounts.get(run[0])])
@@ -203,12 +193,11 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
 
 def _blocks_worth_keeping(metadata: Metadata) -> set[int]:
     """Indices of the blocks that must stay: they count more than the table and other blocks."""
-    refcounts, header, bits = metadata.refcounts, metadata.header, metadata.header.cluster_bits
-    per_block, first = refcounts.geometry.refblock_entries, header.reftable_offset >> bits
+    refcounts, bits = metadata.refcounts, metadata.header.cluster_bits
+    per_block, (first, count) = refcounts.geometry.refblock_entries, metadata.header.reftable_run
     blocks = {index: offset >> bits for index, offset in enumerate(refcounts.table) if offset}
     structure = Counter(
-        cluster // per_block
-        for cluster in (*blocks.values(), *range(first, first + header.reftable_clusters))
+        cluster // per_block for cluster in (*blocks.values(), *range(first, first + count))
     )
     kept = set()
     for index in blocks:

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from growdisk.block.device import ResizableDevice
+from growdisk.block.device import ResizableDevice, TableReader
 from growdisk.errors import ImageDamaged
 from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.header import Header
@@ -114,11 +114,9 @@ class Refcounts:
         In a file that ends before it, that is a leak, or the file was cut off.
         """
         index, entry = divmod(cluster, self.geometry.refblock_entries)
-        if any(
-            self._cache.get(later).count(0) < self.geometry.refblock_entries
-            for later, offset in enumerate(self.used_table()[index + 1 :], index + 1)
-            if offset
-        ):
+        blocks = TableReader(self._file, self.geometry.cluster_size)
+        # Straight from the file: that is what it says before the first change.
+        if any(offset and blocks.read(offset) for offset in self.used_table()[index + 1 :]):
             return True
         # Last: the block that `cluster` lies in, from its entry on.
         block = self.block(index)

@@ -12,16 +12,17 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from growdisk.block.device import ResizableDevice
+from growdisk.block.device import ResizableDevice, TableReader, read_padded
 from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.checker import Analysis, CheckReport, analyse, fixed
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.copied_flags import active_l1, mended_l2_table
-from growdisk.qcow2.check.stored_refcounts import pack_counts, read_padded
+from growdisk.qcow2.check.stored_refcounts import pack_counts
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
+from growdisk.qcow2.header import FEATURES, Header, read_header
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.image_services import ImageServices
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
@@ -94,7 +95,7 @@ def refuse_broken(analysis: Analysis, *, errors: bool, accept_loss: bool) -> Non
     if not (errors and accept_loss):
         reason = reason or next(iter(findings.cut_off), None)
     if reason is not None:
-        raise ImageDamaged(analysis.path, format="qcow2", reason=reason)
+        raise damaged(analysis.path, reason)
 
 
 def _lengthen(file: ResizableDevice, analysis: Analysis) -> None:
@@ -106,7 +107,7 @@ def _lengthen(file: ResizableDevice, analysis: Analysis) -> None:
         file.resize(size)
     except OSError as error:
         reason = f"it was cut off, and cannot be made {size} bytes long again: {error.strerror}"
-        raise ImageDamaged(analysis.path, format="qcow2", reason=reason) from error
+        raise damaged(analysis.path, reason) from error
 
 
 def _forget_misplaced_zeros(file: ResizableDevice, analysis: Analysis) -> None:
@@ -155,7 +156,7 @@ def _write_features(file: ResizableDevice, header: Header, incompatible: int) ->
         Autoclear.BITMAPS | Autoclear.RAW_DATA_FILE | Autoclear.GROWDISK_RUN
     )
     marked = replace(header, incompatible=int(incompatible), autoclear=int(autoclear))
-    file.write(FEATURES_OFFSET, marked.features_bytes())
+    file.write(FEATURES.start, marked.to_bytes()[FEATURES])
     file.flush()
 
 
@@ -172,8 +173,10 @@ def _write_refcounts(
         length = min(stored.per_block, end - first)
         if not entry or length <= 0:
             continue
-        old = stored.counts.get(first, length)
-        new = list(map(choose, old, counted.get(first, length)))
+        old, references = stored.counts.get(first, length), counted.get(first, length)
+        if old == references:  # nearly always, and quicker to tell
+            continue
+        new = list(map(choose, old, references))
         new[analysis.recount.end_cluster - first :] = old[analysis.recount.end_cluster - first :]
         if new != list(old):
             _write(file, entry, pack_counts(new, stored.order))
@@ -185,6 +188,7 @@ def _write_flags(
     file: ResizableDevice, header: Header, refcounts: ClusterCounts, *, setting: bool
 ) -> None:
     """Set missing COPIED flags of the active disk, or clear wrong ones."""
+    tables = TableReader(file, header.cluster_size)
     done = set[int]()  # L2 tables: in a damaged image any number of L1 entries may name one
     for index, entry in enumerate(active_l1(file, header)):
         offset = entry & entries.OFFSET_MASK
@@ -197,9 +201,9 @@ def _write_flags(
         if offset in done:
             continue
         done.add(offset)
-        table = mended_l2_table(file, header, offset, refcounts, setting=setting)
-        if table is not None:
-            _write(file, offset, table)
+        mended = mended_l2_table(tables.read(offset), header, refcounts, setting=setting)
+        if mended is not None:
+            _write(file, offset, mended)
     file.flush()
 
 

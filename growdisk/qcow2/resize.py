@@ -13,12 +13,11 @@ from collections.abc import Iterator
 
 from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
-from growdisk.fast_dataclass import replace
+from growdisk.errors import KeyNeeded, shell_word
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import SIZE_AND_L1_OFFSET
+from growdisk.qcow2.header import SIZE_AND_L1
 from growdisk.qcow2.header_fields import LEGACY_AES, MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import Mapping
@@ -74,7 +73,7 @@ class Resizer:
         elif preallocation != "off":
             reason = self._preallocation_problem(size)
         if reason is not None:
-            raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
+            raise self._metadata.unsupported(reason, hint)
         if size > header.size:
             self._check_key_not_needed(header.size)
 
@@ -103,7 +102,7 @@ class Resizer:
         if isinstance(file := self._metadata.file, RawFile):
             # What is written after that may lie in holes, and a full host has nothing for them.
             reserve_ranges(file, joined(sorted(self._written_to_shrink(size))))
-        self._publish(size)
+        self._metadata.change_header(SIZE_AND_L1, size=size)
         self.drop_tables_beyond(size)
         self._drop_clusters_beyond(size)
         self._metadata.flush()
@@ -134,7 +133,7 @@ class Resizer:
             self._writer.write_zeros(old, zero_end)
         self._metadata.flush()
         # Only when all that it shows reads as zeros, durably.
-        self._publish(size)
+        self._metadata.change_header(SIZE_AND_L1, size=size)
         self._metadata.flush()
 
     def drop_failed_growth(self, l1_size: int) -> None:
@@ -157,15 +156,11 @@ class Resizer:
     def _shorten_l1(self, entries: int) -> None:
         old = self._metadata.header
         # The header first: what is freed here must not be part of a table any more.
-        header = replace(old, l1_size=entries)
-        self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
+        self._metadata.change_header(SIZE_AND_L1, l1_size=entries)
         self._metadata.replace_l1(self._metadata.l1[:entries])
-        kept = self._geometry.clusters(8 * entries)
-        all_of_it = self._geometry.clusters(8 * old.l1_size)
-        if kept < all_of_it:
-            self._metadata.release(
-                [((old.l1_offset >> self._geometry.cluster_bits) + kept, all_of_it - kept)]
-            )
+        (first, count), kept = old.l1_run, self._geometry.clusters(8 * entries)
+        if kept < count:
+            self._metadata.release([(first + kept, count - kept)])
 
     def _preallocate(self, old: int, start: int, end: int, mode: Preallocation) -> None:
         """Map [old, end) before the size is published.
@@ -197,10 +192,6 @@ class Resizer:
                 self._metadata.path,
                 "it is encrypted, and zeros have to be written beyond its old end",
             )
-
-    def _publish(self, size: int) -> None:
-        header = replace(self._metadata.header, size=size)
-        self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
 
     def _written_to_shrink(self, size: int) -> Iterator[tuple[int, int]]:
         """L1 table, the last L2 table and the refcount blocks, where they are."""
@@ -251,26 +242,17 @@ class Resizer:
         old = self._metadata.header
         if entries <= old.l1_size:
             return
-        count = self._geometry.clusters(8 * entries)
-        cluster = self._metadata.allocator.allocate(count)
         longer = self._metadata.l1 + array("Q", bytes(8 * (entries - old.l1_size)))
-        offset = cluster << self._geometry.cluster_bits
-        data = dump_table(longer)
+        run = self._metadata.store_table(dump_table(longer))
         try:
-            self._metadata.file.write(
-                offset, data + bytes(count * self._geometry.cluster_size - len(data))
-            )
             self._metadata.flush()
         except OSError:
             # Nothing names the new table yet.
-            self._metadata.allocator.release([(cluster, count)])
+            self._metadata.allocator.release([run])
             raise
         # The new table is durable, and the old one is in use until the header is written.
-        header = replace(old, l1_size=entries, l1_offset=offset)
-        self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
-        self._metadata.replace_l1(longer)
-        old_run = (
-            old.l1_offset >> self._geometry.cluster_bits,
-            self._geometry.clusters(8 * old.l1_size),
+        self._metadata.change_header(
+            SIZE_AND_L1, l1_size=entries, l1_offset=run[0] << old.cluster_bits
         )
-        self._metadata.release([old_run])
+        self._metadata.replace_l1(longer)
+        self._metadata.release([old.l1_run])

@@ -13,12 +13,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Collection
 
-from growdisk.fast_dataclass import replace
-from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, Header
+from growdisk.qcow2.header import SIZE_AND_L1, SNAPSHOTS
 from growdisk.qcow2.l1_walk import Walker, either, without_copied
 from growdisk.qcow2.metadata import Metadata
-from growdisk.qcow2.refcounts import Run
-from growdisk.qcow2.references import References
 from growdisk.qcow2.snapshot_ops import SnapshotManager
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
 from growdisk.qcow2.tables import dump_table
@@ -58,14 +55,14 @@ class Reverter:
         entries = self._manager.entries
         if kept == len(entries):
             return
-        tables = [self._manager.l1_of(entry) for entry in entries[kept:]]
-        lost = self._checked(tables, entries[kept:])
-        self._check_together(lost, entries[kept:])
+        tables = self._manager.l1_tables(entries[kept:])
+        lost = self._manager.checked_loss(tables, entries[kept:])
         self._walker.check_restorable(tables)
         begin()
         with self._manager.counting():
-            self._switch(self._metadata.header, kept)
-            self._release(lost, self._l1_runs(entries[kept:]), either(tables))
+            self._switch(kept)
+            l1_runs = self._manager.l1_runs(entries[kept:])
+            self._manager.release_disks(lost, l1_runs, either(tables))
 
     def revert(self, position: int, begin: Callable[[], None]) -> None:
         """Make the disk what it was at the entry at `position`, durably.
@@ -79,41 +76,18 @@ class Reverter:
         # What the snapshot reaches keeps its counts: they were its own and become the disk's. Down
         # go those of the present disk and of all later snapshots.
         staying = self._walker.references(wanted)
-        self._manager.check_tables(staying, *self._l1_runs((target,)))
-        tables = [self._metadata.l1, *(self._manager.l1_of(entry) for entry in later)]
-        lost = self._checked(tables, later)
-        self._check_together([*lost, staying], (target, *later))
+        self._manager.check_tables(staying, *self._manager.l1_runs((target,)))
+        tables = [self._metadata.l1, *self._manager.l1_tables(later)]
+        lost = self._manager.checked_loss(tables, later, kept=(staying, target))
         # Everything has been checked: from here on there are writes.
         begin()
         with self._manager.counting():
             wanted = self._without_copied(target, wanted)
             size = target.disk_size(header.size)
-            new = replace(
-                self._metadata.header, size=size, l1_size=target.l1_size, l1_offset=target.l1_offset
-            )
-            self._switch(new, position)
+            self._switch(position, size=size, l1_size=target.l1_size, l1_offset=target.l1_offset)
             self._metadata.replace_l1(wanted)
-            old_l1 = self._manager.table_run(header.l1_offset, 8 * header.l1_size)
-            self._release(lost, [old_l1, *self._l1_runs(later)], wanted)
-
-    def _checked(
-        self, tables: list[array[int]], entries: tuple[SnapshotEntry, ...]
-    ) -> list[References]:
-        """What the tables reach: all of it counted, and none of it a table of others."""
-        lost = [self._walker.references(table) for table in tables]
-        for references in lost:
-            self._walker.check_counts(references, up=False)
-            self._manager.check_tables(references, *self._l1_runs(entries))
-        return lost
-
-    def _check_together(self, disks: list[References], entries: tuple[SnapshotEntry, ...]) -> None:
-        """What is counted down for several disks, or kept for one, is counted for all of them."""
-        runs = [run for references in disks for run in references.runs()]
-        tables = (*self._l1_runs(entries), *self._manager.present_tables())
-        self._walker.check_released([*runs, *tables])
-
-    def _l1_runs(self, entries: tuple[SnapshotEntry, ...]) -> list[Run]:
-        return [self._manager.table_run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
+            l1_runs = [header.l1_run, *self._manager.l1_runs(later)]
+            self._manager.release_disks(lost, l1_runs, wanted)
 
     def _without_copied(self, target: SnapshotEntry, l1: array[int]) -> array[int]:
         """The snapshot's L1 table, its COPIED flags cleared on disk, as those of its L2 tables.
@@ -128,28 +102,19 @@ class Reverter:
         self._metadata.sync()
         return cleared
 
-    def _switch(self, header: Header, kept: int) -> None:
+    def _switch(self, kept: int, **values: int) -> None:
         """One header write; then the end of the snapshot table is free."""
         manager, old = self._manager, self._metadata.header
         # The entries that stay are the beginning of the table: it ends earlier, and is not written.
-        first, before = manager.table_run(old.snapshots_offset, len(dump_entries(manager.entries)))
+        first, before = manager.list_run
         staying = self._geometry.clusters(len(dump_entries(manager.entries[:kept])))
-        header = replace(
-            header, snapshot_count=kept, snapshots_offset=old.snapshots_offset if kept else 0
-        )
         # One write from the size to the snapshots: no crash shows the disk reverted and the
         # snapshot still there. The refcount table lies between the two and stays as it is.
-        fields = header.size_and_l1_bytes() + header.reftable_bytes() + header.snapshots_bytes()
-        self._metadata.switch(header, SIZE_AND_L1_OFFSET, fields)
+        self._metadata.change_header(
+            slice(SIZE_AND_L1.start, SNAPSHOTS.stop),
+            snapshot_count=kept,
+            snapshots_offset=old.snapshots_offset if kept else 0,
+            **values,
+        )
         manager.entries = manager.entries[:kept]
         self._metadata.release([(first + staying, before - staying)])
-
-    def _release(self, lost: list[References], tables: list[Run], touched: array[int]) -> None:
-        for references in lost:
-            self._metadata.release(references.runs())
-        self._metadata.release(tables)
-        self._metadata.flush()
-        self._metadata.forget_l2()
-        # Only after the counts are durable: COPIED with a count of 2 lets others write in place.
-        self._walker.restore_copied(touched)
-        self._metadata.flush_flags()

@@ -18,11 +18,11 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from growdisk.errors import ImageError, ImageUnsupported
+from growdisk.errors import ImageError
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, SNAPSHOTS_OFFSET
+from growdisk.qcow2.header import FEATURES, SIZE_AND_L1, SNAPSHOTS
 from growdisk.qcow2.header_fields import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
 from growdisk.qcow2.l1_walk import Walker, without_copied
 from growdisk.qcow2.metadata import Metadata
@@ -38,6 +38,9 @@ from growdisk.qcow2.snapshots import (
     snapshot_not_found,
 )
 from growdisk.qcow2.tables import dump_table, load_table
+from growdisk.units import format_size
+
+_MAX_TABLES = 512 << 20  # bytes: what 4096 snapshots of a disk of 8 TiB have
 
 Begin = Callable[[], None]
 
@@ -79,10 +82,8 @@ class SnapshotManager:
 
     def check_new_name(self, name: str) -> None:
         if not 0 < len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME:
-            raise ImageUnsupported(
-                self._metadata.path,
-                reason=f"a snapshot's name has 1 to {MAX_NAME} bytes",
-                hint="choose another name",
+            raise self._metadata.unsupported(
+                f"a snapshot's name has 1 to {MAX_NAME} bytes", "choose another name"
             )
         if any(entry.name == name for entry in self.entries):
             raise ImageError.named(
@@ -93,10 +94,8 @@ class SnapshotManager:
                 {"path": self._metadata.path, "name": name},
             )
         if len(self.entries) >= MAX_SNAPSHOTS:
-            raise ImageUnsupported(
-                self._metadata.path,
-                reason=f"it has {MAX_SNAPSHOTS} snapshots already",
-                hint="delete some of them",
+            raise self._metadata.unsupported(
+                f"it has {MAX_SNAPSHOTS} snapshots already", "delete some of them"
             )
 
     # --- create -----------------------------------------------------------------------------------
@@ -122,7 +121,7 @@ class SnapshotManager:
             self._clear_active_copied()
             runs = references.runs()
             l1 = self._metadata.l1 or array("Q", [0])  # a disk of size 0 may have no table at all
-            l1_run = self._allocate_table(dump_table(l1))
+            l1_run = self._metadata.store_table(dump_table(l1))
             entry = self._new_entry(name, l1_run[0], len(l1))
             if like is not None:
                 entry = replace(
@@ -182,7 +181,7 @@ class SnapshotManager:
             self._metadata.forget_l2()
             self._metadata.sync()
             runs = gained.runs()
-            l1_run = self._allocate_table(dump_table(wanted))
+            l1_run = self._metadata.store_table(dump_table(wanted))
             self._metadata.refcounts.add(runs, +1)
             with self._undone_on_failure([*runs, l1_run]):
                 self._write_counts()
@@ -208,12 +207,10 @@ class SnapshotManager:
         Returns the clusters of the old one.
         """
         old = self._metadata.header
-        header = replace(
-            old, size=size, l1_size=len(l1), l1_offset=cluster << self._geometry.cluster_bits
-        )
-        self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
+        offset = cluster << self._geometry.cluster_bits
+        self._metadata.change_header(SIZE_AND_L1, size=size, l1_size=len(l1), l1_offset=offset)
         self._metadata.replace_l1(l1)
-        return self.table_run(old.l1_offset, 8 * old.l1_size)
+        return old.l1_run
 
     # --- delete -----------------------------------------------------------------------------------
 
@@ -222,24 +219,14 @@ class SnapshotManager:
         entry = self.find(name, by_id=by_id)
         self._metadata.flush()
         l1 = self.l1_of(entry)
-        references = self._walker.references(l1)
-        self._walker.check_counts(references, up=False)
-        l1_run = self.table_run(entry.l1_offset, 8 * entry.l1_size)
-        self.check_tables(references, l1_run)
-        self._walker.check_released([*references.runs(), l1_run, *self.present_tables()])
+        lost = self.checked_loss([l1], (entry,))
         self._walker.check_restorable([l1])
         begin()
         with self.counting():
             self._switch_table(
                 tuple(other for other in self.entries if other is not entry), counted=[]
             )
-            self._metadata.release([*references.runs(), l1_run])
-            self._metadata.flush()
-            self._metadata.forget_l2()
-            # Counted down and durable by now: COPIED with a count of 2 would let a writer change
-            # in place what another snapshot still reads.
-            self._walker.restore_copied(l1)
-            self._metadata.flush_flags()
+            self.release_disks(lost, self.l1_runs((entry,)), l1)
 
     # --- complete ---------------------------------------------------------------------------------
 
@@ -270,6 +257,56 @@ class SnapshotManager:
         self._metadata.check_l1(table, f"L1 table of snapshot '{entry.name}'")
         return table
 
+    def l1_tables(self, entries: tuple[SnapshotEntry, ...]) -> list[array[int]]:
+        """The L1 tables of these snapshots, all in memory; ImageUnsupported if they are too large.
+
+        Else 65536 tables of 32 MiB, in holes of a small file, would be terabytes.
+        """
+        if (size := 8 * sum(entry.l1_size for entry in entries)) > _MAX_TABLES:
+            raise self._metadata.unsupported(
+                f"the L1 tables of its snapshots have {format_size(size)} in all; growdisk "
+                f"reads at most {format_size(_MAX_TABLES)}",
+                "delete some of them (growdisk image snapshot delete)",
+            )
+        return [self.l1_of(entry) for entry in entries]
+
+    def l1_runs(self, entries: tuple[SnapshotEntry, ...]) -> list[Run]:
+        return [self._geometry.run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
+
+    def checked_loss(
+        self,
+        tables: list[array[int]],
+        entries: tuple[SnapshotEntry, ...],
+        kept: tuple[References, SnapshotEntry] | None = None,
+    ) -> list[References]:
+        """What these L1 tables reach, before all of it and these entries are given up.
+
+        ImageDamaged unless it is counted, for all of them together with `kept`, and none of it is a
+        table of others.
+        """
+        lost = [self._walker.references(table) for table in tables]
+        for references in lost:
+            self._walker.check_counts(references, up=False)
+            self.check_tables(references, *self.l1_runs(entries))
+        disks, named = ([*lost, kept[0]], (kept[1], *entries)) if kept else (lost, entries)
+        runs = [run for references in disks for run in references.runs()]
+        self._walker.check_released([*runs, *self.l1_runs(named), *self.present_tables()])
+        return lost
+
+    def release_disks(
+        self, lost: list[References], l1_runs: list[Run], touched: array[int]
+    ) -> None:
+        """Count down what nothing in the file names any more, and set COPIED again."""
+        for references in lost:
+            self._metadata.release(references.runs())
+        self._metadata.release(l1_runs)
+        self._metadata.flush()
+        self._metadata.forget_l2()
+        # Counted down and durable by now: COPIED with a count of 2 would let a writer change in
+        # place what another snapshot still reads.
+        self._walker.restore_copied(touched)
+        self._metadata.flush_flags()
+
     def check_tables(self, references: References, *others: Run) -> None:
         """Raise ImageDamaged unless all metadata are counted, and none of them is in `references`.
 
@@ -284,13 +321,15 @@ class SnapshotManager:
         fixed.update(cluster for first, count in tables for cluster in range(first, first + count))
         self._walker.check_disjoint(references, sorted(fixed))
 
+    @property
+    def list_run(self) -> Run:
+        """The clusters of the snapshot table."""
+        length = len(dump_entries(self.entries))
+        return self._geometry.run(self._metadata.header.snapshots_offset, length)
+
     def present_tables(self) -> tuple[Run, Run]:
         """The clusters of the snapshot table and of the active L1 table."""
-        header = self._metadata.header
-        return (
-            self.table_run(header.snapshots_offset, len(dump_entries(self.entries))),
-            self.table_run(header.l1_offset, 8 * header.l1_size),
-        )
+        return self.list_run, self._metadata.header.l1_run
 
     def _switch_table(
         self, entries: tuple[SnapshotEntry, ...], counted: list[Run], *, last: bool = False
@@ -303,24 +342,22 @@ class SnapshotManager:
         data = dump_entries(entries)
         with self._undone_on_failure(counted):
             # Without snapshots there is no table; a run of no clusters does nothing below.
-            new_run = self._allocate_table(data) if data else (0, 0)
+            new_run = self._metadata.store_table(data) if data else (0, 0)
             with self._undone_on_failure([new_run]):
                 self._write_counts()
-        old_run = self.table_run(
-            self._metadata.header.snapshots_offset, len(dump_entries(self.entries))
-        )
-        offset = new_run[0] << self._geometry.cluster_bits
-        header = replace(
-            self._metadata.header, snapshot_count=len(entries), snapshots_offset=offset
-        )
+        old_run = self.list_run
+        header, area = self._metadata.header, SNAPSHOTS
+        incompatible = header.incompatible
         if last and header.version >= 3:
-            header = replace(header, incompatible=int(header.incompatible & ~Incompatible.DIRTY))
+            incompatible &= ~Incompatible.DIRTY
             # The feature bits stand right after it, in the same sector.
-            self._metadata.switch(
-                header, SNAPSHOTS_OFFSET, header.snapshots_bytes() + header.features_bytes()
-            )
-        else:
-            self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes())
+            area = slice(SNAPSHOTS.start, FEATURES.stop)
+        self._metadata.change_header(
+            area,
+            snapshot_count=len(entries),
+            snapshots_offset=new_run[0] << self._geometry.cluster_bits,
+            incompatible=int(incompatible),
+        )
         self.entries = entries
         # After the switch, as the old table is named by nothing on the disk now.
         self._metadata.release([old_run])
@@ -329,18 +366,6 @@ class SnapshotManager:
         """Make counts and new tables durable, before the header names what they count."""
         self._metadata.refcounts.write_blocks()
         self._metadata.sync()
-
-    def _allocate_table(self, data: bytes) -> Run:
-        """Store a table in clusters of its own."""
-        count = self._geometry.clusters(len(data))
-        cluster = self._metadata.allocator.allocate(count)
-        with self._undone_on_failure([(cluster, count)]):
-            padded = data + bytes(count * self._geometry.cluster_size - len(data))
-            self._metadata.file.write(cluster << self._geometry.cluster_bits, padded)
-        return cluster, count
-
-    def table_run(self, offset: int, length: int) -> Run:
-        return offset >> self._geometry.cluster_bits, self._geometry.clusters(length)
 
     @contextmanager
     def counting(self) -> Iterator[None]:

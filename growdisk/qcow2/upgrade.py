@@ -10,7 +10,6 @@ sector; the name itself may have to move, and then goes where the old header has
 
 from __future__ import annotations
 
-from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_fields import CURRENT_LENGTH, V2_LENGTH, V3_LENGTH
@@ -39,10 +38,10 @@ def write_version_3(metadata: Metadata) -> None:
         # A name beyond the first sector cannot appear with the header, so it is there before.
         metadata.file.write(place, name)
         metadata.sync()
-        metadata.switch(version_3(metadata.header), 0, head.ljust(_SECTOR, b"\0"))
+        metadata.write_header(version_3(metadata.header), 0, head.ljust(_SECTOR, b"\0"))
     else:
         whole = head.ljust(place, b"\0") + name if name else head
-        metadata.switch(version_3(metadata.header), 0, whole.ljust(_SECTOR, b"\0"))
+        metadata.write_header(version_3(metadata.header), 0, whole.ljust(_SECTOR, b"\0"))
 
 
 def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
@@ -59,10 +58,9 @@ def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
         # to_bytes() has assumed that the name follows directly.
         head = head[:_BACKING_OFFSET] + place.to_bytes(8, "big") + head[_BACKING_OFFSET + 8 :]
     if len(head) > _SECTOR or place + len(name) > old.cluster_size:
-        raise ImageUnsupported(
-            metadata.path,
-            reason="its header has no room for the fields of version 3",
-            hint="convert it (growdisk image convert); growdisk has not changed it",
+        raise metadata.unsupported(
+            "its header has no room for the fields of version 3",
+            "convert it (growdisk image convert); growdisk has not changed it",
         )
     return head, name, place
 

@@ -230,6 +230,16 @@ class VirtualDisk(InParts):
             self._metadata.geometry.clusters(self._file.size), limit
         )
 
+    def try_to_store_bitmaps(self) -> None:
+        """The last thing before abandon(): what has changed goes into the dirty bitmaps.
+
+        Until then, or if there is no room for it, they say that they know nothing.
+        """
+        if self._guard.bitmaps is not None:
+            with suppress(OSError):
+                self.flush()
+                self._guard.bitmaps.store()
+
     def close(self) -> None:
         if self._closed:
             return

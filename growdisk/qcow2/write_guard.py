@@ -6,10 +6,9 @@ the first change, as the specification asks of all autoclear data that a writer 
 
 from __future__ import annotations
 
-from growdisk.errors import ImageUnsupported, KeyNeeded
-from growdisk.fast_dataclass import replace
+from growdisk.errors import KeyNeeded
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import FEATURES_OFFSET
+from growdisk.qcow2.header import FEATURES
 from growdisk.qcow2.header_fields import LEGACY_AES
 from growdisk.qcow2.metadata import Metadata
 
@@ -45,11 +44,9 @@ class WriteGuard:
         """Refuse guest bytes that cannot be encrypted."""
         self.require_readable()
         if self._metadata.header.crypt_method == LEGACY_AES:
-            raise ImageUnsupported(
-                self._metadata.path,
-                reason="it is encrypted in the legacy AES form, which growdisk reads and never "
-                "writes",
-                hint="convert it (growdisk image convert); growdisk has not changed it",
+            raise self._metadata.unsupported(
+                "it is encrypted in the legacy AES form, which growdisk reads and never writes",
+                "convert it (growdisk image convert); growdisk has not changed it",
             )
 
     def begin_guest_change(self, start: int, end: int) -> None:
@@ -90,22 +87,18 @@ class WriteGuard:
     def refuse_snapshots(self) -> None:
         """What lies in a data file exists once."""
         if self._metadata.data_file is not None:
-            raise ImageUnsupported(
-                self._metadata.path,
-                reason="its data lie in an external data file, where nothing can be kept twice",
-                hint="make an overlay instead; growdisk has not changed it",
+            raise self._metadata.unsupported(
+                "its data lie in an external data file, where nothing can be kept twice",
+                "make an overlay instead; growdisk has not changed it",
             )
 
     def set_autoclear(self, bits: int) -> None:
         """Write other autoclear bits into the header, durably."""
         header = self._metadata.header
         if header.version < 3:
-            raise ImageUnsupported(
-                self._metadata.path, reason="a version 2 image has no feature bits"
-            )
+            raise self._metadata.unsupported("a version 2 image has no feature bits")
         if bits != header.autoclear:
-            changed = replace(header, autoclear=int(bits))
-            self._metadata.switch(changed, FEATURES_OFFSET, changed.features_bytes())
+            self._metadata.change_header(FEATURES, autoclear=int(bits))
 
     def _keep_bitmaps(self) -> None:
         """Keep the bitmaps that can be kept, and drop what other autoclear bits stand for."""

@@ -36,11 +36,9 @@ class Writer:
         self._is_raw = self._elsewhere and bool(metadata.header.autoclear & Autoclear.RAW_DATA_FILE)
 
     def write(self, offset: int, data: memoryview) -> None:
-        coverage = self._geometry.l2_coverage
-        while data:
-            length = min(len(data), coverage - offset % coverage)
-            self._write_in_table(offset, data[:length])
-            offset, data = offset + length, data[length:]
+        end = offset + len(data)
+        for start, stop in split_range(offset, end, self._geometry.l2_coverage):
+            self._write_in_table(start, data[start - offset : stop - offset])
         self._metadata.relieve()
 
     def write_zeros(self, start: int, end: int) -> None:
@@ -134,7 +132,7 @@ class Writer:
         bits = self._geometry.cluster_bits
         l1_index = start // self._geometry.l2_coverage
         table = self._metadata.writable_l2(l1_index)
-        wanted = (start + len(data) - 1 >> bits) - (start >> bits) + 1
+        index, wanted = self._geometry.entries_of(start, start + len(data))
         cluster, count = self._new_clusters(start >> bits, wanted)
         end = min(start + len(data), ((start >> bits) + count) << bits)
         try:
@@ -143,7 +141,6 @@ class Writer:
             if not self._elsewhere:
                 self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
             raise
-        index = start >> bits & self._geometry.l2_entries - 1
         # Data first, entry afterwards: a table never names a cluster that has not been filled.
         entries = progression(cluster << bits | COPIED, count, self._geometry.cluster_size)
         self.replace_entries(l1_index, table, index, entries)
@@ -228,11 +225,9 @@ class Writer:
 
     def _set_run(self, run: GuestRun, entry: int) -> None:
         """Give every cluster of a run this entry, and free what it had."""
-        bits = self._geometry.cluster_bits
         l1_index = run.start // self._geometry.l2_coverage
-        count = (run.end - 1 >> bits) - (run.start >> bits) + 1
         table = self._metadata.writable_l2(l1_index)
-        index = run.start >> bits & self._geometry.l2_entries - 1
+        index, count = self._geometry.entries_of(run.start, run.end)
         self.replace_entries(l1_index, table, index, array("Q", [entry]) * count)
 
     def _write_explicit_zeros(self, start: int, end: int) -> None:

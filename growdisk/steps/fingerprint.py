@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.durable import overwrite_file, read_record, replace_file, sync_directory
+from growdisk.durable import overwrite_file, read_record, remove_files, rename_file, replace_file
 from growdisk.units import ByteRange
 from growdisk.workflow.journal import record_unreadable
 from growdisk.workflow.run_places import is_apart
@@ -51,22 +51,16 @@ class ImageFingerprint:
             return
         # Written over and then renamed: on a full disk there is no room for a new file.
         overwrite_file(self._lifted, content)
-        self._lifted.replace(self._path)
-        sync_directory(self._path.parent)
+        rename_file(self._lifted, self._path)
 
     def lift(self) -> None:
         """From now on it is growdisk itself that changes the file."""
         if self.exists():
-            self._path.replace(self._lifted)
-            sync_directory(self._path.parent)
+            rename_file(self._path, self._lifted)
 
     def remove(self) -> None:
         """Nothing will be claimed any more."""
-        paths = self._lifted, self._path, self._path.with_name(self._path.name + ".new")
-        if present := [path for path in paths if path.exists()]:
-            for path in present:
-                path.unlink()
-            sync_directory(self._path.parent)
+        remove_files(self._lifted, self._path, self._path.with_name(self._path.name + ".new"))
 
     def matches(self) -> bool:
         """False if there is a pin and the file is not as it was pinned."""

@@ -8,17 +8,16 @@ again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import UNMOUNTED_GROWTH, growing_programs
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change
-from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,6 @@ class GrowFilesystem(StepTraits):
     layers: tuple[str, ...] = ()
     running: bool = False
 
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
-
     @property
     def name(self) -> str:
         return f"grow-filesystem{self.suffix}"
@@ -51,9 +48,6 @@ class GrowFilesystem(StepTraits):
     @property
     def place(self) -> DevicePath:
         return DevicePath(self.number, self.start, self.size, self.layers)
-
-    def while_running(self, *, restart: bool, device_size: int) -> Self:
-        return replace(self, running=True)
 
     @property
     def works_at(self) -> DevicePath:
@@ -103,8 +97,9 @@ class GrowFilesystem(StepTraits):
                 )
             )
         # In use it may end short of new_size (Worker.accepts), so only its own tool knows what is
-        # left to grow.
-        if content.size == self.new_size and not self.running:
+        # left to grow. At rest the tool would make a larger one smaller: the guest may have grown
+        # it before a run that was cut short goes on.
+        if (content.size or 0) >= self.new_size and not self.running:
             return AlreadyDone(f"it fills {self.place.name_on(context.disk_name)} already")
         return Ready()
 

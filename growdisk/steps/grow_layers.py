@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import dataclass
 from growdisk.guest_scripts.script_plan import GuestLayer
 from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.failures import verify_failed, volumes_changed
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change, format_size
-from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
 
 
 class LayerStep(StepTraits):
@@ -51,10 +51,6 @@ class LayerStep(StepTraits):
         """The same for guest scripts; `group` is the UUID of its volume group, or ""."""
         raise NotImplementedError
 
-    def while_running(self, *, restart: bool, device_size: int) -> Self:
-        # Each of them is a dataclass; their base is none.
-        return replace(self, running=True)  # type: ignore[type-var]
-
 
 @dataclass(frozen=True)
 class GrowLuks(LayerStep):
@@ -70,7 +66,6 @@ class GrowLuks(LayerStep):
     running: bool = False
 
     verb: ClassVar[str] = "grow-luks"
-    touches: ClassVar[frozenset[Scope]] = frozenset()
 
     @property
     def uuid(self) -> str:
@@ -119,15 +114,20 @@ class GrowLuks(LayerStep):
         return context.device(self.place).size > self.old_size
 
 
+@dataclass(frozen=True)
 class LvmStep(LayerStep):
-    """The base of LVM's, which count in extents: from `old_extents` to `extents`."""
+    """The base of LVM's, which count in extents: from `old_extents` to `extents`.
 
+    `place` is that of a physical volume of `group`; `uuid` is of what grows.
+    """
+
+    place: DevicePath
     group: str
+    uuid: str
     old_extents: int
     extents: int
     extent_size: int
 
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
     programs: ClassVar[tuple[str, ...]] = ("lvm",)
 
     def extents_now(self, context: DiskView) -> int | None:
@@ -158,17 +158,11 @@ class LvmStep(LayerStep):
 
 @dataclass(frozen=True)
 class GrowPhysicalVolume(LvmStep):
-    """grow-pv: the physical volume at `place`, of the group `uuid`, takes all of its device.
+    """grow-pv: the physical volume takes all of its device. `uuid` is the group's.
 
     `running`: it is a running guest's, in use.
     """
 
-    place: DevicePath
-    group: str
-    uuid: str
-    old_extents: int
-    extents: int
-    extent_size: int
     suffix: str = ""
     running: bool = False
 
@@ -204,18 +198,12 @@ class GrowPhysicalVolume(LvmStep):
 
 @dataclass(frozen=True)
 class GrowLogicalVolume(LvmStep):
-    """grow-lv: the volume `uuid` takes free extents of `group`, which `place` belongs to.
+    """grow-lv: the volume takes free extents of its group.
 
     `running`: of a running guest, in use.
     """
 
-    place: DevicePath
-    group: str
     volume: str
-    uuid: str
-    old_extents: int
-    extents: int
-    extent_size: int
     suffix: str = ""
     running: bool = False
 

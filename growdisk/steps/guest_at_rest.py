@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from growdisk.block.window import Window
 from growdisk.errors import ToolFailed
@@ -19,6 +18,7 @@ from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.filesystems.identify import identify
+from growdisk.filesystems.swap import read_swap
 from growdisk.guest_config.etc_tables import SWAP_FILE
 from growdisk.guest_config.files import Change
 from growdisk.guest_config.repair import left_to_repair, repair_guest
@@ -93,7 +93,7 @@ class GuestAtRest:
 
     @contextmanager
     def _mounted(self, system: str, activity: str) -> Iterator[GuestSystem]:
-        with self.run_backend.started(activity, inside=True) as backend:
+        with self.run_backend.started(activity, self.run_backend.places) as backend:
             homes = self._homes_now().systems
             mounts = next((home.mounts for home in homes if home.root.node == system), ())
             with backend.mounted_guest(system, mounts) as guest:
@@ -101,7 +101,7 @@ class GuestAtRest:
 
     def repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> str:
         """What was done, in words."""
-        with self.run_backend.started("repairing the guest", inside=True) as backend:
+        with self.run_backend.started("repairing the guest", self.run_backend.places) as backend:
             look = self._settled_homes(backend)
             # Our readers know none of its file systems: the files are changed through a mount, one
             # by one.
@@ -143,7 +143,7 @@ class GuestAtRest:
             for repair in repairs_of(look, system, decisions):
                 _expect_none(repair.pending.paths)
             return
-        with self.run_backend.started("repairing the guest", inside=True) as backend:
+        with self.run_backend.started("repairing the guest", self.run_backend.places) as backend:
             for device in _systems(backend, system, others)[0]:
                 with backend.mounted_guest(device, writable=False) as guest:
                     for part, policy in decisions:
@@ -178,9 +178,8 @@ class GuestAtRest:
 
 def _uuid_in(header: bytes) -> str:
     """Of swap space; "" if there is none."""
-    # union swap_header: 1024 bytes for a boot loader, three numbers, the UUID; the magic is what
-    # the first page ends with.
-    return str(UUID(bytes=header[1036:1052])) if header[4086:] == b"SWAPSPACE2" else ""
+    content = read_swap(header)
+    return content.uuid if content else ""
 
 
 def _expect_none(paths: Iterable[str]) -> None:
@@ -229,7 +228,8 @@ def _repair_unread(
                 change for part, policy in decisions for change in repair_guest(guest, part, policy)
             ]
         changes |= {change.path: change for change in found}
-    return _unread_in_words(list(changes.values()), unread, found=bool(systems))
+    left = [f"{device.removeprefix('/dev/')} could not be looked into" for device in unread]
+    return _in_words(list(changes.values()), left, found=bool(systems))
 
 
 def _systems(backend: Backend, system: str, others: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -253,30 +253,16 @@ def _has_guest(backend: Backend, device: str) -> bool | None:
         return None
 
 
-def _in_words(changes: list[Change], left: list[str]) -> str:
+def _in_words(changes: list[Change], left: list[str], *, found: bool = True) -> str:
+    """`left`: what still may name it. `found`: whether any file of a guest could be read."""
     mended = ", ".join(dict.fromkeys(change.path for change in changes if change.mended))
     named = [f"{change.path}: {change.what}" for change in changes if not change.mended]
-    words = [
-        mended or ("nothing was changed" if named else NOTHING_NAMED),
-        *named,
-    ]
-    # "no file names what is gone" would contradict what follows.
-    if left and not changes:
-        words[0] = "nothing was changed"
-    return "; ".join([*words, *left])
-
-
-def _unread_in_words(changes: list[Change], unread: list[str], *, found: bool) -> str:
-    mended = ", ".join(change.path for change in changes if change.mended) or NOTHING_NAMED
-    words = [
-        mended
-        if found
-        else "no guest was found: no file system that can be read here has an /etc/fstab"
-    ]
-    words += [f"{change.path}: {change.what}" for change in changes if not change.mended]
-    return "; ".join(
-        [*words, *(f"{device.removeprefix('/dev/')} could not be looked into" for device in unread)]
-    )
+    if not found:
+        mended = "no guest was found: no file system that can be read here has an /etc/fstab"
+    elif not mended:
+        # "no file names what is gone" would contradict what follows.
+        mended = "nothing was changed" if named or left else NOTHING_NAMED
+    return "; ".join([mended, *named, *left])
 
 
 def _is_settled(home: Home) -> bool:

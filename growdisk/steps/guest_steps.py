@@ -17,7 +17,7 @@ from growdisk.guest_scripts.script_plan import SwapAction
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, SwapSpace, Worker
 from growdisk.units import format_size
-from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
 
 NOTHING_NAMED = "no file of the guest names what is gone"
 
@@ -29,7 +29,6 @@ class RemakeSwap(StepTraits):
     swaps: tuple[SwapSpace, ...]
 
     name: ClassVar[str] = "remake-swap"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
 
     def described(self, disk: str) -> str:
         spaces = ", ".join(
@@ -59,7 +58,6 @@ class GuestFileStep(StepTraits):
 
     system: str
 
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.GUEST})
     changes_guest: ClassVar[bool] = True
 
     def in_system(self, systems: Sequence[str]) -> Self:

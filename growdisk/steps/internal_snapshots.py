@@ -1,55 +1,24 @@
 """Snapshots inside the qcow2 image, by our own engine: instant, and nothing else to look after.
 
-A snapshot's name is a function of run and step, so that a later process finds it; it also tells an
-image that was renamed or copied without the folder of its run from one that has none. A user's own
-snapshots are never touched.
+Their names also tell an image that was renamed or copied without the folder of its run from one
+that has none. A user's own snapshots are never touched.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.failures import snapshot_missing
-
-# A run is named by its date, its time and some random hexadecimal digits.
-_NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
+from growdisk.workflow.snapshots import SnapshotStore, snapshot_names
 
 
-@dataclass(frozen=True)
-class RunSnapshot:
-    """The `number`-th snapshot of a run (1: before all of it), taken as `name` before `step`."""
-
-    name: str
-    run: str
-    number: int
-    step: str
-
-
-def snapshot_names(run: str, steps: Sequence[str]) -> dict[str, str]:
-    """The name of each step's snapshot, in the order of the steps."""
-    return {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}
-
-
-def run_snapshots(names: Iterable[str]) -> list[RunSnapshot]:
-    """Those of `names` that are a run's, in their order. Nobody else's name looks like that."""
-    found = ((name, _NAME.fullmatch(name)) for name in names)
-    return [RunSnapshot(name, match[1], int(match[2]), match[3]) for name, match in found if match]
-
-
-class InternalSnapshots:
+class InternalSnapshots(SnapshotStore):
     """The SnapshotStore of `--snapshots internal`. `steps` are the plan's step names in order."""
-
-    can_restore = True
 
     def __init__(self, image: Qcow2Image, run: str, steps: Sequence[str]) -> None:
         self._image = image
         self._names = snapshot_names(run, steps)
-
-    def is_in_use(self) -> bool:
-        return False  # the image is locked
 
     def take(self, step: str) -> None:
         if self._names[step] not in self._present():
@@ -83,6 +52,7 @@ class InternalSnapshots:
     def keep(self) -> None:
         self._image.flush()
         self._image.set_run_mark(on=False)
+        self._image.try_to_store_bitmaps()
 
     def commit(self) -> None:
         try:
@@ -99,9 +69,7 @@ class InternalSnapshots:
         self._delete(list(self._names.values()))
         self._image.set_run_mark(on=False)
         self._image.flush()
-
-    def close(self) -> None:
-        """The image is the disk's own."""
+        self._image.try_to_store_bitmaps()
 
     def _present(self) -> frozenset[str]:
         return frozenset(snapshot.name for snapshot in self._image.snapshots())

@@ -12,16 +12,17 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from growdisk.durable import sync_directory
+from growdisk.durable import remove_files, sync_directory
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.live.block_jobs import is_marked, mark, merge_overlays, put_overlay, unmark
 from growdisk.qcow2.create import create
 from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.steps.overlay_snapshots import OverlayFiles, backing_name
+from growdisk.workflow.snapshots import SnapshotStore
 
 
-class LiveOverlays:
+class LiveOverlays(SnapshotStore):
     """The SnapshotStore of `--snapshots overlay`, online.
 
     `quiet` runs an action while the guest's files are at rest.
@@ -89,9 +90,6 @@ class LiveOverlays:
     def restore(self, step: str) -> None:
         raise overlays_need_rest(self._worker.path, overlay=self._worker.disk.file)
 
-    def reserve(self) -> None:
-        """The host's free space was looked at before the run."""
-
     def keep(self) -> None:
         """They stay under the guest."""
 
@@ -115,9 +113,7 @@ class LiveOverlays:
         present = self._present()
         if present and self.is_in_use():
             raise overlays_need_rest(self._worker.path, overlay=str(present[-1]))
-        for overlay in reversed(present):
-            overlay.unlink()
-        sync_directory(self._files.directory)
+        remove_files(*reversed(present))
         # Last: as long as there is a file, the mark tells this QEMU from one that was started
         # again.
         unmark(self._worker.machine, self._mark)
@@ -143,11 +139,7 @@ class LiveOverlays:
             "shut the guest down; growdisk commit --force {path} then brings the overlays into "
             "the image (if nothing that matters was written since), growdisk rollback {path} "
             "drops them",
-            {
-                "path": self._worker.path,
-                "file": self._worker.disk.file,
-                "expected": str(expected),
-            },
+            {"path": self._worker.path, "file": self._worker.disk.file, "expected": str(expected)},
         )
 
 

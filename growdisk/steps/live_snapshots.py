@@ -16,7 +16,6 @@ from growdisk.live.block_jobs import delete, load_snapshot, save
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.failures import snapshot_missing
-from growdisk.steps.internal_snapshots import snapshot_names
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
@@ -24,10 +23,10 @@ from growdisk.steps.step_traits import first, of_kind
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.storage.device import device_size, resize_device
 from growdisk.workflow.failures import NothingToRestore
-from growdisk.workflow.snapshots import NoSnapshots
+from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore, snapshot_names
 
 
-class LiveSnapshots:
+class LiveSnapshots(SnapshotStore):
     """The SnapshotStore of `--snapshots internal`, online.
 
     `steps` are the plan's step names in order.
@@ -49,15 +48,11 @@ class LiveSnapshots:
             return False
         return True
 
-    def is_in_use(self) -> bool:
-        return False  # the guest writes to the image itself
-
     def take(self, step: str) -> None:
         if self._names[step] not in self._worker.disk.snapshots:
             save(self._worker.machine, self._worker.key, self._names[step])
 
-    def refuse_missing(self, step: str) -> None:
-        """Said by `restore`: perhaps the guest can undo the step itself."""
+    # refuse_missing() asks nothing: perhaps the guest can undo the step itself.
 
     def restore(self, step: str) -> None:
         name, names = self._names[step], list(self._names.values())
@@ -72,9 +67,6 @@ class LiveSnapshots:
         self._worker.inside.forget()
         load_snapshot(self._worker.machine, self._worker.key, name)
         self._delete(names[names.index(name) + 1 :])
-
-    def reserve(self) -> None:
-        """Settling only frees clusters."""
 
     def keep(self) -> None:
         """They lie in the image as they are."""

@@ -10,11 +10,12 @@ import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from growdisk.block.device import BlockDevice
 from growdisk.durable import replace_file
 from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
-from growdisk.fast_dataclass import dataclass, field
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.guest_scripts.answers import Answer, SavedSectors, ScriptOutcome, clean, parse_answer
@@ -52,10 +53,6 @@ _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
 
 
-def _ignore_line(line: str) -> None:
-    """Discards the line: the default of `on_line`."""
-
-
 @dataclass(frozen=True)
 class SavedTable:
     """The disk's sectors of 512 bytes as they were: `hex` of each piece belongs at its `sector`."""
@@ -85,9 +82,10 @@ class LiveWorker:
     may_restart: bool
     parts: Mapping[str, tuple[int, int]]
     last: str
-    keys: tuple[bytes, ...] = field(default_factory=tuple)
-    on_line: Callable[[str], None] = _ignore_line
-    disk_name: str = FIRST_DISK
+    keys: tuple[bytes, ...]
+    on_line: Callable[[str], None]
+
+    disk_name: ClassVar[str] = FIRST_DISK
 
     @property
     def disk(self) -> LiveDisk:
@@ -227,7 +225,7 @@ class LiveWorker:
         """Save the old table, as prepare did in the guest, next to the image too."""
         # For a guest that does not start any more: nobody could read the copy inside it.
         if prepared.facts.saved:
-            folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
+            folder = RunDirectory.of(self.path).path  # a device's lies elsewhere
             replace_file(
                 folder / SAVED_TABLE,
                 encoded_lines(SavedTable(self.guest.run, prepared.facts.saved)),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
-from growdisk.durable import read_record, replace_file, sync_directory
+from growdisk.durable import read_record, remove_files, replace_file
 from growdisk.qcow2.entries import COPIED, L2Kind
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.units import align_down, align_up, joined
@@ -71,10 +71,7 @@ class ReservedRoom:
     def forget(self) -> None:
         """Nothing will be given back any more."""
         # two are of a crash
-        for path in (self._path, self._trial, self._path.with_name(self._path.name + ".new")):
-            if path.exists():
-                path.unlink()
-                sync_directory(path.parent)
+        remove_files(self._path, self._trial, self._path.with_name(self._path.name + ".new"))
 
     def _read(self) -> tuple[int, list[Range]]:
         """How long the file was, and where it had nothing, before the first take()."""

@@ -11,7 +11,7 @@ removing files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,22 +19,22 @@ from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
 from growdisk.block.write_log import capture, redo
-from growdisk.durable import sync_directory
+from growdisk.durable import remove_files, rename_file
 from growdisk.qcow2.create import create
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import snapshot_missing
 from growdisk.steps.fingerprint import ImageFingerprint
 from growdisk.steps.overlay_room import ReservedRoom, new_length, room_for_redo
+from growdisk.workflow.snapshots import SnapshotStore
 
 
-class OverlaySnapshots:
+class OverlaySnapshots(SnapshotStore):
     """The SnapshotStore of `--snapshots overlay`. `steps` are the plan's step names in order.
 
     `keep_undo`: what the steps write over will be kept when the result is made final.
+    `on_restored` is called with a step when the content is as before it.
     """
-
-    can_restore = True
 
     def __init__(
         self,
@@ -43,17 +43,16 @@ class OverlaySnapshots:
         steps: Sequence[str],
         pin: ImageFingerprint,
         *,
-        keep_undo: bool = False,
+        keep_undo: bool,
+        on_restored: Callable[[str], None],
     ) -> None:
         self._disk, self._pin, self._keep_undo = disk, pin, keep_undo
         self._chain = OverlayChain(disk, directory, steps)
         self._room = ReservedRoom(directory / "held-room.json", disk.file)
         self._begun = False  # to make the result final
+        self._on_restored = on_restored
         self._chain.open()
         disk.on_base_resized = self._renew_top
-
-    def is_in_use(self) -> bool:
-        return False  # the image is locked
 
     def take(self, step: str) -> None:
         if not self._chain.overlay(step).exists():
@@ -68,11 +67,12 @@ class OverlaySnapshots:
         chain.abandon()
         for later in reversed(chain.steps[chain.steps.index(step) :]):
             # Newest first: each undo file fits only the image as the redo of the same step left it.
-            self._put_back(later)
-            chain.remove(chain.undo(later), chain.prepared_undo(later), chain.overlay(later))
+            self._restore_base(later)
+            remove_files(chain.undo(later), chain.prepared_undo(later), chain.overlay(later))
         # The failed step's own overlay is gone too: take() makes a fresh one.
         chain.open(before=step)
         self._pin.set()
+        self._on_restored(step)
 
     def reserve(self) -> None:
         """Take the host's room that the redo will need, and write down what it will overwrite.
@@ -86,7 +86,7 @@ class OverlaySnapshots:
                 undo = self._chain.open_image(fresh, backing=None, writable=True)
                 capture(overlay, below, undo)
                 undo.close()
-                self._chain.publish(fresh, self._chain.prepared_undo(step))
+                rename_file(fresh, self._chain.prepared_undo(step))
         # Taking room may change the file's time, which the pin has.
         with self._pin.lifted():
             base = self._disk.base(writable=False)
@@ -108,8 +108,8 @@ class OverlaySnapshots:
         chain = self._chain
         chain.abandon()
         for step in reversed(chain.steps):
-            chain.remove(chain.overlay(step), chain.undo(step), chain.prepared_undo(step))
-        chain.remove(chain.fresh)
+            remove_files(chain.overlay(step), chain.undo(step), chain.prepared_undo(step))
+        remove_files(chain.fresh)
         self._pin.lift()
         self._room.give_back()
         self._pin.remove()
@@ -140,14 +140,17 @@ class OverlaySnapshots:
             overlay = self._chain.open_image(path, backing=base, writable=False)
             redo(overlay, base, keep_room=self._chain.undo(step).exists())
             overlay.close()
-            self._chain.remove(path)
+            remove_files(path)
         if begun and isinstance(base, Qcow2Image):
             base.forget_unwritten()  # what the attempt before has leaked
         self._room.trim()
+        if isinstance(base, Qcow2Image):
+            # Not in _put_back(): the room that is given back after it may have the new bits.
+            base.try_to_store_bitmaps()
         # The overlays are gone: what comes later reads the image itself.
         self._disk.activate(base)
 
-    def _put_back(self, step: str) -> None:
+    def _restore_base(self, step: str) -> None:
         if self._chain.undo(step).exists():
             self._pin.lift()
             undo = self._chain.open_image(self._chain.undo(step), backing=None, writable=False)
@@ -211,7 +214,7 @@ class OverlayChain(OverlayFiles):
 
     def use_prepared_undo(self, step: str) -> None:
         if self.prepared_undo(step).exists():
-            self.publish(self.prepared_undo(step), self.undo(step))
+            rename_file(self.prepared_undo(step), self.undo(step))
 
     def layers(self) -> Iterator[tuple[str, Qcow2Image, BlockDevice]]:
         """Each open overlay with its step and what lies below it, the oldest first."""
@@ -249,7 +252,7 @@ class OverlayChain(OverlayFiles):
             backing_name(below, self.directory),
             "qcow2" if self.images else self._disk.format,
         )
-        self.publish(fresh, self.overlay(step))
+        rename_file(fresh, self.overlay(step))
         self._disk.flush()
         self._push(self.overlay(step))
 
@@ -266,17 +269,6 @@ class OverlayChain(OverlayFiles):
             luks=self._disk.luks_header,
         )
         return self.fresh
-
-    def publish(self, fresh: Path, path: Path) -> None:
-        """Give a finished file its name: it appears whole or not at all."""
-        fresh.replace(path)
-        sync_directory(self.directory)
-
-    def remove(self, *paths: Path) -> None:
-        for path in paths:
-            if path.exists():
-                path.unlink()
-                sync_directory(self.directory)
 
     def open_image(
         self, path: Path, *, backing: ResizableDevice | None, writable: bool

@@ -22,7 +22,7 @@ from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker import SwapSpace
-from growdisk.workflow.step import Check, Evidence, Scope
+from growdisk.workflow.step import Check, Evidence
 
 if TYPE_CHECKING:
     from growdisk.steps.worker_at_rest import WorkerAtRest
@@ -53,56 +53,45 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class ExtraDiskStep:
-    """`number` counts the run's disks: 0 would be sda, 1 is sdb.
+    """A step of another disk, which has it as its `own`. `disk` counts the run's disks: 1 is sdb.
 
     In the names of steps the disk itself is sda.
     """
 
-    step: DiskStep
-    number: int
+    own: DiskStep
+    disk: int
 
     @property
     def name(self) -> str:
         # The journal's key must be another one than that of the same step on the first disk:
         # grow-filesystem-sda1 becomes -sdb1, resize-image becomes resize-image-sdb.
-        step, disk = self.step, disk_name(self.number)
+        step, disk = self.own, disk_name(self.disk)
         partition, dash, volume = step.suffix.removeprefix("-").partition("-")
         if partition != f"{FIRST_DISK}{step.partition}":
             return f"{step.name}-{disk}"
         return f"{step.name.removesuffix(step.suffix)}-{disk}{step.partition}{dash}{volume}"
 
-    @property
-    def disk(self) -> int:
-        return self.number
-
-    @property
-    def own(self) -> DiskStep:
-        return self.step
-
-    @property
-    def touches(self) -> frozenset[Scope]:
-        return self.step.touches
-
     def describe(self) -> str:
-        return self.step.described(disk_name(self.number))
+        return self.own.described(disk_name(self.disk))
 
     def check(self, context: WorkerAtRest) -> Check:
-        return self.step.check(self._there(context))
+        return self.own.check(self._there(context))
 
     def apply(self, context: WorkerAtRest) -> Evidence:
         context.run_backend.close()  # one appliance at a time is enough for a host's memory
-        return self.step.apply(self._there(context))
+        return self.own.apply(self._there(context))
 
     def verify(self, context: WorkerAtRest, evidence: Evidence) -> None:
-        self.step.verify(self._there(context), evidence)
+        self.own.verify(self._there(context), evidence)
 
     def _there(self, context: WorkerAtRest) -> WorkerAtRest:
-        return context.extra_disks[self.number - 1]
+        return context.extra_disks[self.disk - 1]
 
 
 def disk_name(number: int) -> str:
-    """Of the run's disks: sda is 0."""
-    return f"sd{_LETTERS[number]}"
+    """Of the run's disks: sda is 0, sdz 25, sdaa 26."""
+    more, letter = divmod(number, len(_LETTERS))
+    return f"{disk_name(more - 1) if more else 'sd'}{_LETTERS[letter]}"
 
 
 def in_todays_words(text: bytes) -> bytes:

@@ -6,14 +6,14 @@ it.
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.storage.values import Storage
 from growdisk.units import format_change, format_size
-from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
+from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,7 @@ class ResizeImage(StepTraits):
     restart: bool = False
 
     name: ClassVar[str] = "resize-image"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.IMAGE})
     gives_zeros: ClassVar[bool] = True
-
-    def while_running(self, *, restart: bool, device_size: int) -> Self:
-        return replace(self, running=True, restart=restart)
 
     @property
     def added(self) -> int:
@@ -63,17 +59,11 @@ class ResizeImage(StepTraits):
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        remark = self._resized(context)
+        remark = context.resize_disk(
+            self.old_size, self.new_size, preallocation=self.preallocation, restart=self.restart
+        )
         return Evidence(
             f"{format_change(self.old_size, self.new_size)}{remark}", {"size": self.new_size}
-        )
-
-    def _resized(self, context: Worker) -> str:
-        return context.resize_disk(
-            self.old_size,
-            self.new_size,
-            preallocation=self.preallocation,
-            restart=self.restart,
         )
 
     def verify(self, context: Worker, evidence: Evidence) -> None:
@@ -104,9 +94,6 @@ class GrowDevice(ResizeImage):
 
     gives_zeros: ClassVar[bool] = False  # a volume's new room holds what was there before
 
-    def while_running(self, *, restart: bool, device_size: int) -> Self:
-        return replace(self, running=True, restart=restart, device_size=device_size)
-
     @property
     def what(self) -> str:
         """In the words of its own tools."""
@@ -114,10 +101,5 @@ class GrowDevice(ResizeImage):
 
     def apply(self, context: Worker) -> Evidence:
         context.grow_device(self.new_size)
-        remark = self._resized(context)
-        grown = (
-            format_change(self.old_size, self.new_size)
-            if self.running
-            else self.described(context.disk_name)
-        )
-        return Evidence(f"{grown}{remark}", {"size": self.new_size})
+        done = super().apply(context)
+        return done if self.running else replace(done, detail=self.described(context.disk_name))

@@ -7,7 +7,7 @@ kernel that runs as a program (`uml`), or libguestfs's. The disk is served to al
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ class RunBackend:
         kind: BackendKind = "guestfs",
         extra_disks: Sequence[Disk] = (),
     ) -> None:
-        """`places` are those that the run's steps work in, which `keyring` opens.
+        """`places` are those that all steps of the run work in, which `keyring` opens.
 
         A kernel has the `extra_disks` as well: LVM finds there what belongs to its groups.
         """
@@ -57,7 +57,7 @@ class RunBackend:
         self._disk, self._stop, self.sector_size = disk, stop, sector_size
         self.keyring = keyring or Keyring()
         self.homes: tuple[int, Look] | None = None  # how often was written before, and what is seen
-        self._places, self._opened = places, False
+        self.places, self._opened = places, set[DevicePath]()
         self._resources = ExitStack()
         self._servers: tuple[tuple[Disk, NbdServer | FuseFolder], ...] = ()
         self._appliance: Appliance | None = None
@@ -72,16 +72,16 @@ class RunBackend:
             yield self._appliance or self._launch()
 
     @contextmanager
-    def started(self, activity: str, *, inside: bool = False) -> Iterator[Backend]:
+    def started(self, activity: str, inside: Collection[DevicePath] = ()) -> Iterator[Backend]:
         """The backend that the plan names.
 
-        `inside`: the run's containers and logical volumes, if any, are open.
+        The containers and logical volumes `inside` which it works are open; host tools have none.
         """
         if self._kind == "direct":
             with self._naming_failures(activity):
                 yield self._tools or self._take_tools()
         else:
-            with self.volumes(activity) if inside else self.appliance(activity) as appliance:
+            with self.volumes(activity, *inside) as appliance:
                 yield appliance
 
     @contextmanager
@@ -107,18 +107,18 @@ class RunBackend:
         )
 
     @contextmanager
-    def volumes(self, activity: str) -> Iterator[Appliance]:
-        """As `appliance`, with all containers and logical volumes of the run open.
+    def volumes(self, activity: str, *places: DevicePath) -> Iterator[Appliance]:
+        """As `appliance`, with the containers and logical volumes at `places` open.
 
         To be called only after the table was read again.
         """
         with self.appliance(activity) as appliance:
-            # Once an appliance: opened earlier, they would have the sizes from before the table
-            # changed.
-            if not self._opened:
-                for place in self._places:
+            # Each not before something is done there: a container keeps the size that the partition
+            # or volume below it had when it was opened.
+            for place in places:
+                if place not in self._opened:
                     open_inside(appliance, self._disk, place, self.keyring, self.sector_size)
-                self._opened = True
+                    self._opened.add(place)
             yield appliance
 
     def let_a_kernel_mount(self, kind: str, device: str) -> None:
@@ -165,17 +165,19 @@ class RunBackend:
         from growdisk.backends.direct import DirectTools
 
         self._tools = DirectTools(self._disk, self._disk.path, self._disk.writes)
-        self._stop.callbacks.append(self._tools.kill)
-        self._stop.check()
+        self._kill_when_asked(self._tools)
         return self._tools
 
     def _launch(self) -> Appliance:
         self._stop.check()
         self._appliance = self._launch_kernel() if self._kind == "uml" else self._launch_machine()
-        self._stop.callbacks.append(self._appliance.kill)
+        self._kill_when_asked(self._appliance)
+        return self._appliance
+
+    def _kill_when_asked(self, backend: Backend) -> None:
+        self._resources.enter_context(self._stop.calling(backend.kill))
         # a request that came too late for the launch and too early for the callback
         self._stop.check()
-        return self._appliance
 
     def _launch_kernel(self) -> Appliance:
         from growdisk.backends.uml import launch
@@ -223,10 +225,8 @@ class RunBackend:
             return begin()
 
     def _release(self) -> None:
-        if backend := self._tools or self._appliance:
-            with suppress(ValueError):  # the backends of other disks have theirs in the same list
-                self._stop.callbacks.remove(backend.kill)
-        self._appliance, self._tools, self._opened = None, None, False
+        self._appliance, self._tools = None, None
+        self._opened.clear()
         self._resources.close()
         self._servers = ()
 

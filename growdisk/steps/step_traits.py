@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self, TypeVar
 
+from growdisk.fast_dataclass import replace
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_scripts.script_plan import SwapAction
 from growdisk.partitions.table import FIRST_DISK
@@ -26,6 +27,8 @@ def first(kind: type[Kind], steps: Iterable[object]) -> Kind | None:
 class StepTraits:
     """The base of all steps. Not a protocol: a step states only what is special about it."""
 
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+    """The names of its fields, as of every dataclass."""
     running: bool = False
     """Whether a running guest has what it works on."""
     moves: tuple[Move, ...] = ()
@@ -57,7 +60,10 @@ class StepTraits:
         `restart`: it restarts to see its disk's new size. `device_size`: what the host's device has
         now, in bytes.
         """
-        return self
+        now = {"running": True, "restart": restart, "device_size": device_size}
+        own = {name: now[name] for name in self.__match_args__ if name in now}
+        # Each step is a dataclass; their base is none.
+        return replace(self, **own)  # type: ignore[type-var]
 
     @property
     def needs_kernel(self) -> bool:

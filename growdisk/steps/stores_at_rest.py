@@ -1,7 +1,7 @@
-"""What the snapshot stores of a run at rest have to do besides their snapshots.
+"""What the snapshots of a run at rest need besides a store for each of its disks.
 
-Before each of them appliances write back or end, and nobody else may use the disks; a device's
-growth is undone together with the first.
+Before a store does anything appliances write back or end, and nobody else may use the disks. A
+device's growth is undone together with the first of its steps.
 """
 
 from __future__ import annotations
@@ -15,20 +15,29 @@ from growdisk.partitions.sectors import read_table
 from growdisk.steps.disk import Disk
 from growdisk.steps.run_backend import RunBackend
 from growdisk.units import Bytes, align_down, format_size
-from growdisk.workflow.snapshots import CompositeSnapshotStore, SnapshotStore
+from growdisk.workflow.snapshots import SnapshotStore
 
 
-class SyncedSnapshots(CompositeSnapshotStore):
-    """The snapshot stores of all disks of a run, for all backends that work on them.
+class SyncedSnapshots(SnapshotStore):
+    """The stores of all disks of a run as one, for all backends that work on them.
 
-    `disk` is the first of these disks.
+    `disk` is the first of these disks. A run goes forward and back on all of them: each call goes
+    to all stores. One that dies in between is made again, as every call may be; what a store has
+    done already it leaves as it is.
     """
 
     def __init__(
         self, stores: Sequence[SnapshotStore], backends: Sequence[RunBackend], disk: Disk
     ) -> None:
-        super().__init__(stores)
-        self._backends, self._disk = tuple(backends), disk
+        self._stores, self._backends, self._disk = tuple(stores), tuple(backends), disk
+
+    @property
+    def can_restore(self) -> bool:
+        # One disk that cannot be restored would leave the guest's disks at different instants.
+        return all(store.can_restore for store in self._stores)
+
+    def is_in_use(self) -> bool:
+        return any(store.is_in_use() for store in self._stores)
 
     def take(self, step: str) -> None:
         for backend in self._backends:
@@ -36,36 +45,44 @@ class SyncedSnapshots(CompositeSnapshotStore):
             backend.sync()
         # As late as can be: our locks keep out only those who take locks.
         self._disk.refuse_in_use()
-        super().take(step)
+        for store in self._stores:
+            store.take(step)
 
     def refuse_missing(self, step: str) -> None:
         self._kill()
-        super().refuse_missing(step)
+        for store in self._stores:
+            store.refuse_missing(step)
 
     def restore(self, step: str) -> None:
         # Ended without a flush: what they hold is of the step that is undone.
         self._kill()
-        super().restore(step)
+        for store in self._stores:
+            store.restore(step)
 
     def reserve(self) -> None:
         self._let_go()
-        super().reserve()
+        for store in self._stores:
+            store.reserve()
 
     def keep(self) -> None:
         self._let_go()
-        super().keep()
+        for store in self._stores:
+            store.keep()
 
     def commit(self) -> None:
         self._let_go()
-        super().commit()
+        for store in self._stores:
+            store.commit()
 
     def discard(self) -> None:
         self._kill()
-        super().discard()
+        for store in self._stores:
+            store.discard()
 
     def close(self) -> None:
         self._kill()
-        super().close()
+        for store in self._stores:
+            store.close()
 
     def _let_go(self) -> None:
         for backend in self._backends:
@@ -77,6 +94,42 @@ class SyncedSnapshots(CompositeSnapshotStore):
             backend.kill()
 
 
+def shrink_device(disk: Disk, old_size: int, new_size: int) -> None:
+    """Undo a device's growth once its content is restored: what is cut off is not needed any more.
+
+    new-room-in-use if anything but growdisk has come to need it.
+    """
+    # Here: most runs are not on a device.
+    from growdisk.storage.device import device_size, resize_device
+
+    path, present = disk.path, device_size(disk.path)
+    if present != old_size:
+        # Only what this run has made is taken away again.
+        if present != new_size:
+            reason = f"it was to have {format_size(new_size)}; somebody else has changed its size"
+            raise _new_room_in_use(path, present, reason=reason)
+        # Somebody may have put the new space to use since; to cut it off would lose that.
+        disk.refuse_in_use()
+        _refuse_used_room(disk, old_size, present)
+        resize_device(path, old_size)
+        disk.file.refresh_size()
+    disk.base_resized()
+
+
+def _refuse_used_room(disk: Disk, old_size: int, present: int) -> None:
+    # The table is read as the device will be: whole sectors of the old size.
+    end = align_down(old_size, 512)
+    try:
+        table = read_table(Window(disk.file, 0, end), disk.path)
+    except GrowdiskError as error:
+        reason = f"its partition table: {error}"
+        raise _new_room_in_use(disk.path, present, reason=reason) from error
+    beyond = [part.number for part in table.partitions if part.end > end] if table else []
+    if beyond:
+        reason = f"partition {beyond[0]} reaches beyond the old end"
+        raise _new_room_in_use(disk.path, present, reason=reason)
+
+
 def _new_room_in_use(path: Path, size: int, reason: str) -> NeedsUser:
     return NeedsUser.named(
         "new-room-in-use",
@@ -85,51 +138,3 @@ def _new_room_in_use(path: Path, size: int, reason: str) -> NeedsUser:
         "look at it; to accept the size run growdisk commit --force {path}",
         {"path": path, "size": Bytes(size), "reason": reason},
     )
-
-
-class DeviceSizeSnapshots(CompositeSnapshotStore):
-    """Another SnapshotStore, wrapped: restoring `step` also restores the size of the device."""
-
-    def __init__(
-        self, store: SnapshotStore, disk: Disk, step: str, old_size: int, new_size: int
-    ) -> None:
-        super().__init__([store])
-        self._disk, self._step = disk, step
-        self._old, self._new = old_size, new_size
-
-    def restore(self, step: str) -> None:
-        # The content first: what is cut off afterwards is then no longer needed.
-        super().restore(step)
-        if step == self._step:
-            self._shrink()
-            self._disk.base_resized()
-
-    def _shrink(self) -> None:
-        """new-room-in-use if anything but growdisk has come to need it."""
-        # Here: most runs are not on a device.
-        from growdisk.storage.device import device_size, resize_device
-
-        path, present = self._disk.path, device_size(self._disk.path)
-        if present == self._old:
-            return
-        # Only what this run has made is taken away again.
-        if present != self._new:
-            reason = f"it was to have {format_size(self._new)}; somebody else has changed its size"
-            raise _new_room_in_use(path, present, reason=reason)
-        # Somebody may have put the new space to use since; to cut it off would lose that.
-        self._disk.refuse_in_use()
-        # The table is read as the device will be: whole sectors of the old size.
-        end = align_down(self._old, 512)
-        try:
-            table = read_table(Window(self._disk.file, 0, end), path)
-        except GrowdiskError as error:
-            raise _new_room_in_use(path, present, reason=f"its partition table: {error}") from error
-        beyond = [part.number for part in table.partitions if part.end > end] if table else []
-        if beyond:
-            raise _new_room_in_use(
-                path,
-                present,
-                reason=f"partition {beyond[0]} reaches beyond the old end",
-            )
-        resize_device(path, self._old)
-        self._disk.file.refresh_size()

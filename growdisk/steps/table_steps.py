@@ -7,10 +7,10 @@ a kernel, or sfdisk.
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
@@ -18,7 +18,7 @@ from growdisk.steps.moving import Move, require_copied
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, PartitionExtents, Worker
 from growdisk.units import format_change, format_size
-from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
+from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class RewritePartitions(StepTraits):
     moves: tuple[Move, ...] = ()
 
     name: ClassVar[str] = "rewrite-partitions"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.TABLE, Scope.CONTENT})
 
     def described(self, disk: str) -> str:
         return (
@@ -118,10 +117,6 @@ class RereadPartitions(StepTraits):
     running: bool = False
 
     name: ClassVar[str] = "reread-partitions"
-    touches: ClassVar[frozenset[Scope]] = frozenset()
-
-    def while_running(self, *, restart: bool, device_size: int) -> Self:
-        return replace(self, running=True)
 
     def described(self, disk: str) -> str:
         if self.running:

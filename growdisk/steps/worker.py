@@ -65,7 +65,6 @@ class GuestWorker(Protocol):
 
     def has_swap(self, swaps: Sequence[SwapSpace]) -> bool:
         """Whether all of it is there. False in use."""
-        ...
 
     def make_swap(self, swaps: Sequence[SwapSpace]) -> str: ...
 
@@ -73,7 +72,6 @@ class GuestWorker(Protocol):
 
     def swap_file_uuid(self, system: str) -> str | None:
         """Of the swap file that is there; "" without one, None without a system. In use "" too."""
-        ...
 
     def make_swap_file(self, system: str, size: int, uuid: str) -> str: ...
 
@@ -81,7 +79,6 @@ class GuestWorker(Protocol):
 
     def repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> str:
         """`others` are further file systems that the guest's files may be in."""
-        ...
 
     def confirm_repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> None: ...
 
@@ -92,12 +89,10 @@ class DiskView(Protocol):
     @property
     def disk_name(self) -> str:
         """As the guest has it: sda, sdb."""
-        ...
 
     @property
     def size(self) -> int:
         """As who works on it sees it: of a running guest, as its kernel does."""
-        ...
 
     @property
     def in_guest(self) -> GuestWorker: ...
@@ -106,11 +101,9 @@ class DiskView(Protocol):
 
     def kernel_partitions(self) -> PartitionExtents:
         """The table by another reader: a kernel, or sfdisk."""
-        ...
 
     def device(self, place: DevicePath) -> BlockDevice:
         """DeviceNotReadable if it cannot be read."""
-        ...
 
     def content(self, place: DevicePath) -> Content | None: ...
 
@@ -119,18 +112,15 @@ class DiskView(Protocol):
 
         None if its metadata cannot be read, or do not agree.
         """
-        ...
 
     def kernel_size(self, place: DevicePath) -> int | None:
         """What the kernel that has it open gives it; None at rest, when none has."""
-        ...
 
     def accepts(self, kind: str, size: int, planned: int) -> bool:
         """Whether a grown file system may have this size.
 
         In use, one may stop short of what it grows to at rest.
         """
-        ...
 
 
 class Worker(DiskView, Protocol):
@@ -144,35 +134,28 @@ class Worker(DiskView, Protocol):
         self, old_size: int, new_size: int, *, preallocation: str, restart: bool
     ) -> str:
         """`restart`: the guest may not see its disk's new size without."""
-        ...
 
     def grow_device(self, new_size: int) -> None:
         """The host's device below the disk."""
-        ...
 
     def confirm_size(self, old_size: int, new_size: int, *, zeros: bool) -> None:
         """promise-broken, or guest-does-not-see. `zeros`: what is new must read as that."""
-        ...
 
     def write_table(
         self, before: PartitionTable, after: PartitionTable, moves: Sequence[Move]
     ) -> Facts:
         """No kernel is asked to read it yet. Returns what require_copied needs of the moves."""
-        ...
 
     def reread(self, table: PartitionTable) -> str:
         """Makes the other reader look again."""
-        ...
 
     def grow_luks(self, step: str, place: DevicePath) -> Facts:
         """Returns the `size` that a kernel gives the container, if it was opened for that."""
-        ...
 
     def grow_pv(self, step: str, place: DevicePath) -> None: ...
 
     def grow_lv(self, step: str, place: DevicePath, volume: LvLayer, extents: int) -> None:
         """`place` is that of its group's physical volume."""
-        ...
 
     def grow_filesystem(
         self, step: str, place: DevicePath, kind: str, *, old_size: int, new_size: int
@@ -180,4 +163,3 @@ class Worker(DiskView, Protocol):
 
     def conclude(self, step: str) -> None:
         """After the last step of the plan a running guest reads everything back itself."""
-        ...

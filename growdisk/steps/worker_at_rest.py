@@ -142,18 +142,20 @@ class WorkerAtRest:
             return f"{backend.table_reader} sees {names_in(table, self.disk_name)}"
 
     def grow_luks(self, step: str, place: DevicePath) -> Facts:
-        with self.run_backend.volumes(f"opening {place.name_on(self.disk_name)}") as appliance:
+        activity = f"opening {place.name_on(self.disk_name)}"
+        with self.run_backend.volumes(activity, place) as appliance:
             return {"size": appliance.size_of(place.device)}
 
     def grow_pv(self, step: str, place: DevicePath) -> None:
         owner = self._owner_of(place)
-        with self.run_backend.volumes("growing the physical volume") as appliance:
+        with self.run_backend.volumes("growing the physical volume", place) as appliance:
             appliance.grow_physical_volume(place.device, owner)
             appliance.sync()
 
     def grow_lv(self, step: str, place: DevicePath, volume: LvLayer, extents: int) -> None:
         owner = self._owner_of(place)
-        with self.run_backend.volumes("growing the logical volume") as appliance:
+        grown = place.within_volume(volume.group, volume.volume)
+        with self.run_backend.volumes("growing the logical volume", grown) as appliance:
             appliance.grow_logical_volume(volume.group, volume.volume, extents, owner)
             appliance.sync()
 
@@ -166,7 +168,7 @@ class WorkerAtRest:
         self, step: str, place: DevicePath, kind: str, *, old_size: int, new_size: int
     ) -> str:
         plain = is_plain_ext(kind, place.layers)
-        with self.run_backend.started("growing the file system", inside=not plain) as backend:
+        with self.run_backend.started("growing the file system", [place]) as backend:
             if is_ext(kind):
                 remark = _grow_ext(backend, place, new_size)
             else:

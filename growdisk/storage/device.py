@@ -118,7 +118,7 @@ def resize_device(path: Path, size: int) -> None:
     # Done already, maybe before a crash.
     if old == size:
         return
-    _resize(path, look_at_storage(path), size, smaller=size < old)
+    _resize(path, look_at_storage(path), old, size)
     # The tool may end before the kernel has the new size: with rbd it hears of it from the cluster.
     deadline = time.monotonic() + _ARRIVAL_SECONDS
     while device_size(path) != size:
@@ -130,7 +130,8 @@ def resize_device(path: Path, size: int) -> None:
         time.sleep(0.05)
 
 
-def _resize(path: Path, storage: Storage, size: int, *, smaller: bool) -> None:
+def _resize(path: Path, storage: Storage, old: int, size: int) -> None:
+    smaller = size < old
     match storage.kind:
         case "lvm":
             lvm.resize(storage.name, size, smaller=smaller)
@@ -140,6 +141,6 @@ def _resize(path: Path, storage: Storage, size: int, *, smaller: bool) -> None:
             rbd.resize(storage.name, size, smaller=smaller)
         case "loop":
             offset = int(value_of(path.stat().st_rdev, "loop/offset") or 0)
-            loop.resize(path, Path(storage.name), size, offset)
+            loop.resize(path, Path(storage.name), (old, size), offset)
         case "other":
             raise write_failed(path, storage.obstacle, hint=storage.hint)

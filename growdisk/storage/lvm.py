@@ -8,7 +8,14 @@ from __future__ import annotations
 import os
 
 from growdisk.host.command import run
-from growdisk.host.logical_volumes import HostVolume, lvs, own_system_id, pool_of, use_of_pool
+from growdisk.host.logical_volumes import (
+    HostVolume,
+    lvs,
+    own_system_id,
+    pool_of,
+    use_of_pool,
+    with_number,
+)
 from growdisk.storage.values import Storage, unmanaged
 from growdisk.units import format_size
 
@@ -25,18 +32,14 @@ def foreign_owner(number: int) -> str:
 
     ToolFailed, ToolMissing, NotThatValue.
     """
-    own = _with_number(lvs(), os.major(number), os.minor(number))
+    own = with_number(lvs(), os.major(number), os.minor(number))
     owner = own.vg_systemid if own else ""
     return owner if owner and owner != own_system_id() else ""
 
 
-def _with_number(volumes: list[HostVolume], major: int, minor: int) -> HostVolume | None:
-    return next((volume for volume in volumes if volume.has_number(major, minor)), None)
-
-
 def storage_in(volumes: list[HostVolume], major: int, minor: int) -> Storage:
     """The same, among all `volumes` of the host. NotThatValue."""
-    own = _with_number(volumes, major, minor)
+    own = with_number(volumes, major, minor)
     if own is None:
         return unmanaged("LVM does not list it", "see what lvs says")
     unit, place = int(own.vg_extent_size), f"the volume group {own.vg_name}"

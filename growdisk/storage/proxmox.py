@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-CONFIGURATIONS = Path("/etc/pve/qemu-server")
+_CONFIGURATIONS = Path("/etc/pve/qemu-server")
 _MOST = 5000
 _SUSPENDED = re.compile(r"^lock:\s*suspend(?:ed|ing)\s*$", re.MULTILINE)
 _DISK = re.compile(
@@ -33,12 +33,10 @@ def folders_beside(folder: str) -> list[str]:
     return [str(machine) for machine in found[:_MOST]]
 
 
-def suspended_with(path: Path, folder: Path = CONFIGURATIONS) -> str:
+def suspended_with(path: Path) -> str:
     """The number of the machine with the disk at `path` if it is suspended to disk; else ""."""
-    if not folder.is_dir():
-        return ""
     names = {path.name, path.resolve().name}
-    for file in sorted(folder.glob("*.conf"))[:_MOST]:
+    for file in sorted(_CONFIGURATIONS.glob("*.conf"))[:_MOST]:
         try:
             # Sections of snapshots follow, with a lock and disks of their own time.
             own = file.read_text(errors="replace").partition("\n[")[0]

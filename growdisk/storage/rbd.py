@@ -48,12 +48,12 @@ def refuse_other_clients(path: Path) -> None:
         raise ImageInUse(path, holder=f"another client of the Ceph cluster ({', '.join(others)})")
 
 
-def clients_of(path: Path, devices: Path = _DEVICES) -> tuple[str, ...] | None:
+def clients_of(path: Path) -> tuple[str, ...] | None:
     """Addresses of those clients; () if it is no such device, None if the cluster does not say."""
     kernel_name = kernel_name_of(path.stat().st_rdev)
     if not kernel_name.startswith("rbd"):
         return ()
-    folder = devices / kernel_name.removeprefix("rbd")
+    folder = _DEVICES / kernel_name.removeprefix("rbd")
     try:
         status = run(["rbd", "status", "--format", "json", _spec(folder)], timeout=_SECONDS).stdout
         return others_in(status, own=sysfs_text(folder / "client_id"))

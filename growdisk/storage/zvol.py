@@ -27,9 +27,5 @@ def storage_in(listing: str, dataset: str) -> Storage:
     return Storage("zvol", dataset, int(block), int(available), place)
 
 
-def words_to_resize(dataset: str, size: int) -> list[str]:
-    return ["zfs", "set", f"volsize={size}", dataset]
-
-
 def resize(dataset: str, size: int) -> None:
-    run(words_to_resize(dataset, size), timeout=_SECONDS)
+    run(["zfs", "set", f"volsize={size}", dataset], timeout=_SECONDS)

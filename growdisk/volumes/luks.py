@@ -36,6 +36,9 @@ _JSON_AT = 4096
 # Bounds for what a header may ask of us: bytes, bytes of a key; KiB of memory.
 _MOST_JSON, _MOST_KEY = 4 << 20, 128
 _MOST_MEMORY_KIB = 4 << 20
+# argon2's memory times its passes: a quarter of an hour, where a second is usual.
+_MOST_WORK_KIB = 1 << 30
+_MOST_SLOTS = 32
 
 
 class LuksUnreadable(ValueError):
@@ -143,6 +146,8 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
         raise LuksUnreadable(
             f"its data are of the type {segment.type}, which growdisk does not know"
         )
+    if len(metadata.keyslots) > _MOST_SLOTS:
+        raise LuksUnreadable(f"its header is damaged: {len(metadata.keyslots)} key slots")
     # A digest ties key slots to segments. Slots of another type do not hold a volume key.
     slots = tuple(
         (slot, digest)
@@ -215,7 +220,8 @@ def _refuse_excess(slot: Keyslot, digest: Digest, stripes: int) -> None:
     rounds = slot.kdf.iterations + digest.iterations + slot.kdf.time
     if not 0 < stripes <= MAX_STRIPES or not 0 < slot.key_size <= _MOST_KEY:
         raise LuksUnreadable("a key slot cannot be true")
-    if rounds > MAX_ROUNDS or slot.kdf.memory > _MOST_MEMORY_KIB:
+    memory = slot.kdf.memory
+    if rounds > MAX_ROUNDS or memory > _MOST_MEMORY_KIB or memory * slot.kdf.time > _MOST_WORK_KIB:
         raise LuksUnreadable("a key slot asks for an impossible amount of work")
 
 

@@ -17,7 +17,6 @@ class Area:
     """Of a key slot for a passphrase; what a re-encryption keeps in one has no cipher."""
 
     offset: str
-    size: str
     encryption: str = ""
     key_size: int = 0
 
@@ -48,18 +47,12 @@ class Keyslot:
 
 @dataclass(frozen=True)
 class Digest:
-    type: str
     keyslots: tuple[str, ...]
     segments: tuple[str, ...]
     hash: str
     iterations: int
     salt: str
     digest: str
-
-
-@dataclass(frozen=True)
-class Integrity:
-    type: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ class Luks2Segment:
     encryption: str = ""
     sector_size: int = 512
     iv_tweak: str = "0"
-    integrity: Integrity | None = None
+    integrity: object = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.window import ReadOnlyDevice
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, label_of, read_volume_group
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
-from growdisk.partitions.sectors import read_table, windows_of
+from growdisk.partitions.sectors import parts_of, read_table
 
 
 class PhysicalVolumeFinder:
@@ -27,7 +27,8 @@ class PhysicalVolumeFinder:
         return dict(self._all())
 
     def _all(self) -> list[tuple[str, BlockDevice]]:
-        parts = (part for disk, path in self._disks for part in self._parts(disk, path))
+        tables = ((disk, read_table(disk, path, self._sector_size)) for disk, path in self._disks)
+        parts = (part for disk, table in tables for _, part in parts_of(disk, table))
         return [(label.uuid, part) for part in parts if (label := label_of(part))]
 
     def of(self, group: VolumeGroup, own: BlockDevice) -> dict[str, BlockDevice]:
@@ -48,13 +49,6 @@ class PhysicalVolumeFinder:
             }
         _refuse_disagreement(group, devices)
         return devices
-
-    def _parts(self, disk: BlockDevice, path: Path) -> Iterator[BlockDevice]:
-        table = read_table(disk, path, self._sector_size)
-        if table is None:
-            yield disk
-            return
-        yield from (window for _, window in windows_of(disk, table))
 
 
 def _refuse_twins(group: VolumeGroup, every_pv: Iterable[tuple[str, BlockDevice]]) -> None:

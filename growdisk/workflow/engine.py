@@ -22,21 +22,13 @@ from growdisk.workflow.failures import (
     step_failed,
     stopped_and_restored,
 )
-from growdisk.workflow.journal import ENDED, TOUCHED, Event, JournalRecord, RunState, fold
+from growdisk.workflow.journal import ENDED, TOUCHED, Event, Journal, JournalRecord, RunState, fold
 from growdisk.workflow.snapshots import SnapshotStore
 from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 
 C = TypeVar("C")
 _SAME_SIGNAL = 1.0  # seconds within which a signal that a tool died of has reached us as well
-
-
-class Recorder(Protocol):
-    """Where records go: the Journal, or a fake that dies."""
-
-    records: list[JournalRecord]
-
-    def append(self, record: JournalRecord) -> None: ...
 
 
 class Observer(Protocol):
@@ -64,7 +56,7 @@ class Engine(Generic[C]):
         steps: Sequence[Step[C]],
         context: C,
         snapshots: SnapshotStore,
-        journal: Recorder,
+        journal: Journal,
         observer: Observer,
         *,
         keep: bool = False,

@@ -12,16 +12,16 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import TypedDict
 
 from growdisk.durable import append_record, read_record, truncate_file
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import asdict, dataclass, field
+from growdisk.fast_dataclass import asdict, dataclass, field, replace
+from growdisk.host.json_codec import in_bytes
 
 
 class Event(Enum):
@@ -59,8 +59,8 @@ class JournalRecord:
 class Journal:
     """The journal file at `path`. `append` returns when the record is durable."""
 
-    def __init__(self, path: Path, append: Callable[[Path, bytes], None] = append_record) -> None:
-        self.path, self._append = path, append
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.records, sound_length = _read(path)
         if path.exists() and sound_length < path.stat().st_size:
             # A torn last line was never acted on, as append() did not return; another one after it
@@ -68,12 +68,10 @@ class Journal:
             truncate_file(path, sound_length)
 
     def append(self, record: JournalRecord) -> None:
-        stamped = JournalRecord(
-            **{**vars(record), "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        )
+        stamped = replace(record, time=datetime.now(UTC).isoformat(timespec="milliseconds"))
         before = self.path.stat().st_size if self.path.exists() else 0
         try:
-            self._append(self.path, _encode(stamped))
+            append_record(self.path, _encode(stamped))
         except OSError:
             with suppress(OSError):  # after half a record no other one could be read
                 truncate_file(self.path, before)
@@ -95,22 +93,23 @@ def _read(path: Path) -> tuple[list[JournalRecord], int]:
         lines = read_record(path).splitlines(keepends=True) if os.path.lexists(path) else []
     except OSError as error:
         raise record_unreadable(path, reason=error.strerror or str(error)) from error
-    for number, line in enumerate(lines):
-        record = _decode(line)
-        if record is None:
-            if number < len(lines) - 1:
-                raise Refused.named(
-                    "journal-damaged",
-                    "cannot read the journal {path}",
-                    "line {line} is damaged",
-                    "keep the image and its .growdisk folder as they are, and look at the journal "
-                    "by hand",
-                    {"path": path, "line": number + 1},
-                )
-            break
-        records.append(record)
-        length += len(line)
+    for number, line in enumerate(lines, 1):
+        if body := _sound_body(line):
+            records.append(_decoded(body, path, number))
+            length += len(line)
+        elif number < len(lines):
+            raise _damaged(path, number)
     return records, length
+
+
+def _damaged(path: Path, line: int) -> Refused:
+    return Refused.named(
+        "journal-damaged",
+        "cannot read the journal {path}",
+        "line {line} is damaged",
+        "keep the image and its .growdisk folder as they are, and look at the journal by hand",
+        {"path": path, "line": line},
+    )
 
 
 def record_unreadable(path: Path, reason: str) -> Refused:
@@ -126,40 +125,35 @@ def record_unreadable(path: Path, reason: str) -> Refused:
 
 def _encode(record: JournalRecord) -> bytes:
     # crc32 of the body as eight hex digits, a blank, the body, a line break.
-    body = json.dumps(
-        {**asdict(record), "event": record.event.value}, ensure_ascii=False, sort_keys=True
-    )
-    return f"{zlib.crc32(body.encode()):08x} {body}\n".encode()
+    fields = {**asdict(record), "event": record.event.value}
+    body = in_bytes(json.dumps(fields, ensure_ascii=False, sort_keys=True))
+    return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def _decode(line: bytes) -> JournalRecord | None:
-    """The record of a line, or None if the line is torn or its checksum is wrong."""
+def _sound_body(line: bytes) -> bytes:
+    """The body of a line; b"" if the line is torn or its checksum is wrong."""
     checksum, _, body = line.rstrip(b"\n").partition(b" ")
     # A whole record without its line break is torn, too: the next one would continue its line.
-    if not line.endswith(b"\n") or checksum != f"{zlib.crc32(body):08x}".encode():
-        return None
-    fields = json.loads(body)
-    return JournalRecord(**{**fields, "event": Event(fields["event"])})
+    sound = line.endswith(b"\n") and checksum == f"{zlib.crc32(body):08x}".encode()
+    return body if sound else b""
 
 
-_STEP_EVENTS = frozenset(
-    {
-        Event.CHECKED,
-        Event.SKIPPED,
-        Event.SNAPSHOTTING,
-        Event.APPLYING,
-        Event.APPLIED,
-        Event.VERIFIED,
-        Event.RESTORING,
-        Event.RESTORED,
-    }
-)
+def _decoded(body: bytes, path: Path, line: int) -> JournalRecord:
+    try:
+        fields = json.loads(body)
+        return JournalRecord(**{**fields, "event": Event(fields["event"])})
+    except (ValueError, TypeError, LookupError) as error:
+        # Whole, but in words of a later growdisk: whatever it says, it was acted on.
+        raise _damaged(path, line) from error
+
 
 TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTORING})
 """Last events of a step after which the image may differ from the step's snapshot."""
 
 ENDED = frozenset({Event.VERIFIED, Event.SKIPPED})
 """Last events of a step that is done, or had nothing to do."""
+
+_STEP_EVENTS = TOUCHED | ENDED | {Event.CHECKED, Event.SNAPSHOTTING, Event.RESTORED}
 
 
 class RunStatus(Enum):
@@ -170,15 +164,6 @@ class RunStatus(Enum):
     KEPT = "kept"
     DONE = "done"
     UNDONE = "undone"
-
-
-class _Change(TypedDict, total=False):
-    status: RunStatus
-    rolling_back: bool
-    rollback_to: str | None
-    committing: bool
-    keeping: bool
-    failure: str
 
 
 @dataclass(frozen=True)
@@ -208,38 +193,41 @@ class RunState:
 
 
 def fold(records: Iterable[JournalRecord]) -> RunState:
-    change: _Change = {}
-    last: dict[str, JournalRecord] = {}
+    state, last = RunState(), dict[str, JournalRecord]()
     for record in records:
         if record.event in _STEP_EVENTS and record.step is not None:
-            change["status"], last[record.step] = RunStatus.UNFINISHED, record
+            last[record.step] = record
+            if state.status is not RunStatus.UNFINISHED:  # rarely: fold() is called again and again
+                state = replace(state, status=RunStatus.UNFINISHED)
+        else:
+            state = _after(state, record)
+    return replace(state, last=last)
+
+
+def _after(state: RunState, record: JournalRecord) -> RunState:
+    match record.event:
+        case Event.BEGIN:
+            return replace(state, status=RunStatus.UNFINISHED)
         # FAILED alone does not turn the run round: ROLLBACK follows it, or never does (--snapshots
         # none).
-        elif record.event is Event.FAILED:
-            change["failure"] = record.detail
-        elif record.event is Event.ROLLBACK:
-            change.update(
-                {
-                    "status": RunStatus.UNFINISHED,
-                    "rolling_back": True,
-                    "rollback_to": record.step,
-                    # A kept run that is rolled back to one step may go on from there: it decides
-                    # again how it ends.
-                    "keeping": False,
-                }
-            )
-        # PARKED and whatever else is not in the table changes nothing.
-        else:
-            change.update(_RUN_EVENTS.get(record.event, {}))
-    return RunState(last=last, **change)
-
-
-_RUN_EVENTS: dict[Event, _Change] = {
-    Event.BEGIN: {"status": RunStatus.UNFINISHED},
-    Event.REVERTED: {"rolling_back": False, "rollback_to": None},
-    Event.KEEPING: {"keeping": True},
-    Event.KEPT: {"status": RunStatus.KEPT},
-    Event.COMMITTING: {"status": RunStatus.UNFINISHED, "committing": True, "rolling_back": False},
-    Event.DONE: {"status": RunStatus.DONE},
-    Event.UNDONE: {"status": RunStatus.UNDONE, "rolling_back": False},
-}
+        case Event.FAILED:
+            return replace(state, failure=record.detail)
+        # A kept run that is rolled back to one step may go on from there: it decides again how it
+        # ends.
+        case Event.ROLLBACK:
+            back = replace(state, rolling_back=True, rollback_to=record.step, keeping=False)
+            return replace(back, status=RunStatus.UNFINISHED)
+        case Event.REVERTED:
+            return replace(state, rolling_back=False, rollback_to=None)
+        case Event.KEEPING:
+            return replace(state, keeping=True)
+        case Event.KEPT:
+            return replace(state, status=RunStatus.KEPT)
+        case Event.COMMITTING:
+            forward = replace(state, committing=True, rolling_back=False)
+            return replace(forward, status=RunStatus.UNFINISHED)
+        case Event.DONE:
+            return replace(state, status=RunStatus.DONE)
+        case Event.UNDONE:
+            return replace(state, status=RunStatus.UNDONE, rolling_back=False)
+    return state  # PARKED changes nothing

@@ -69,7 +69,7 @@ class RunDirectory:
         return any(_is_there(self.path / name) for name in _MAIN_FILES)
 
     @classmethod
-    def beside(cls, path: Path) -> RunDirectory:
+    def of(cls, path: Path) -> RunDirectory:
         """The run of the image at `path`, links followed, or of the device.
 
         ImageNotReadable if there can be none.
@@ -231,12 +231,10 @@ class RunDirectory:
     def runs(self) -> Iterator[RunDirectory]:
         """All runs that are about the image's bytes, under whichever of their names."""
         yield self.leading()
-        yield from self.others_on_the_same_bytes()
-
-    def others_on_the_same_bytes(self) -> list[RunDirectory]:
-        """Runs of a loop device on the image, or of the file that it shows."""
-        found = [folder for folder in same_bytes(self.image) if (folder / "plan.json").exists()]
-        return [RunDirectory(_image_of(folder), folder) for folder in found]
+        # Those of a loop device on the image, or of the file that it shows.
+        for folder in same_bytes(self.image):
+            if (folder / "plan.json").exists():
+                yield RunDirectory(_image_of(folder), folder)
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:

@@ -17,9 +17,10 @@ import re
 from pathlib import Path
 
 from growdisk.block.host_devices import loops
+from growdisk.durable import user_folder
 
 STATE_DIR = "GROWDISK_STATE_DIR"
-_BESIDE = ".growdisk"
+_SUFFIX = ".growdisk"
 _RUNS = "runs"
 _SERVED = "served"
 
@@ -30,7 +31,7 @@ def state_folder() -> Path:
         return Path(chosen)
     if os.geteuid() == 0:
         return Path("/var/lib/growdisk")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "growdisk"
+    return user_folder("XDG_STATE_HOME", ".local/state")
 
 
 def served_disk(identity: str) -> Path:
@@ -57,20 +58,20 @@ def is_apart(image: Path) -> bool:
 def run_folder(image: Path) -> Path:
     """Where the run of an image or device lies."""
     if not is_apart(image):
-        return image.with_name(image.name + _BESIDE)
+        return image.with_name(image.name + _SUFFIX)
     return state_folder() / _RUNS / _device_name(image)
 
 
 def is_run_folder(folder: Path) -> bool:
     """Whether the run of an image or device lies there, perhaps in another state folder."""
-    if folder.suffix == _BESIDE or os.path.exists(folder / "plan.json"):  # noqa: PTH110 (as above)
+    if folder.suffix == _SUFFIX or os.path.exists(folder / "plan.json"):  # noqa: PTH110 (as above)
         return True
     return os.path.realpath(folder.parent) == os.path.realpath(state_folder() / _RUNS)
 
 
 def may_have_run(image: Path) -> bool:
     """Whether a run of the image can be recorded anywhere; a quick look, for most have none."""
-    if os.path.isdir(f"{os.path.realpath(image)}{_BESIDE}") or image.is_block_device():  # noqa: PTH112 (a name may be none)
+    if os.path.isdir(f"{os.path.realpath(image)}{_SUFFIX}") or image.is_block_device():  # noqa: PTH112 (a name may be none)
         return True
     try:  # a run on a loop device is about its file's bytes
         with os.scandir(state_folder() / _RUNS) as folders:

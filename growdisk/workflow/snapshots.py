@@ -1,17 +1,19 @@
 """What the engine needs of a snapshot store.
 
-Every method may be called again after a crash inside it.
+Every method may be called again after a crash inside it. So a snapshot's name is a function of run
+and step: a later process finds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import re
+from collections.abc import Iterable, Sequence
 
+from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.failures import NothingToRestore
 
 
-class SnapshotStore(Protocol):
+class SnapshotStore:
     """Snapshots of one run, one a step, named by the step alone: a later process finds them."""
 
     @property
@@ -20,28 +22,27 @@ class SnapshotStore(Protocol):
 
         A run that fails then stays as it is, to be continued.
         """
-        ...
+        return True
 
     def is_in_use(self) -> bool:
         """Whether a guest writes to what `take` has made: `discard` would lose what it wrote.
 
         Nothing can be restored then, even if no step has changed anything yet.
         """
-        ...
+        return False
 
     def take(self, step: str) -> None:
         """Take the snapshot that restores what was before `step`.
 
         It appears atomically; one that is there already is kept.
         """
-        ...
+        raise NotImplementedError
 
     def refuse_missing(self, step: str) -> None:
         """Raise an error if somebody has removed what `restore` needs for `step`.
 
         Asked before a restore begins: one that is done again may have used it up itself.
         """
-        ...
 
     def restore(self, step: str) -> None:
         """Restore the content from `step`'s snapshot, and forget the later snapshots.
@@ -50,40 +51,35 @@ class SnapshotStore(Protocol):
         there or not. It needs no space on the host that the run does not hold already: the host is
         full exactly when it is called.
         """
-        ...
+        raise NotImplementedError
 
     def reserve(self) -> None:
-        """Take what `keep` and `settle` will need, so that they cannot fail for want of space.
+        """Take what `keep` and `commit` will need, so that they cannot fail for want of space.
 
         OSError otherwise.
         """
-        ...
 
     def keep(self) -> None:
         """Make the present content final in the image, and keep what `restore` needs."""
-        ...
+        raise NotImplementedError
 
     def commit(self) -> None:
         """Make the present content final in the image, and forget all snapshots."""
-        ...
+        raise NotImplementedError
 
     def discard(self) -> None:
         """Forget all snapshots after everything was restored."""
-        ...
+        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of open files; what the store keeps stays as it is. The last call."""
-        ...
 
 
-class NoSnapshots:
+class NoSnapshots(SnapshotStore):
     """`--snapshots none`: nothing can be restored, the run only goes on."""
 
     @property
     def can_restore(self) -> bool:
-        return False
-
-    def is_in_use(self) -> bool:
         return False
 
     def refuse_missing(self, step: str) -> None:
@@ -93,59 +89,31 @@ class NoSnapshots:
         raise NothingToRestore(step)
 
     def take(self, step: str) -> None: ...
-    def reserve(self) -> None: ...
     def keep(self) -> None: ...
     def commit(self) -> None: ...
     def discard(self) -> None: ...
-    def close(self) -> None: ...
 
 
-class CompositeSnapshotStore:
-    """Several as one: a run that works on several disks goes forward and back on all of them.
+# A run is named by its date, its time and some random hexadecimal digits.
+_NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
 
-    Each call goes to all stores. One that dies in between is made again, as every call may be: what
-    a store has done already it leaves as it is.
-    """
 
-    def __init__(self, stores: Sequence[SnapshotStore]) -> None:
-        self._stores = tuple(stores)
+@dataclass(frozen=True)
+class RunSnapshot:
+    """The `number`-th snapshot of a run (1: before all of it), taken as `name` before `step`."""
 
-    @property
-    def can_restore(self) -> bool:
-        # One disk that cannot be restored would leave the guest's disks at different instants.
-        return all(store.can_restore for store in self._stores)
+    name: str
+    run: str
+    number: int
+    step: str
 
-    def is_in_use(self) -> bool:
-        return any(store.is_in_use() for store in self._stores)
 
-    def take(self, step: str) -> None:
-        for store in self._stores:
-            store.take(step)
+def snapshot_names(run: str, steps: Sequence[str]) -> dict[str, str]:
+    """The name of each step's snapshot, in the order of the steps."""
+    return {step: f"growdisk-{run}-{number}-{step}" for number, step in enumerate(steps, start=1)}
 
-    def refuse_missing(self, step: str) -> None:
-        for store in self._stores:
-            store.refuse_missing(step)
 
-    def restore(self, step: str) -> None:
-        for store in self._stores:
-            store.restore(step)
-
-    def reserve(self) -> None:
-        for store in self._stores:
-            store.reserve()
-
-    def keep(self) -> None:
-        for store in self._stores:
-            store.keep()
-
-    def commit(self) -> None:
-        for store in self._stores:
-            store.commit()
-
-    def discard(self) -> None:
-        for store in self._stores:
-            store.discard()
-
-    def close(self) -> None:
-        for store in self._stores:
-            store.close()
+def run_snapshots(names: Iterable[str]) -> list[RunSnapshot]:
+    """Those of `names` that are a run's, in their order. Nobody else's name looks like that."""
+    found = ((name, _NAME.fullmatch(name)) for name in names)
+    return [RunSnapshot(name, match[1], int(match[2]), match[3]) for name, match in found if match]

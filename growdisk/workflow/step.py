@@ -6,22 +6,12 @@ step can forget them.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Protocol, TypeVar
 
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, field
 
 Context = TypeVar("Context", contravariant=True)
-
-
-class Scope(Enum):
-    """What a step touches: chooses what its snapshot must cover."""
-
-    IMAGE = "image"
-    TABLE = "table"
-    CONTENT = "content"
-    GUEST = "guest"
 
 
 @dataclass(frozen=True)
@@ -66,27 +56,20 @@ class Step(Protocol[Context]):
     @property
     def name(self) -> str: ...
 
-    @property
-    def touches(self) -> frozenset[Scope]: ...
-
     def describe(self) -> str:
         """One line for people: the same in a dry run, in the progress and in the journal."""
-        ...
 
     def check(self, context: Context) -> Check:
         """Reads only."""
-        ...
 
     def apply(self, context: Context) -> Evidence:
         """The only method that writes.
 
         Raises GrowdiskError or OSError; the engine restores the snapshot then.
         """
-        ...
 
     def verify(self, context: Context, evidence: Evidence) -> None:
         """Reads only, by another way than apply.
 
         Raises GrowdiskError if the step's promise does not hold.
         """
-        ...

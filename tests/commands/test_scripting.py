@@ -125,6 +125,8 @@ def test_a_reader_of_events_that_is_gone_ends_no_run(image: Path) -> None:
 
 
 def test_a_descriptor_that_is_not_open_is_a_usage_error(image: Path) -> None:
+    too_large = growdisk("plan", image, "+64M", "--events-fd", str(1 << 64))
+    assert (too_large.code, "it is not open" in too_large.err) == (2, True)
     answer = growdisk("plan", image, "+64M", "--events-fd", "77")
     assert (answer.code, "it is not open" in answer.err) == (2, True)
 
@@ -269,6 +271,40 @@ def test_the_folder_of_the_configuration_may_begin_with_a_tilde(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", "~/settings")
     assert in_process("plan", image, "+64M", "--json").json()["snapshots"] == "overlay"
+
+
+def test_a_recipe_counts_more_than_a_configured_default(
+    image: Path, config: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yml"
+    words = ("provision", image, tmp_path / "out.qcow2", "--recipe", recipe, "-n", "--json")
+    config.write_text('swap = "drop"\n')
+    for text, option, given_up in (
+        ("swap: move", (), 0),
+        ("swap: move", ("--swap", "drop"), 1),
+        ("overlay: true", (), 1),
+        ("overlay: true", ("--swap", "move"), 0),
+    ):
+        recipe.write_text(f"{text}\nsize: +64M\n")
+        (made,) = in_process(*words, *option).json()["outputs"]
+        assert len(made["given_up"]) == given_up, (text, option)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"), [((), "qemu:///rules"), (("-c", "qemu:///typed"), "qemu:///typed")]
+)
+def test_rules_count_more_than_a_configured_default(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: list[str], told: str
+) -> None:
+    config.write_text('connect = "qemu:///site"\n')
+    rules = tmp_path / "rules.yml"
+    rules.write_text("connect: qemu:///rules\nrules: [{domains: [web], step: 1G}]\n")
+    asked: list[object] = []
+    monkeypatch.setattr(
+        "growdisk.api.watching.round.list_disks", lambda wanted: asked.append(wanted.uri) or []
+    )
+    assert in_process("watch", rules, *option).code == 0
+    assert asked == [told]
 
 
 def test_a_configured_log_gives_way_to_the_command_line(

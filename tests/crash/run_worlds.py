@@ -27,7 +27,7 @@ from growdisk.steps.table_steps import RewritePartitions
 from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import MiB
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
+from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
 from tests.crash.whole_disks import assert_same, format_of
 from tests.guests.small import SmallDisk, make_disk
 
@@ -39,7 +39,6 @@ class Scribble(StepTraits):
     """Writes over old content and into new space as resize2fs would, and as LVM to another disk."""
 
     name: ClassVar[str] = "grow-filesystem"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
     places: ClassVar[tuple[int, ...]] = (2 * MiB + 4096, 20 * MiB, 80 * MiB, NEW_SIZE - 70000)
     elsewhere: ClassVar[tuple[int, ...]] = (4096, 5 * MiB)
 

@@ -215,6 +215,25 @@ def test_what_cannot_grow_is_refused_in_the_plan(
         )
 
 
+def test_bytes_of_its_file_that_a_loop_device_does_not_show_are_never_cut_off(
+    host: Host, device: Path, image: Path, before: Before
+) -> None:
+    run("truncate", "-s", str(2 * NEW), image)
+    for verb in ("plan", "expand"):
+        refused = host.growdisk(verb, device, "+64M")
+        assert (refused.code, "256.0 MiB" in str(refused.error["why"])) == (3, True), refused
+        assert f"losetup -c {device}" in str(refused.error["do"])
+    run("truncate", "-s", str(OLD), image)
+    assert host.growdisk("expand", device, "+64M", "--keep-snapshots").code == 0
+    run("truncate", "-s", str(2 * NEW), image)
+    failed = host.growdisk("rollback", device)
+    assert (failed.code, "192.0 MiB" in str(failed.document)) == (5, True), failed
+    assert (device_size(device), image.stat().st_size) == (NEW, 2 * NEW)
+    run("truncate", "-s", str(NEW), image)
+    assert host.growdisk("rollback", device).code == 0
+    assert_unchanged(image, before)
+
+
 def test_a_loop_device_whose_file_has_no_room_is_refused_in_the_plan(
     host: Host, image: Path, tmp_path: Path, state: Path
 ) -> None:

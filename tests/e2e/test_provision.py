@@ -12,8 +12,10 @@ import pytest
 
 from growdisk import api
 from growdisk.api.images.creating import create_overlay
+from growdisk.api.provisioning.recipe import Seed
 from growdisk.api.provisioning.run import Watcher
 from growdisk.api.provisioning.work_image import put_in_place
+from growdisk.error_document import error_document
 from growdisk.errors import ImageInUse, ImageNotReadable, UsageError, error_id
 from growdisk.units import GiB, MiB, SizeSpec
 from growdisk.workflow.failures import Interrupted
@@ -21,6 +23,8 @@ from growdisk.workflow.stopping import StopRequest
 from tests.e2e.judges import Before, assert_grown, virtual_size
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
+from tests.refusals import raises as refused
+from tests.unit.cli.runs import run_on
 
 SIZE = SizeSpec(GiB, relative=False)
 
@@ -129,8 +133,29 @@ def test_force_spares_what_is_in_use_and_what_the_base_needs(base: Path, tmp_pat
     run("qemu-img", "create", "-q", "-f", "qcow2", out, "1M")
     with held(out):
         assert isinstance(made(base, out, force=True).error, ImageInUse)
+    layer_on = tmp_path / "layer_on.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", out, "-F", "qcow2", layer_on)
+    assert error_id(made(base, out, force=True).error) == "overlays-on-it"
     assert error_id(made(base, base, force=True).error) == "not-provisioned"
     assert error_id(made(layer, base, force=True).error) == "not-provisioned"
+
+
+def test_force_spares_the_data_file_of_the_base(base: Path, tmp_path: Path) -> None:
+    outer, data = tmp_path / "outer.qcow2", tmp_path / "outer.data"
+    options = f"data_file={data}"
+    run("qemu-img", "convert", "-q", "-O", "qcow2", "-o", options, base, outer)
+    assert error_id(made(outer, data, force=True).error) == "not-provisioned"
+    run("qemu-img", "compare", "-q", base, outer)
+
+
+def test_a_base_in_the_middle_of_a_run_is_refused(bases: Path, base: Path, tmp_path: Path) -> None:
+    raw = Path(shutil.copy(bases / "base.raw", tmp_path / "base.raw"))
+    for image in (base, raw):
+        run_on(image, dies_at="rewrite-partitions")
+        for overlay in (True, False):
+            with refused("run-stands-in-the-way"):
+                made(image, tmp_path / "out.qcow2", overlay=overlay)
+    assert not (tmp_path / "out.qcow2").exists()
 
 
 def test_what_cannot_be_meant_is_refused_before_anything_is_made(
@@ -142,6 +167,13 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_made(
         api.provision(
             base, [api.Output(tmp_path / "a"), api.Output(tmp_path / "sub/../a")], recipe()
         )
+    # The second one's seed would take the first one's place.
+    outputs = [api.Output(tmp_path / "a.qcow2"), api.Output(tmp_path / "a.raw")]
+    with pytest.raises(UsageError, match=r"a-seed\.iso is named twice"):
+        api.provision(base, outputs, recipe(seed=Seed()), force=True)
+    for epoch in (-1, 1 << 32):
+        with pytest.raises(UsageError, match="epoch"):
+            made(base, tmp_path / "out.qcow2", reproducible=True, seed=Seed(), epoch=epoch)
     with pytest.raises(UsageError):
         made(base, tmp_path / "out.raw", overlay=True, format="raw")
     missing = made(base, tmp_path / "no/such/out.qcow2")
@@ -248,6 +280,28 @@ def test_what_a_killed_process_left_is_no_hindrance(base: Path, tmp_path: Path) 
         (tmp_path / f"{name}.growdisk").mkdir()
     assert made(base, tmp_path / "out.qcow2").error is None
     assert hidden_files(tmp_path) == []
+
+
+def test_no_record_of_its_growth_is_left(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROWDISK_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    for out in (Path("near.qcow2"), tmp_path / "far.qcow2"):
+        assert made(base, out).error is None
+        assert list((tmp_path / "state/done").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": SizeSpec(MiB, relative=False)}, {"partition": "9"}, {"partition": "2"}]
+)
+def test_a_refusal_names_the_base_and_no_hidden_file(
+    base: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    error = made(base, tmp_path / "out.qcow2", **changes).error
+    assert error is not None
+    told = json.dumps(error_document(error))
+    assert str(base) in told and "growdisk-new" not in told, told
 
 
 def test_a_dry_run_writes_nothing(base: Path, tmp_path: Path) -> None:

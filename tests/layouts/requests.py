@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
+from growdisk.partitions.blocks import BlockerPolicy
 from growdisk.partitions.growth import Grown, Growth
 from growdisk.partitions.shares import Percent, Rest, Share, Size, plan_shares
 from growdisk.partitions.table import Partition, PartitionTable, Role
@@ -59,11 +59,12 @@ def random_request(table: PartitionTable, dice: random.Random) -> Request:
     numbers = [p.number for p in growable if p not in targets]
     kinds = {n: dice.choice(("swap", "swap", "ext4", "ntfs")) for n in numbers}
     consents = {n: dice.choice(("move", "move", "delete", "no")) for n in numbers}
+    swap_moves = dice.choice((False, True, False))
     policy = BlockerPolicy(
-        dice.choice(list(SwapPolicy)),
         kinds,
         delete=frozenset(n for n, c in consents.items() if c == "delete"),
         move=frozenset(n for n, c in consents.items() if c == "move"),
+        swap_moves=swap_moves,
     )
     shares: dict[int, Share] = {p.number: _share(dice, len(targets)) for p in targets[1:]}
     shares[targets[0].number] = (
@@ -131,7 +132,7 @@ def assert_nothing_left(table: PartitionTable, request: Request, growth: Grown) 
 
 
 def _may_go(part: Partition, table: PartitionTable, policy: BlockerPolicy) -> bool:
-    swap = policy.kinds.get(part.number) == "swap" and policy.swap is not SwapPolicy.MOVE
+    swap = policy.kinds.get(part.number) == "swap" and not policy.swap_moves
     if part.role is Role.EXTENDED:
         return all(_may_go(p, table, policy) for p in table.logicals)
     return swap or part.number in policy.delete

@@ -18,7 +18,7 @@ from growdisk.steps.live_worker import LiveWorker
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.journal import Journal
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.step import Check, Evidence, Ready, Scope
+from growdisk.workflow.step import Check, Evidence, Ready
 from growdisk.workflow.stopping import StopRequest
 from tests.online.machine import LiveGuest
 
@@ -53,7 +53,6 @@ class DiskOnly:
 @dataclass
 class OneStep:
     name: str = NAME
-    touches: frozenset[Scope] = frozenset({Scope.IMAGE})
 
     def describe(self) -> str:
         return "does nothing"
@@ -103,7 +102,7 @@ class World:
 
 def world_of(guest: LiveGuest, machine: Machine) -> World:
     """With the folder of a run."""
-    directory = RunDirectory.beside(guest.image)
+    directory = RunDirectory.of(guest.image)
     directory.path.mkdir(parents=True)
     disk = DiskOnly(machine, machine.disks()[0].key, directory.image, NoShell())
     return World(guest, cast("LiveWorker", disk), directory.path)

@@ -119,7 +119,7 @@ def test_a_run_in_another_state_folder_keeps_a_new_one_out(
 ) -> None:
     plan = encode_plan(plan_on(device))
     with started_on(device) as world:
-        RunDirectory.beside(device).begin(plan)
+        RunDirectory.of(device).begin(plan)
         world.store().take(NAME)
         monkeypatch.setenv("GROWDISK_STATE_DIR", str(tmp_path / "another"))
         found = reach(LiveRequest(qmp=world.guest.sockets.qmp))
@@ -134,7 +134,7 @@ def test_a_rollback_while_the_guest_is_off_gives_the_device_its_old_size(
 ) -> None:
     plan, before = plan_on(device), data_of(image)
     with started_on(device) as world:
-        journal = RunDirectory.beside(device).begin(encode_plan(plan))
+        journal = RunDirectory.of(device).begin(encode_plan(plan))
         journal.append(JournalRecord(Event.BEGIN, facts={"run": plan.run}))
         journal.append(JournalRecord(Event.SNAPSHOTTING, NAME))
         world.store().take(NAME)

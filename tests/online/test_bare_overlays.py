@@ -113,7 +113,7 @@ def test_the_folder_of_a_run_is_not_put_away_while_a_guest_writes_to_an_overlay_
     world: World,
 ) -> None:
     """The journal says that it is undone, wrongly."""
-    directory = RunDirectory.beside(world.worker.path)
+    directory = RunDirectory.of(world.worker.path)
     journal = directory.begin(b"{}")
     journal.append(JournalRecord(Event.BEGIN))
     world.store().take(NAME)

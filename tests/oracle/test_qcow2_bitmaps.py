@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.cli.main import main
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 from tests.oracle.verbs import image
@@ -152,6 +153,46 @@ def test_a_commit_is_noted_in_the_base_and_keeps_the_overlays_bitmaps(tmp_path: 
     assert dirty(base, "on") == [(MiB, MiB + 256 * KiB), (4 * MiB, 4 * MiB + 64 * KiB)]
     assert dirty(top, "mine") == [(4 * MiB, 4 * MiB + 64 * KiB)]
     assert qemu_check(top)[0] == qemu_check(base)[0] == 0
+
+
+@pytest.mark.parametrize("store", ("internal", "overlay", "none"))
+def test_a_whole_run_leaves_bitmaps_that_are_in_force(tmp_path: Path, store: str) -> None:
+    path, raw = tmp_path / "image.qcow2", tmp_path / "image.raw"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", raw, "8M"], check=True)
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, path)
+    for name in ("on", "off"):
+        qemu_img("bitmap", "--add", path, name)
+    qemu_img("bitmap", "--disable", path, "off")
+    assert main(["expand", str(path), "40M", "--backend", "direct", "--snapshots", store]) == 0
+    assert [found["flags"] for found in bitmaps(path)] == [["auto"], []]
+    before, noted = raw.read_bytes(), dirty(path, "on")
+    qemu_img("convert", "-O", "raw", path, raw)
+    for start, old, new in zip(
+        range(0, 8 * MiB, 64 * KiB),
+        chunks_of(before),
+        chunks_of(raw.read_bytes()[: 8 * MiB]),
+        strict=True,
+    ):
+        assert old == new or any(first <= start < end for first, end in noted), start
+    assert noted[0][0] == 0, "the superblock was written"
+    assert noted[-1][1] < 40 * MiB, "new space is not marked as a whole"
+    assert qemu_check(path)[0] == 0
+
+
+def chunks_of(data: bytes) -> list[bytes]:
+    return [data[start : start + 64 * KiB] for start in range(0, len(data), 64 * KiB)]
+
+
+def test_going_back_leaves_bitmaps_that_miss_nothing(tmp_path: Path) -> None:
+    path, raw = tmp_path / "image.qcow2", tmp_path / "image.raw"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", raw, "8M"], check=True)
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, path)
+    qemu_img("bitmap", "--add", path, "on")
+    assert main(["expand", str(path), "40M", "--backend", "direct", "--keep-snapshots"]) == 0
+    assert main(["rollback", str(path)]) == 0
+    assert bitmaps(path)[0]["flags"] == ["auto"]
+    assert dirty(path, "on") == [(0, 8 * MiB)]
+    assert qemu_check(path)[0] == 0
 
 
 def test_narrow_refcounts_are_widened_beside_bitmaps(tmp_path: Path) -> None:

@@ -153,6 +153,41 @@ def test_the_refcount_table_moves_when_the_file_outgrows_it(tmp_path: Path) -> N
     qemu_io(path, *(f"read -P {step + 1} {step}M 1M" for step in range(20)))
 
 
+def test_the_refcount_table_moves_while_the_l1_table_gets_its_room(tmp_path: Path) -> None:
+    """And again for what is preallocated: its first place is freed once."""
+    path = tmp_path / "image.qcow2"
+    create(path, 16 * MIB, CreateOptions(cluster_size=512))
+    near = 16364 * 512  # of the 16384 clusters that the first table can count
+    with Qcow2Image.open(path, writable=True) as image:
+        position = 0
+        while (room := near - image.end_of_used) > 0:
+            length = min(1 << 16, max(512, room // 1024 * 512))
+            image.write(position, b"x" * length)
+            position += length
+        image.flush()
+        before = image.header.reftable_clusters
+        image.resize(64 * MIB, preallocation="metadata")
+        assert image.header.reftable_clusters > before == 1
+    qemu("qemu-img", "check", path)
+    qemu_io(path, f"read -P 120 0 {position}")
+
+
+def test_an_image_that_gave_back_its_tables_is_written_to_again(tmp_path: Path) -> None:
+    """The clusters that were known as free were counted by blocks that are gone."""
+    path = tmp_path / "image.qcow2"
+    create(path, 2 * MIB, CreateOptions(cluster_size=512, refcount_bits=64))
+    with Qcow2Image.open(path, writable=True) as image:
+        for position in range(0, MIB, 4096):  # each looks for free ones in one block more
+            image.write(position, b"x" * 4096)
+        image.flush()
+        image.discard(0, MIB)
+        image.flush()
+        image.give_back_tables()
+        image.write(0, b"z" * MIB)
+    qemu("qemu-img", "check", path)
+    qemu_io(path, f"read -P 122 0 {MIB}")
+
+
 def test_vm_state_stays_with_its_snapshot_and_never_reaches_the_guest(tmp_path: Path) -> None:
     path = make(tmp_path / "image.qcow2", size="8M")
     machine = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -59,7 +60,7 @@ def append(path, record):
     else:
         real(path, record)
 
-journal.Journal.__init__.__defaults__ = (append,)
+journal.append_record = append
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -169,6 +170,20 @@ def test_what_has_changed_meanwhile_is_not_gone_on_with(place: Place) -> None:
     assert place.run(playbook, "--undo").code == 0
     nothing = place.run(playbook, "--resume")
     assert (nothing.code, "no run of" in nothing.json()["error"]["what"]) == (3, True)
+
+
+def test_a_folder_that_is_gone_is_told(place: Place) -> None:
+    place.disk()
+    playbook = place.playbook(PLAY.format(how_far="task"))
+    assert die_at(place, 4, playbook, before=True) == 5
+    (folder,) = (place.folder / "state/growdisk/plays").iterdir()
+    record = folder / "run.json"
+    asked = json.loads(record.read_text())
+    record.write_text(json.dumps(asked | {"folder": str(place.folder / "gone")}))
+    ended = place.run(playbook, "--undo")
+    assert (ended.code, "mkdir -p" in ended.json()["error"]["do"]) == (2, True)
+    record.write_text(json.dumps(asked))
+    assert place.run(playbook, "--undo").code == 0
 
 
 def test_a_kept_run_from_before_a_play_is_none_of_its_business(place: Place) -> None:

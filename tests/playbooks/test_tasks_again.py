@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from growdisk.api import status
 from growdisk.playbook.perform import TaskResult, perform
@@ -208,7 +209,35 @@ def test_swap_that_is_to_be_dropped_is_dropped_by_the_playbook_of_the_plan_too(
     """Left out, another default would hold: swap is moved if nobody can change the guest."""
     image = small_disk(disk=SMALL)
     answer = in_process("plan", image, "+64M", "--swap", "drop", "--as-playbook")
-    assert (answer.code, "swap: drop" in answer.out) == (0, True), answer
+    (play,) = yaml.safe_load(answer.out)
+    (rewrite,) = (task for task in play["tasks"] if "growdisk.disk.rewrite_partitions" in task)
+    assert rewrite["growdisk.disk.rewrite_partitions"]["swap"] == "drop"
+
+
+def test_the_playbook_of_a_plan_has_the_words_that_were_given(small_disk: DiskMaker) -> None:
+    """What was agreed to for the plan, its tasks ask for again."""
+    image = small_disk(disk=SMALL)
+    words = ("--overlays-may-break", "--not-in-use", "--no-guest-repair", "--backend", "direct")
+    answer = in_process("plan", image, "+64M", *words, "--as-playbook")
+    (play,) = yaml.safe_load(answer.out)
+    for task in play["tasks"]:
+        (options,) = (value for name, value in task.items() if name != "name")
+        assert options["overlays_may_break"] is True and options["not_in_use"] is True
+    rewrite = play["tasks"][1]["growdisk.disk.rewrite_partitions"]
+    assert (rewrite["guest_repair"], rewrite["backend"]) == (False, "direct")
+
+
+def test_the_playbook_of_a_plan_keeps_the_rule_that_asks_for_nothing_now(
+    small_disk: DiskMaker,
+) -> None:
+    """Without it the playbook would grow the disk, however empty it is."""
+    image = small_disk(disk=SMALL)
+    words = ("--when-used", "99%", "--swap", "move")
+    answer = in_process("plan", image, "+64M", *words, "--as-playbook")
+    (play,) = yaml.safe_load(answer.out)
+    (task,) = play["tasks"]
+    given = {"image": "{{ image }}", "size": "+64M", "when_used": "99%", "swap": "move"}
+    assert task["growdisk.disk.expand"] == given
 
 
 def test_a_guest_that_has_forgotten_what_is_gone_is_not_changed(small_disk: DiskMaker) -> None:

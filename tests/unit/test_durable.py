@@ -49,8 +49,8 @@ def test_a_file_gets_its_name_where_there_are_no_hard_links(
     if renaming != "works":
         inject += ["-e", f"inject=renameat2:error={renaming}"]
     code = (
-        "import sys; from pathlib import Path; from growdisk.durable import give_name; "
-        "give_name(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "import sys; from pathlib import Path; from growdisk.durable import publish; "
+        "publish(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     words = [sys.executable, "-c", code, tmp_path / "hidden", tmp_path / "name"]
     answer = subprocess.run(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from growdisk.error_document import error_document
-from growdisk.errors import Refused
+from growdisk.errors import Refused, shell_word
 from growdisk.planner.failures import partition_not_found, would_shrink
 from growdisk.units import Bytes, GiB, MiB
 
@@ -33,3 +37,14 @@ def test_what_is_not_there_is_none_in_the_sentence() -> None:
 def test_a_size_can_be_reckoned_with() -> None:
     assert Bytes(GiB) + 1 == GiB + 1
     assert f"{Bytes(512)}, {Bytes(3 * GiB)!s}" == "512 B, 3.0 GiB"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"a b", b"it's", b"-f.raw", b"caf\xe9", "\u00fc".encode(), b"new\nline", b"esc\x1b[31m'\\n9"],
+)
+def test_a_path_in_a_command_names_the_same_file_to_a_shell(name: bytes) -> None:
+    word = shell_word(Path(os.fsdecode(name)))
+    assert word.isprintable(), "else it is shown as something else"
+    said = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
+    assert said.stdout.removeprefix(b"./") == name

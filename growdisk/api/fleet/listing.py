@@ -13,6 +13,7 @@ import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 
 from growdisk.api.fleet.looking import look_at_image
@@ -220,8 +221,6 @@ def _is_being_made(name: str) -> bool:
 
 
 def _starts_as_qcow2(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(4) == _QCOW2
-    except OSError:
-        return False
+    with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123
+        return file.read(4) == _QCOW2
+    return False

@@ -155,19 +155,16 @@ def hindrances(facts: Facts, layout: Layout) -> Iterator[Hindrance]:
     """What stands after the main partition or belongs to others, or that nothing can grow."""
     # What is in an extended partition says more than that does.
     named = [b for b in layout.blockers if b.kind != "extended partition"] or list(layout.blockers)
-    yield from (
-        Hindrance(hindrance.name, hindrance.kind, hindrance.why, hindrance.options)
-        for hindrance in named
-    )
+    yield from (Hindrance(one.name, one.kind, one.why, one.options) for one in named)
     whole = facts.contents.get(0)
     if facts.main is None and not (whole and whole.growable) and not layout.blockers:
         yield Hindrance("", "unknown", "nothing that growdisk can grow is recognised on it")
-    main = facts.contents.get(facts.main.number if facts.main else 0)
+    number = facts.main.number if facts.main else 0
+    main, name = facts.contents.get(number), facts.name_of(number)
     if isinstance(main, LuksContent) and not main.unlocked:
-        name = facts.name_of(facts.main.number if facts.main else 0)
         yield Hindrance(name, "luks", f"{name} is encrypted", ("--key-file FILE",))
     elif unfit := getattr(main, "unfit", ""):
-        yield Hindrance(facts.name_of(facts.main.number if facts.main else 0), "unfit", unfit)
+        yield Hindrance(name, "unfit", unfit)
 
 
 def stretches(layout: Layout) -> tuple[Stretch, ...]:

@@ -22,7 +22,7 @@ from growdisk.api.live_target import reach
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.json_codec import NotThatValue, converted
-from growdisk.live.guest_shell import AgentCall, AgentError, fields
+from growdisk.live.guest_shell import AgentCall, AgentError
 
 _MOST = 1 << 70  # bytes
 _MOST_MOUNTS = 1000
@@ -63,9 +63,7 @@ class FsInfoMissing(Exception):
 GuestAnswer = tuple[GuestFileSystem, ...]
 
 
-def ask_guests(
-    entries: Sequence[DiskEntry], uri: str | None, seconds: float = SECONDS
-) -> dict[int, GuestAnswer | str]:
+def ask_guests(entries: Sequence[DiskEntry], uri: str | None) -> dict[int, GuestAnswer | str]:
     """By the place in `entries`: what the guest said, or why it did not.
 
     Those of one machine are asked once.
@@ -81,8 +79,8 @@ def ask_guests(
             target=_ask, args=(domain, path, uri, turns, answers), name="guest", daemon=True
         ).start()
     # So many get an answer at a time: the rest waits for a turn (rounded up).
-    answers_by_guest = _collected(answers, len(questions), seconds * -(-len(questions) // _AT_ONCE))
-    silent = f"its guest did not answer within {seconds:.0f} s"
+    answers_by_guest = _collected(answers, len(questions), SECONDS * -(-len(questions) // _AT_ONCE))
+    silent = f"its guest did not answer within {SECONDS:.0f} s"
     return {
         number: answers_by_guest.get(key, silent)
         for key, numbers in questions.items()
@@ -123,7 +121,7 @@ def _answer_of(request: LiveRequest) -> GuestAnswer | str:
             return _by_libvirt(request.domain, request.uri)
         return _by_monitor(request)
     except GrowdiskError as error:
-        return f"{error.what}: {error.why}"
+        return str(error)
     except FsInfoMissing as error:
         return f"its agent: {error}"
     except Exception as error:  # a machine that goes while it is asked
@@ -212,11 +210,10 @@ def file_systems_in_guest(call: AgentCall) -> tuple[GuestFileSystem, ...]:
     return tuple({one.mount_point: one for one in found if one is not None}.values())
 
 
-def _known(answer: object) -> GuestFileSystem | None:
-    entry = fields(answer)
+def _known(entry: object) -> GuestFileSystem | None:
     if not isinstance(entry, dict):
         return None
-    size, used = entry.get("total_bytes"), entry.get("used_bytes")
+    size, used = entry.get("total-bytes"), entry.get("used-bytes")
     # No size: an old agent, or a file system that has none. More used than there is: a lie.
     if not (
         isinstance(size, int) and isinstance(used, int) and 0 < size < _MOST and 0 <= used <= size

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from typing import Literal
 
     Repair = Literal["leaks", "all"]
-else:
-    Repair = str
 
 
 def check_image(

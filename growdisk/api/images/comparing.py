@@ -103,15 +103,7 @@ def _first_place(
             raise StopEarly
         return found[0]
 
-    pump(
-        devices,
-        ranges,
-        look,
-        note,
-        progress,
-        chunk=COMPARED_CHUNK,
-        unless_alike=len(devices) > 1,
-    )
+    pump(devices, ranges, look, note, progress, chunk=COMPARED_CHUNK, unless_alike=len(devices) > 1)
     return place[0] if place else None
 
 

@@ -17,7 +17,7 @@ from growdisk.api.images.data_copy import (
     SMALLEST_HOLE,
     Progress,
     copy_compressed,
-    copy_everything,
+    copy_into_raw,
     copy_nonzero,
     nonzero_runs,
     widened,
@@ -118,11 +118,7 @@ class RawTarget:
             if not image.is_block_device:
                 extend_raw(image, material.size, self.preallocation)
             image.write_behind(synced_later=True)
-            if image.is_block_device:
-                # A device still has what was on it, where a new file reads as zeros.
-                copy_everything(content, image, SMALLEST_HOLE, progress)
-            else:
-                copy_nonzero(content, SMALLEST_HOLE, image.write, progress)
+            copy_into_raw(content, image, progress)
 
 
 @dataclass(frozen=True)

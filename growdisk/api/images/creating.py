@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from pathlib import Path
+from typing import cast, get_args
 
 from growdisk.api.guard import refuse_run_below
 from growdisk.api.images.new_file import NewFile
@@ -29,12 +30,6 @@ from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
 
 _SECTOR = 512
-_RAW_PREALLOCATION: dict[str, Preallocation] = {
-    "off": "off",
-    "falloc": "falloc",
-    "full": "full",
-    "metadata": "metadata",
-}
 
 
 def create_qcow2(
@@ -141,14 +136,14 @@ def raw_preallocation(options: str) -> Preallocation:
     chosen: Preallocation = "off"
     for word in filter(None, options.split(",")):
         name, _, value = word.partition("=")
-        if name != "preallocation" or value not in _RAW_PREALLOCATION:
+        if name != "preallocation" or value not in get_args(Preallocation):
             raise bad_value(
                 f"'{word}' is not an option of a raw image",
                 "-o",
                 word,
                 hint="write preallocation=off, falloc or full",
             )
-        chosen = _RAW_PREALLOCATION[value]
+        chosen = cast("Preallocation", value)
     return chosen
 
 

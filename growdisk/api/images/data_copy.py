@@ -10,7 +10,7 @@ from typing import Literal
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import data_length, refuse_small_device, report_create_errors
 from growdisk.api.images.pump import CHUNK, WRITTEN_CHUNK, pump
-from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.compress import CompressedCluster, Compressor
 from growdisk.qcow2.image import Qcow2Image
@@ -68,10 +68,12 @@ def copy_ranges(
     pump([source], ranges, look, store, _of(source, progress), chunk=WRITTEN_CHUNK, written=True)
 
 
-def copy_everything(
-    source: BlockDevice, target: BlockDevice, granule: int, progress: Progress
-) -> None:
-    """The same onto a device that is not empty: it gets zeros everywhere else."""
+def copy_into_raw(source: BlockDevice, target: RawFile, progress: Progress) -> None:
+    """The same into a raw image, in granules of the smallest hole."""
+    if not target.is_block_device:
+        copy_nonzero(source, SMALLEST_HOLE, target.write, progress)
+        return
+    # A device still has what was on it, where a new file reads as zeros: it gets these as well.
     position = 0
 
     # Called in order: between two writes the source has nothing but zeros.
@@ -82,7 +84,7 @@ def copy_everything(
         target.write(offset, data)
         position = offset + len(data)
 
-    copy_nonzero(source, granule, write, progress)
+    copy_nonzero(source, SMALLEST_HOLE, write, progress)
     if position < source.size:
         target.write_zeros(position, source.size - position)
 
@@ -201,17 +203,16 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
         return
     copy.resize(file.size)
     if sparse == "always":
-        if copy.is_block_device:
-            copy_everything(file, copy, SMALLEST_HOLE, progress)
-        else:
-            copy_nonzero(file, SMALLEST_HOLE, copy.write, progress)
+        copy_into_raw(file, copy, progress)
         return
     # A new file reads as zeros where nothing is written; a device shows what was on it.
     if copy.is_block_device or sparse == "never":
-        for hole in (
-            extent for extent in file.extents(0, file.size) if extent.kind is ExtentKind.ZERO
-        ):
-            _fill_hole(copy, hole, sparse)
+        for hole in file.extents(0, file.size):
+            if hole.kind is ExtentKind.ZERO and sparse == "never":
+                for start, end in split_range(hole.start, hole.end, _CHUNK):
+                    copy.write(start, bytes(end - start))
+            elif hole.kind is ExtentKind.ZERO:
+                copy.write_zeros(hole.start, hole.length)
     pieces = (piece for extent in _data(file) for piece in split_range(*extent, _CHUNK))
     for start, end in pieces:
         copy.copy_from(file, start, end - start)
@@ -220,11 +221,3 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
         if copy.writes_directly:
             copy_ranges(file, pieces, copy.write, progress)
     progress(file.size, file.size)
-
-
-def _fill_hole(copy: RawFile, hole: Extent, sparse: Sparse) -> None:
-    if sparse == "never":
-        for start, end in split_range(hole.start, hole.end, _CHUNK):
-            copy.write(start, bytes(end - start))
-    else:
-        copy.write_zeros(hole.start, hole.length)

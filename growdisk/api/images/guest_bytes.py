@@ -54,20 +54,17 @@ def write_bytes(
         guard = ConflictGuard(path, overlays_may_break)
         with open_guest_content(path, image_format, writable=True, key=key, guard=guard) as image:
             require_keys(image)
-            _refuse_itself(path, source)
+            if source.samefile(path):
+                hint = "choose another FILE; nothing was changed"
+                raise ImageUnsupported(source, reason="it is the image itself", hint=hint)
             _require_inside(path, image, offset, file.size)
+            if not file.size:
+                return 0
             with _room_for(image, offset, file.size):
                 for start, end in split_range(0, file.size, _CHUNK):
                     image.write(offset + start, file.read(start, end - start))
             image.flush()
             return file.size
-
-
-def _refuse_itself(path: Path, source: Path) -> None:
-    if source.samefile(path):
-        raise ImageUnsupported(
-            source, reason="it is the image itself", hint="choose another FILE; nothing was changed"
-        )
 
 
 def _require_readable(path: Path, file: RawFile) -> None:
@@ -78,21 +75,20 @@ def _require_readable(path: Path, file: RawFile) -> None:
 
 
 @contextmanager
-def _room_for(image: BlockDevice, offset: int, length: int) -> Iterator[None]:
+def _room_for(image: RawFile | Qcow2Image, offset: int, length: int) -> Iterator[None]:
     """Take the host's room for a write before it begins.
 
     What has been overwritten could not be undone.
     """
-    wanted = [(offset, offset + length)] if length else []
-    if wanted and isinstance(image, Qcow2Image):
+    wanted = [(offset, offset + length)]
+    if isinstance(image, RawFile):
+        reserve_ranges(image, wanted)
+        yield
+    else:
         # with_room_for() begins the change: damage must be refused before.
         image.check_change(offset, length)
         with image.with_room_for(wanted):
             yield
-        return
-    if isinstance(image, RawFile):
-        reserve_ranges(image, wanted)
-    yield
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
 from growdisk.qcow2.header import Extension, Header, read_header
 from growdisk.qcow2.header_fields import LEGACY_AES
-from growdisk.qcow2.probe import ImageFormat, probe
+from growdisk.qcow2.probe import ImageFormat, probe, recorded_format
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
 from growdisk.units import align_up
 
@@ -257,10 +257,5 @@ def backing_chain(
                 path, format="qcow2", reason=f"its backing files lead back to {below}"
             )
         above.append(top)
-        chain.append(image_info(below, _known(header.backing_format), shared=shared))
+        chain.append(image_info(below, recorded_format(header.backing_format), shared=shared))
     return chain
-
-
-def _known(name: str | None) -> ImageFormat | None:
-    """The format that a header says its backing file has; None is probed."""
-    return {"raw": "raw", "qcow2": "qcow2", "file": "raw", "host_device": "raw"}.get(name or "")  # type: ignore[return-value]

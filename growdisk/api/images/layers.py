@@ -10,12 +10,12 @@ clusters hide the base.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import groupby
+from contextlib import ExitStack, closing
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Literal
 
-from growdisk.api.guard import RAW_NAMES, ConflictGuard, refuse_run_below
+from growdisk.api.guard import ConflictGuard, refuse_run_below
 from growdisk.api.images.comparing import differing
 from growdisk.api.images.data_copy import Progress, copy_ranges, is_zero
 from growdisk.api.images.opening import (
@@ -36,7 +36,7 @@ from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.named_files import backing_path, exists, real, stored_name, trusting
 from growdisk.qcow2.open_checks import Passphrase
-from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.probe import ImageFormat, recorded_format
 from growdisk.units import GiB, align_down, align_up, joined, split_range
 
 _NOUN = "backing file"
@@ -67,17 +67,19 @@ def commit_overlay(
             require_keys(base)
             # What can be refused is refused before the base changes.
             overlay.check_make_empty()
-            if isinstance(base, Qcow2Image):
-                for start, end in _own_stretches(overlay, min(base.size, overlay.size)):
-                    base.check_change(start, end - start)
             if isinstance(base, RawFile):
                 _make_room(overlay, base)
-            elif base.size < overlay.size:
-                base.resize(align_up(overlay.size, 512))
-            if isinstance(base, (RawFile, Qcow2Image)):
                 base.write_behind()
-            with _room_in(overlay, base):
-                _give(overlay, base, progress)
+                copy_own(overlay, base, progress)
+            else:
+                for start, end in _own_stretches(overlay, min(base.size, overlay.size)):
+                    base.check_change(start, end - start)
+                if base.size < overlay.size:
+                    base.resize(align_up(overlay.size, 512))
+                base.write_behind()
+                # As in _make_room(): a host that is full leaves the base as it is.
+                with base.with_room_for(_own(overlay, zeros=False), _own(overlay, zeros=True)):
+                    copy_own(overlay, base, progress)
             base.flush()
         # Only now that the base has it all durably. After a crash before this the overlay still
         # hides it.
@@ -110,7 +112,10 @@ def rebase_overlay(
             # First, as it needs the old base below the overlay.
             _fill_mixed_clusters(overlay, new)
         overlay.write_behind()
-        with _exchanged(overlay, new) as old:
+        with ExitStack() as closed:
+            # Unallocated clusters come from `new` from here on.
+            if (old := overlay.exchange_backing(new)) is not None:
+                closed.enter_context(closing(old))
             _keep_what_was_seen(overlay, old, new, progress)
             # Before the header names the new base: a crash in between leaves the old one, hidden in
             # part.
@@ -154,10 +159,7 @@ def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
     if chain is not None:
         chain.close()
     path = backing_path(overlay.path, header.backing_file)
-    if header.backing_format in RAW_NAMES:
-        return path, "raw"
-    known: ImageFormat | None = "qcow2" if header.backing_format == "qcow2" else None
-    return path, format_of(path, known, writing=True)
+    return path, format_of(path, recorded_format(header.backing_format), writing=True)
 
 
 def _own_ranges(overlay: Qcow2Image) -> Iterator[tuple[int, int, bool]]:
@@ -169,20 +171,11 @@ def _own_ranges(overlay: Qcow2Image) -> Iterator[tuple[int, int, bool]]:
 
 def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]:
     """Where the overlay has data below `limit`; pieces less than a GiB apart are one stretch."""
-    first = last = 0
-    for start, end, _ in _own_ranges(overlay):
-        if start >= limit:
-            # The base ends there: what it is grown by is empty, and nothing can be damaged in it.
-            break
-        # Each stretch costs a look at the tables. What lies in a gap is looked at for nothing.
-        if start - last > GiB and last > first:
-            yield first, last
-            first = start
-        elif last == first:
-            first = start
-        last = min(end, limit)
-    if last > first:
-        yield first, last
+    # The base ends at `limit`: what it is grown by is empty, and nothing can be damaged in it.
+    own = takewhile(lambda piece: piece[0] < limit, _own_ranges(overlay))
+    # Each stretch costs a look at the tables. What lies in a gap is looked at for nothing.
+    near = joined((start, min(end, limit) + GiB) for start, end, _ in own)
+    return ((first, last - GiB) for first, last in near)
 
 
 def _own(overlay: Qcow2Image, *, zeros: bool) -> Iterator[tuple[int, int]]:
@@ -207,19 +200,12 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
         raise
 
 
-def _room_in(overlay: Qcow2Image, base: BlockDevice) -> AbstractContextManager[None]:
-    """The same for a qcow2 base: a host that is full leaves it as it is."""
-    if isinstance(base, Qcow2Image):
-        return base.with_room_for(_own(overlay, zeros=False), _own(overlay, zeros=True))
-    return nullcontext()
-
-
-def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
-    """Put everything that the overlay itself has into the base."""
+def copy_own(overlay: Qcow2Image, target: BlockDevice, progress: Progress) -> None:
+    """Put everything that the overlay itself has into another image."""
     # In two passes: ranges of zeros and ranges of data never overlap.
     for start, end in _own(overlay, zeros=True):
-        base.write_zeros(start, end - start)
-    copy_ranges(overlay, _own(overlay, zeros=False), base.write, progress)
+        target.write_zeros(start, end - start)
+    copy_ranges(overlay, _own(overlay, zeros=False), target.write, progress)
 
 
 # --- rebase ---------------------------------------------------------------------------------------
@@ -247,17 +233,6 @@ def _format_of_base(
     if exists(place):
         refuse_run_below(place)
     return found
-
-
-@contextmanager
-def _exchanged(overlay: Qcow2Image, new: BlockDevice | None) -> Iterator[BlockDevice | None]:
-    """Let unallocated clusters come from `new`; gives the old backing file, closed at the end."""
-    old = overlay.exchange_backing(new)
-    try:
-        yield old
-    finally:
-        if old is not None:
-            old.close()
 
 
 def _fill_mixed_clusters(overlay: Qcow2Image, new: BlockDevice | None) -> None:

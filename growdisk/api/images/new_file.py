@@ -16,7 +16,7 @@ from pathlib import Path
 
 from growdisk.api.guard import refuse_run
 from growdisk.block.raw import RawFile
-from growdisk.durable import give_name, sync_directory, sync_file
+from growdisk.durable import publish, sync_directory, sync_file
 from growdisk.errors import ImageError, ImageUnsupported, destination_exists
 
 _NAME_BYTES = 240  # of 255 that a name may have
@@ -127,16 +127,9 @@ class NewFile:
         if self.is_device:
             return
         try:
-            give_name(self.temporary, self.path)
+            publish(self.temporary, self.path)
         except FileExistsError as error:
             raise destination_exists(self.path) from error
-        try:
-            sync_directory(self.path.absolute().parent)
-        except OSError:
-            # Without the directory's sync the name could be gone after a crash: it was not
-            # published.
-            self.path.unlink()
-            raise
 
     def _forget_temporary(self) -> None:
         if not self.is_device:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
-from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
+from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
 from growdisk.durable import NO_ROOM
@@ -58,7 +58,7 @@ def open_guest_content(
     with_backing: bool = True,
     key: Passphrase | None = None,
     guard: ConflictGuard | None = None,
-) -> Iterator[ResizableDevice]:
+) -> Iterator[RawFile | Qcow2Image]:
     """The image's guest content; `key` is the passphrase of its encrypted layers.
 
     An image that is opened for writing is guarded in any case; `guard` says what may be spoiled.
@@ -69,7 +69,11 @@ def open_guest_content(
         path, image_format, writable=writable, with_backing=with_backing, key=key, guard=guard
     )
     try:
-        with report_host_errors(path, writing=writable, has_changed=lambda: _has_changed(device)):
+        with report_host_errors(
+            path,
+            writing=writable,
+            has_changed=lambda: isinstance(device, RawFile) or device.has_changed,
+        ):
             try:
                 yield device
             except BaseException as error:
@@ -118,7 +122,7 @@ def opened_qcow2(
     *,
     with_backing: bool = True,
     key: Passphrase | None = None,
-    guard: ConflictGuard | None = None,
+    guard: ConflictGuard,
 ) -> Iterator[Qcow2Image]:
     """The same, writable, for what only qcow2 images can do."""
     with open_guest_content(
@@ -133,11 +137,7 @@ def opened_qcow2(
         yield device
 
 
-def _has_changed(device: ResizableDevice) -> bool:
-    return not isinstance(device, Qcow2Image) or device.has_changed
-
-
-def _close_after_failure(device: ResizableDevice, *, half_done: bool) -> None:
+def _close_after_failure(device: RawFile | Qcow2Image, *, half_done: bool) -> None:
     """Close it: the first failure is the one to report.
 
     What a change that is `half_done` has taken of the host to no use is freed.
@@ -222,22 +222,17 @@ def report_host_errors(
             raise write_failed(path, reason=reason, hint=TOO_LARGE) from error
         if error.errno in NO_ROOM:
             raise write_failed(path, reason=reason) from error
-        # EIO and the like: what was written before, without a flush, may be on the disk or not.
+        # EIO and the like: what the host has not confirmed may be on its disk, or be lost from it.
         if has_changed():
-            raise _change_uncertain(path, reason) from error
+            raise NeedsUser.named(
+                "change-uncertain",
+                "the host failed while {path} was changed",
+                "{reason}; the change may be done, done in part, or not done",
+                "look at the host's disk (dmesg); then growdisk image check {path}, and look "
+                "whether the change is there before you try again",
+                {"path": path, "reason": reason},
+            ) from error
         raise write_failed(path, reason=reason, hint=_LOOK_AT_DISK) from error
-
-
-def _change_uncertain(path: Path, reason: str) -> NeedsUser:
-    """What the host has not confirmed may be on its disk all the same, or be lost from it."""
-    return NeedsUser.named(
-        "change-uncertain",
-        "the host failed while {path} was changed",
-        "{reason}; the change may be done, done in part, or not done",
-        "look at the host's disk (dmesg); then growdisk image check {path}, and look whether the "
-        "change is there before you try again",
-        {"path": path, "reason": reason},
-    )
 
 
 @contextmanager

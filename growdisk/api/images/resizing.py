@@ -9,7 +9,6 @@ from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
 from growdisk.api.images.opening import open_guest_content, refuse_without_room
-from growdisk.block.device import ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.image import Qcow2Image
@@ -52,7 +51,7 @@ def resize_image(
             # `upgrade` alone makes a version 3 image, in the size that it has.
             if new != old or upgrade:
                 image.resize(new, preallocation=preallocation, upgrade=upgrade)
-        elif isinstance(image, RawFile) and new > old:
+        elif new > old:
             extend_raw(image, new, preallocation)
         elif new != old:
             image.resize(new)
@@ -90,14 +89,14 @@ def refuse_raw_preallocation(path: Path, preallocation: Preallocation) -> None:
         )
 
 
-def _file_of_data(image: ResizableDevice, path: Path) -> Path:
+def _file_of_data(image: RawFile | Qcow2Image, path: Path) -> Path:
     """The file that grows with the disk: the image, or its external data file."""
     held = image.host_file if isinstance(image, Qcow2Image) else image
     return held.path.resolve() if isinstance(held, RawFile) else path
 
 
 def _refuse(
-    path: Path, image: ResizableDevice, new: int, *, shrink: bool, preallocation: Preallocation
+    path: Path, image: RawFile | Qcow2Image, new: int, *, shrink: bool, preallocation: Preallocation
 ) -> None:
     if isinstance(image, RawFile):
         refuse_raw_preallocation(path, preallocation)

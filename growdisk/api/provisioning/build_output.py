@@ -6,12 +6,12 @@ the start, in the appliance: the hidden image is thrown away, so nothing half-do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from growdisk.api.disks import inspect
-from growdisk.api.provisioning.checks import refuse_place
+from growdisk.api.provisioning.checks import Base, refuse_place
 from growdisk.api.provisioning.guest import customize_guest, kernel_kind, why_not_direct
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import (
@@ -43,12 +43,10 @@ from growdisk.workflow.stopping import StopRequest
 class Batch:
     """What all outputs of one call have in common.
 
-    `layers`: the files that the base consists of. `epoch`: the time of a reproducible output.
+    `epoch`: the time of a reproducible output.
     """
 
-    base: Path
-    base_format: ImageFormat
-    layers: Sequence[Path]
+    base: Base
     recipe: Recipe
     force: bool
     stop: StopRequest
@@ -64,7 +62,7 @@ class OutputBuild:
     def __init__(self, batch: Batch, number: int, output: Output) -> None:
         self._batch, self.path = batch, output.path
         recipe = batch.recipe
-        self._values: Values = values_for(batch.base, number, output, recipe)
+        self._values: Values = values_for(batch.base.path, number, output, recipe)
         self._seed_path = seed_place(output.path) if recipe.seed else None
         size = output.size or recipe.size
         self._goal = Goal(size, recipe.partition, recipe.swap) if size is not None else None
@@ -73,18 +71,21 @@ class OutputBuild:
         """Raise what stands against it. What it needs is made ready; passwords are hashed here."""
         for path in (self.path, self._seed_path):
             if path is not None:
-                refuse_place(path, self._batch.layers, force=self._batch.force)
+                refuse_place(path, self._batch.base, force=self._batch.force)
         # Once for all tries: with another salt, a second one would write another hash.
         self._changes = changes_for(self._batch.recipe, self._values)
-        self._seed = self._seed_image()
+        self._seed, recipe = b"", self._batch.recipe
+        if recipe.seed is not None:
+            with clock.fixed_at(self._batch.epoch):
+                self._seed = seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
 
     def planned(self) -> Provisioned:
-        batch, grown = self._batch, None
+        base, grown = self._batch.base, None
         if self._goal is None:
-            layout = layout_of(self._looked_at(batch.base, batch.base_format))
+            layout = layout_of(self._looked_at(base.path, base.format))
         else:
-            options = self._options(batch.recipe.backend)
-            grown = plan(batch.base, self._goal, options, batch.base_format)
+            options = self._options(self._batch.recipe.backend)
+            grown = plan(base.path, self._goal, options, base.format)
             layout = grown.after
         named = replace(layout, image=replace(layout.image, path=str(self.path)))
         return self._report("planned", named, grown, tuple(self._changes.described()))
@@ -110,10 +111,13 @@ class OutputBuild:
 
     def _made(self, backend: Backend) -> Provisioned:
         batch = self._batch
-        image = WorkImage(batch.base, batch.base_format, self.path, batch.recipe, batch.stop)
+        image = WorkImage(batch.base, self.path, batch.recipe, batch.stop)
         with ExitStack() as undo:
             seed = undo.enter_context(hidden_file(self._seed_path)) if self._seed_path else None
-            with image.begun(force=batch.force) as (hidden, hidden_format):
+            with (
+                image.begun(force=batch.force) as (hidden, hidden_format),
+                _told_of(batch.base.path, instead_of=hidden),
+            ):
                 grown = self._grow(hidden, hidden_format, backend)
                 customized = self._customize(hidden, hidden_format, backend)
                 growpart = left_for_growpart(self._looked_at(hidden, hidden_format))
@@ -183,16 +187,23 @@ class OutputBuild:
     def _looked_at(self, image: Path, image_format: ImageFormat) -> Facts:
         return inspect(image, image_format, keys=self._batch.recipe.keys)
 
-    def _seed_image(self) -> bytes:
-        recipe = self._batch.recipe
-        if recipe.seed is None:
-            return b""
-        with clock.fixed_at(self._batch.epoch):
-            return seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
-
     def _options(self, backend: Backend) -> RunOptions:
         recipe = self._batch.recipe
         return RunOptions("direct" if recipe.reproducible else backend, "none", keys=recipe.keys)
+
+
+@contextmanager
+def _told_of(base: Path, *, instead_of: Path) -> Iterator[None]:
+    """Errors name the base: nobody knows of the hidden file, and it is gone when they are read."""
+    try:
+        yield
+    except GrowdiskError as error:
+        for name, value in vars(error).items():
+            if isinstance(value, str):
+                setattr(error, name, value.replace(str(instead_of), str(base)))
+            elif isinstance(value, Path) and value.name == instead_of.name:
+                setattr(error, name, base)
+        raise
 
 
 def _failure(path: Path, error: GrowdiskError) -> OperationFailed:

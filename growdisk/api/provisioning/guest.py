@@ -15,6 +15,7 @@ from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.guest_config.customize.changes import GuestChanges, cannot_customize
 from growdisk.guest_config.customize.customize import customize
 from growdisk.guest_systems.look import GuestMount, find_homes
+from growdisk.host.fuse_mount import unmounting_beside
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.qcow2.probe import ImageFormat
@@ -43,17 +44,15 @@ def customize_guest(
 
     Raises what stands against it; the image is then not to be used.
     """
-    with closing(Disk.open(path, image_format, key=keys)) as disk:
+    with unmounting_beside(), closing(Disk.open(path, image_format, key=keys)) as disk:
         # No snapshots: the image is hidden, and is thrown away if anything fails.
         disk.activate(disk.base(writable=True))
         keyring = Keyring(keys)
         facts = inspect_device(disk, image_facts(disk.active, path), keyring=keyring)
         mounts = _mounts(disk, path, keyring)
-        run_backend = RunBackend(
-            disk, stop, keyring=keyring, places=_to_open(facts, mounts), kind=kind
-        )
+        run_backend = RunBackend(disk, stop, keyring=keyring, kind=kind)
         try:
-            with run_backend.started("changing the guest", inside=True) as backend:
+            with run_backend.started("changing the guest", _to_open(facts, mounts)) as backend:
                 # Not readable here: then the backend mounts one after the other, to see which is
                 # the root.
                 root = mounts[0].node if mounts else _root(backend, facts, direct=kind == "direct")

@@ -10,7 +10,7 @@ from typing import Literal
 
 from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.given_file import read_given
+from growdisk.given_file import given_path, read_given
 from growdisk.planner.goal import Backend, SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import SizeSpec
@@ -50,7 +50,7 @@ class PasswordFor:
 
 def _text_in(path: Path) -> str:
     try:
-        read = read_given(path.expanduser(), "check its name and permissions", _LONGEST_TEXT)
+        read = read_given(given_path(path), "check its name and permissions", _LONGEST_TEXT)
         return read.decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text", hint="a key or a password is one") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,7 @@ from growdisk.api.provisioning.recipe import (
 )
 from growdisk.errors import BadSize, UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.given_file import unreadable
+from growdisk.given_file import read_given
 from growdisk.host.yaml_fields import Fields, plain_text
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.goal import Backend, SwapPolicy
@@ -30,13 +31,9 @@ from growdisk.planner.option_table import CONVERTING, FORMAT, SHARED
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import parse_goal_size
 
-WORDS = (
-    "size", "overlay", "format", "base_format", "compress", "compression", "partition", "swap",
-    "backend", "reproducible", "epoch", "hostname", "reset_machine_id", "remove_ssh_host_keys",
-    "new_ssh_host_keys", "authorized_keys", "passwords", "files", "commands", "seed", "variables",
-    "outputs",
-)  # fmt: skip
-OUTPUT_WORDS = ("name", "size", "variables")
+# A recipe's fields; passphrases stand in no file.
+_WORDS = (*(name for name in Recipe.__annotations__ if name != "keys"), "outputs")
+_OUTPUT_WORDS = ("name", "size", "variables")
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def load_recipe(path: Path) -> RecipeFile:
     if document is None:
         return RecipeFile(Recipe(), ())
     folder = path.parent
-    fields = Fields(document, WORDS, "a recipe", folder)
+    fields = Fields(document, _WORDS, "a recipe", folder)
     recipe = Recipe(
         size=fields.size("size"),
         overlay=fields.flag("overlay"),
@@ -84,7 +81,7 @@ def load_recipe(path: Path) -> RecipeFile:
 
 def _outputs(items: tuple[Located, ...], folder: Path) -> Iterator[Output]:
     for item in items:
-        fields = Fields(item, OUTPUT_WORDS, "an output", folder)
+        fields = Fields(item, _OUTPUT_WORDS, "an output", folder)
         yield Output(Path(fields.required("name")), fields.size("size"), fields.texts("variables"))
 
 
@@ -152,12 +149,8 @@ def read_output_list(path: Path) -> tuple[Output, ...]:
     try:
         # -sig: spreadsheets put a byte order mark first, which would belong to the first column's
         # name.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return tuple(_rows(path, csv.reader(file)))
-    except OSError as error:
-        raise unreadable(
-            path, "check its name and permissions", error.strerror or str(error)
-        ) from error
+        text = read_given(path, "check its name and permissions").decode("utf-8-sig")
+        return tuple(_rows(path, csv.reader(StringIO(text, newline=""))))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
             f"{path} is not CSV",

@@ -18,9 +18,9 @@ from typing import Protocol
 from growdisk.api.images.opening import open_device
 from growdisk.api.provisioning.build_output import Batch, OutputBuild
 from growdisk.api.provisioning.checks import (
+    Base,
     look_at_base,
     refuse_contradictions,
-    refuse_locked,
     refuse_outputs,
 )
 from growdisk.api.provisioning.recipe import Output, Recipe
@@ -32,7 +32,6 @@ from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
 from growdisk.filesystems.identify import identify
 from growdisk.guest_systems.file_systems import devices_of
 from growdisk.qcow2.named_files import trusting
-from growdisk.qcow2.probe import ImageFormat
 from growdisk.workflow.stopping import StopRequest
 
 _NO_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EROFS))
@@ -71,13 +70,12 @@ def provision(
         )
     # From what costs nothing to what opens the base. Nothing is made before all of it.
     refuse_contradictions(recipe)
-    refuse_outputs(outputs)
-    base_format, layers = look_at_base(base, recipe.base_format)
-    refuse_locked(base, base_format, recipe)
+    refuse_outputs(outputs, seeds=recipe.seed is not None)
+    found = look_at_base(base, recipe)
     epoch = recipe.epoch if recipe.reproducible else None
     if recipe.reproducible and epoch is None:
-        epoch = last_time_in(base, base_format, recipe.keys)
-    batch = Batch(base, base_format, layers, recipe, force, stop or StopRequest(), epoch)
+        epoch = last_time_in(found, recipe.keys)
+    batch = Batch(found, recipe, force, stop or StopRequest(), epoch)
 
     def action(number: int, output: Output) -> Provisioned:
         if watcher is not None:
@@ -133,10 +131,11 @@ _TIMES = (0x2C, 0x30, 0x40, 0x108)  # in an ext superblock: mounted, written, ch
 _WITHOUT = 1577836800  # 2020, where no file system tells
 
 
-def last_time_in(base: Path, base_format: ImageFormat, keys: tuple[bytes, ...] = ()) -> int:
+def last_time_in(base: Base, keys: tuple[bytes, ...]) -> int:
     """Seconds since 1970."""
-    with closing(open_device(base, base_format, key=keys)) as device:
-        found = [moment for part in devices_of(device, base).values() for moment in _times(part)]
+    with closing(open_device(base.path, base.format, key=keys)) as device:
+        parts = devices_of(device, base.path).values()
+        found = [moment for part in parts for moment in _times(part)]
     # Also if all times are 0.
     return max(found, default=_WITHOUT) or _WITHOUT
 

@@ -5,59 +5,42 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
-from functools import cached_property
 from pathlib import Path
 
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.creating import create_overlay, create_qcow2
-from growdisk.api.images.data_copy import copy_image
-from growdisk.api.images.opening import open_device
-from growdisk.api.images.pump import CHUNK
-from growdisk.api.provisioning.checks import encryption_of
+from growdisk.api.images.data_copy import Progress, copy_image
+from growdisk.api.images.layers import copy_own
+from growdisk.api.provisioning.checks import Base
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists
 from growdisk.block.raw import RawFile
-from growdisk.durable import give_name, open_locked, sync_directory, sync_file
-from growdisk.errors import GrowdiskError, ImageInUse
+from growdisk.durable import open_locked, publish, sync_directory, sync_file
+from growdisk.errors import ImageError, ImageInUse
 from growdisk.qcow2.create_options import CreateOptions
-from growdisk.qcow2.entries import L2Kind
-from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.units import split_range
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 
 
 class WorkImage:
-    """One output of `recipe` from `base`, which is of `base_format`."""
+    """One output of `recipe` from `base`."""
 
-    def __init__(
-        self, base: Path, base_format: ImageFormat, path: Path, recipe: Recipe, stop: StopRequest
-    ) -> None:
-        self._base, self._base_format, self._recipe, self.path = base, base_format, recipe, path
-        self._stop = stop
-        self._luks = encryption_of(base, base_format)
+    def __init__(self, base: Base, path: Path, recipe: Recipe, stop: StopRequest) -> None:
+        self._base, self._recipe, self.path, self._stop = base, recipe, path, stop
         self.format: ImageFormat = (
             "qcow2"
             if recipe.overlay or (recipe.compressed and not recipe.format)
-            else recipe.format or base_format
+            else recipe.format or base.format
         )
         self._work, self._new = _hidden_names(path)
-
-    @cached_property
-    def _is_rewritten(self) -> bool:
-        """Whether the work is done on an overlay of its own first."""
-        # An overlay is the result itself; it is written again only to have its clusters in order.
-        recipe = self._recipe
-        if recipe.overlay:
-            return recipe.reproducible
-        return (
+        # Whether the work is done on an overlay of its own first. An overlay is the result itself;
+        # it is written again only to have its clusters in order.
+        self._is_rewritten = recipe.reproducible or (
             # Copying the base's file would give none of these.
-            recipe.compressed
-            or recipe.reproducible
-            or self.format != self._base_format
-            or not self._is_plain()
+            not recipe.overlay
+            and (recipe.compressed or self.format != base.format or not base.is_plain)
         )
 
     @contextmanager
@@ -66,7 +49,7 @@ class WorkImage:
 
         After the block OUT is there, or nothing is left.
         """
-        hidden_ones = _hidden_names(self.path)
+        hidden_ones = self._work, self._new
         with exclusive_output(self.path):
             # Locked: what is there is of a process that was killed.
             for hidden in hidden_ones:
@@ -75,28 +58,28 @@ class WorkImage:
                 # The caller works on the hidden image here.
                 yield self._hidden()
                 self._finish(force=force)
-            except GrowdiskError as error:
-                # Its facts make the message: the name that its reader knows.
-                known = {k: self.path for k, value in vars(error).items() if value in hidden_ones}
-                vars(error).update(known)
+            except ImageError as error:
+                if error.path in hidden_ones:
+                    error.path = self.path  # the name that its reader knows
                 raise
             finally:
                 for hidden in hidden_ones:
                     hidden.unlink(missing_ok=True)
                     # Growing it was a run, with a record of its own.
-                    RunDirectory(hidden).forget()
+                    RunDirectory.of(hidden).forget()
 
     def _hidden(self) -> tuple[Path, ImageFormat]:
         if self._is_rewritten or self._recipe.overlay:
             hidden = self._work if self._is_rewritten else self._new
-            create_overlay(self._base, hidden, self._base_format, self._luks)
+            create_overlay(self._base.path, hidden, self._base.format, self._base.luks)
             return hidden, "qcow2"
-        copy_image(self._base, self._new, "auto", self._checking)
+        copy_image(self._base.path, self._new, "auto", self._checking)
         return self._new, self.format
 
     def _finish(self, *, force: bool) -> None:
         if self._is_rewritten and self._recipe.overlay:
-            rewrite_overlay(self._work, self._new, self._luks, self._recipe.keys)
+            keys = self._recipe.keys
+            rewrite_overlay(self._work, self._new, self._base.luks, keys, self._checking)
         elif self._is_rewritten:
             source = Source(self._work, "qcow2", key=self._recipe.keys)
             convert_image(source, self._new, self._target(), self._checking)
@@ -112,19 +95,8 @@ class WorkImage:
         compression = self._recipe.compression
         options = CreateOptions.parse(f"compression_type={compression}" if compression else "")
         return Qcow2Target(
-            options, self._recipe.compressed, luks=self._luks, keys=self._recipe.keys
+            options, self._recipe.compressed, luks=self._base.luks, keys=self._recipe.keys
         )
-
-    def _is_plain(self) -> bool:
-        """Whether the base's file can be copied as it is: alone, and without a past."""
-        with closing(open_device(self._base, self._base_format)) as device:
-            if isinstance(device, RawFile):
-                return not device.is_block_device
-            header = device.header
-            external = header.has(Incompatible.DATA_FILE)
-            return not (
-                header.backing_file or header.crypt_method or header.snapshot_count or external
-            )
 
 
 def _hidden_names(path: Path) -> tuple[Path, Path]:
@@ -148,7 +120,7 @@ def _remove_left_over(hidden: Path) -> None:
     if os.path.lexists(hidden):
         RawFile.open(hidden, writable=True).close()
         hidden.unlink()
-    RunDirectory(hidden).forget()
+    RunDirectory.of(hidden).forget()
 
 
 # The last two actions on an output: an overlay written again in the order of the disk, and the name
@@ -158,7 +130,9 @@ def _remove_left_over(hidden: Path) -> None:
 # the same may do so in another order; written again, both are the same bytes.
 
 
-def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes, ...] = ()) -> None:
+def rewrite_overlay(
+    path: Path, new: Path, luks: bytes, keys: tuple[bytes, ...], progress: Progress
+) -> None:
     """Make `new` show what the overlay `path` shows, on the same base and as encrypted.
 
     It must be in the same folder.
@@ -174,15 +148,8 @@ def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes,
             luks=luks,
         )
         with Qcow2Image.open(new, writable=True, key=keys) as image:
-            for run in overlay.runs(0, overlay.size):
-                if run.kind is L2Kind.UNALLOCATED:
-                    # From the base, in both.
-                    continue
-                if run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED):
-                    image.write_zeros(run.start, run.end - run.start)
-                    continue
-                for start, end in split_range(run.start, run.end, CHUNK):
-                    image.write(start, overlay.read(start, end - start))
+            # All else comes from the base, in both.
+            copy_own(overlay, image, progress)
             image.flush()
 
 
@@ -222,23 +189,17 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
     ImageInUse if somebody has opened the other one meanwhile.
     """
     sync_file(hidden)
-    folder = path.absolute().parent
     if force:
         with closing(RawFile.open(path, writable=True)) if path.exists() else nullcontext():
-            os.replace(hidden, path)  # noqa: PTH105  beside give_name, its sister
+            os.replace(hidden, path)  # noqa: PTH105  beside publish(), its sister
             # What was recorded there was about the image that is gone now.
-            RunDirectory(path).forget()
-        sync_directory(folder)
+            RunDirectory.of(path).forget()
+        sync_directory(path.absolute().parent)
         return
     try:
         # Not rename(), which would replace what somebody has put there meanwhile.
-        give_name(hidden, path)
+        publish(hidden, path)
     except FileExistsError as error:
         raise output_exists(path) from error
-    try:
-        sync_directory(folder)
-    except OSError:
-        path.unlink()
-        raise
     with suppress(OSError):  # the output is there; it is gone where files have one name
         hidden.unlink(missing_ok=True)

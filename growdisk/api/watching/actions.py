@@ -117,7 +117,7 @@ def _grown_within_room(entry: DiskEntry, rule: WatchRule, context: RoundContext)
     except Refused as error:
         # There is no room; but a disk that needs none is not to be reported for that.
         planned = _grown(entry, rule, replace(context, dry_run=True))
-        refused = Action(entry, "refused", _REFUSED, f"{error.what}: {error.why}", planned.seconds)
+        refused = Action(entry, "refused", _REFUSED, str(error), planned.seconds)
         return refused if planned.result == "would grow" else planned
 
 
@@ -166,11 +166,9 @@ def _done(
     child, begun = _StoppedWithRound(stop), time.monotonic()
     try:
         done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None, begun=child.at)
-    except GrowdiskError as error:
-        why = f"{error.what}: {error.why}"
-        return Action(entry, "stuck", _STUCK, why, time.monotonic() - begun)
-    except OSError as error:  # this host has no room for another process
-        why = f"growdisk cannot be started: {error}"
+    except (GrowdiskError, OSError) as error:
+        # OSError: this host has no room for another process.
+        why = f"growdisk cannot be started: {error}" if isinstance(error, OSError) else str(error)
         return Action(entry, "stuck", _STUCK, why, time.monotonic() - begun)
     finally:
         child.no_more()

@@ -6,7 +6,7 @@ They are for its textfile collector.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from growdisk.api.watching.actions import Action
@@ -42,6 +42,11 @@ def as_text(ended: Round, now: float) -> str:
 
 def _families(ended: Round, now: float) -> Iterator[tuple[str, str, list[Sample]]]:
     actions = ended.actions
+
+    def of_disks(value: Callable[[Action], float | None]) -> list[Sample]:
+        found = ((disk, value(disk)) for disk in actions)
+        return [(_disk(disk), float(known)) for disk, known in found if known is not None]
+
     yield (
         "growdisk_filesystem_fullness_ratio",
         "How full a file system is, of what users may fill.",
@@ -51,26 +56,18 @@ def _families(ended: Round, now: float) -> Iterator[tuple[str, str, list[Sample]
             for fs in d.entry.file_systems
         ],
     )
-    yield "growdisk_disk_size_bytes", "Size of the virtual disk.", _sizes(actions)
-    yield (
-        "growdisk_disk_host_bytes",
-        "What the image takes on the host.",
-        [
-            (_disk(d), float(d.entry.actual_size))
-            for d in actions
-            if d.entry.actual_size is not None
-        ],
-    )
-    known = [d for d in actions if d.entry.virtual_size is not None]
+    yield "growdisk_disk_size_bytes", "Size of the virtual disk.", of_disks(_size)
+    on_host = "What the image takes on the host."
+    yield "growdisk_disk_host_bytes", on_host, of_disks(lambda d: d.entry.actual_size)
     idle = "Room of the disk that belongs to no file system."
-    yield "growdisk_disk_idle_bytes", idle, [(_disk(d), float(d.entry.idle)) for d in known]
+    yield "growdisk_disk_idle_bytes", idle, of_disks(_idle)
     yield (
         "growdisk_disk_last_result",
         "How the disk came out of the last round, in its label.",
         [({**_disk(d), "result": d.result.replace(" ", "_")}, 1.0) for d in actions],
     )
     code = "0 all is well, 3 refused, 4 failed and restored, 5 needs a person."
-    yield "growdisk_disk_last_code", code, [(_disk(d), float(d.code)) for d in actions]
+    yield "growdisk_disk_last_code", code, of_disks(lambda d: d.code)
     yield "growdisk_watch_last_code", "The worst of the last round.", [({}, float(ended.code))]
     yield (
         "growdisk_watch_last_duration_seconds",
@@ -84,9 +81,12 @@ def _families(ended: Round, now: float) -> Iterator[tuple[str, str, list[Sample]
     )
 
 
-def _sizes(actions: Iterable[Action]) -> list[Sample]:
-    sizes = ((d, d.new_size if d.result == "grown" else d.entry.virtual_size) for d in actions)
-    return [(_disk(d), float(size)) for d, size in sizes if size is not None]
+def _size(action: Action) -> int | None:
+    return action.new_size if action.result == "grown" else action.entry.virtual_size
+
+
+def _idle(action: Action) -> int | None:
+    return action.entry.idle if action.entry.virtual_size is not None else None
 
 
 def _disk(action: Action) -> dict[str, str]:

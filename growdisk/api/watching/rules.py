@@ -23,27 +23,13 @@ from typing import TypeVar
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_fields import Fields, plain_text, words_of
+from growdisk.host.yaml_fields import Fields, plain_text
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.option_table import SHARED
 from growdisk.planner.option_words import largest_size, seconds_of, share
 from growdisk.qcow2.names_in_headers import identity
 from growdisk.units import MiB, align_up, parse_goal_size
 
-_FILE_WORDS = ("connect", "rules")
-_RULE_WORDS = (
-    "domains",
-    "images",
-    "when_used",
-    "step",
-    "max_size",
-    "min_interval",
-    "keep_host_free",
-    "swap",
-    "snapshots",
-    "quiet_hours",
-    "timeout",
-)
 _STEP, _WHEN, _INTERVAL, _KEEP, _TIMEOUT = "20%", "85%", "10m", "10%", "15m"
 _LONGEST_TIMEOUT = 7 * 86400.0
 _HOURS = re.compile(r"([01]?\d|2[0-3]):([0-5]\d) ?- ?([01]?\d|2[0-3]):([0-5]\d)")
@@ -52,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class WatchRule:
-    """As it was written, and checked.
+    """As it was written, and checked: its fields are the words of a rule.
 
     `domains`, `images`: patterns. `timeout`: seconds for one guest.
     """
@@ -66,7 +52,7 @@ class WatchRule:
     keep_host_free: str
     swap: str | None
     snapshots: str
-    quiet: tuple[time, time] | None
+    quiet_hours: tuple[time, time] | None
     timeout: float
 
     def is_for(self, entry: DiskEntry) -> bool:
@@ -84,9 +70,9 @@ class WatchRule:
 
     def is_quiet(self, now: time) -> bool:
         """Whether nothing may begin now; the hours may go over midnight."""
-        if self.quiet is None:
+        if self.quiet_hours is None:
             return False
-        first, last = self.quiet
+        first, last = self.quiet_hours
         # 22:00-06:00 goes over midnight: late or early.
         return first <= now < last if first <= last else now >= first or now < last
 
@@ -148,20 +134,17 @@ def load_rules(path: Path) -> Rules:
     document = read_yaml(path)
     if document is None:
         raise bad_file("it has no rules", place=str(path), hint="write rules: and a list")
-    words = words_of(document, _FILE_WORDS, "a rules file")
-    fields = Fields(document, _FILE_WORDS, "a rules file", path.parent)
-    if "rules" not in words:
+    fields = Fields(document, ("connect", "rules"), "a rules file", path.parent)
+    if (listed := fields.node("rules")) is None:
         raise document.bad("it has no rules", hint="write rules: and a list")
     rules = tuple(_rule(item, path.absolute().parent) for item in fields.items("rules"))
     if not rules:
-        raise bad_file(
-            "the list of rules is empty", place=words["rules"].place, hint="write at least one"
-        )
+        raise listed.bad("the list of rules is empty", hint="write at least one")
     return Rules(rules, fields.text("connect") or None)
 
 
 def _rule(node: Located, folder: Path) -> WatchRule:
-    fields = Fields(node, _RULE_WORDS, "a rule", folder)
+    fields = Fields(node, tuple(WatchRule.__annotations__), "a rule", folder)
     domains, images = _texts(fields, "domains"), _texts(fields, "images")
     if not (domains or images):
         raise node.bad("a rule needs domains or images", hint='write domains: "web*"')
@@ -193,19 +176,13 @@ def _texts(fields: Fields, word: str) -> tuple[str, ...]:
 
 def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T]) -> str:
     """The text, which `check` can read; the `default` is good."""
-    text = fields.text(word, default)
-    try:
-        # The default need not be read: it is ours.
-        if word in fields:
+    text, node = fields.text(word, default), fields.node(word)
+    if node is not None:
+        try:
             check(text)
-    except GrowdiskError as error:
-        node = fields.node(word)
-        raise bad_file(
-            f"{word}: {error.what}",
-            place=node.place if node else "",
-            reason=error.why,
-            hint=error.what_to_do,
-        ) from error
+        except GrowdiskError as error:
+            what = f"{word}: {error.what}"
+            raise node.bad(what, reason=error.why, hint=error.what_to_do) from error
     return text
 
 
@@ -223,16 +200,11 @@ def _timeout(text: str) -> None:
 
 
 def _quiet(fields: Fields) -> tuple[time, time] | None:
-    text = fields.text("quiet_hours")
-    if not text:
+    text, node = fields.text("quiet_hours"), fields.node("quiet_hours")
+    if node is None or not text:
         return None
     match = _HOURS.fullmatch(text.strip())
     if match is None:
-        node = fields.node("quiet_hours")
-        raise bad_file(
-            f"quiet_hours cannot be '{text}'",
-            place=node.place if node else "",
-            hint='write quiet_hours: "22:00-06:00"',
-        )
+        raise node.bad(f"quiet_hours cannot be '{text}'", hint='write quiet_hours: "22:00-06:00"')
     first, last = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
     return first, last

@@ -11,12 +11,7 @@ from growdisk.api.images.data_copy import copy_image
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.create import add_options
-from growdisk.cli.images.shared import (
-    add_format,
-    add_path,
-    ended_like_ctrl_c,
-    note_run,
-)
+from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, note_run
 from growdisk.cli.keys import add_key, add_new_key, key_for_new, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError, bad_value
@@ -71,18 +66,14 @@ def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
         with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
             return convert_image(source, arguments.path, target, progress)
 
-    size = unlocking(arguments, convert)
+    return _created(output, arguments.path, "virtual-size", unlocking(arguments, convert))
+
+
+def _created(output: CommandOutput, path: Path, key: str, size: int) -> int:
     # st_blocks counts units of 512 bytes, whatever blocks the file system has.
-    host = arguments.path.stat().st_blocks * 512
-    output.document(
-        {
-            "result": "created",
-            "filename": str(arguments.path),
-            "virtual-size": size,
-            "actual-size": host,
-        }
-    )
-    output.note(f"{arguments.path}: {format_size(size)}, {format_size(host)} on the host")
+    host = path.stat().st_blocks * 512
+    output.document({"result": "created", "filename": str(path), key: size, "actual-size": host})
+    output.note(f"{path}: {format_size(size)}, {format_size(host)} on the host")
     return 0
 
 
@@ -102,12 +93,7 @@ def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
     note_run(arguments.source, output, alone=True)
     with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
         size = copy_image(arguments.source, arguments.path, arguments.sparse, progress)
-    host = arguments.path.stat().st_blocks * 512
-    output.document(
-        {"result": "created", "filename": str(arguments.path), "size": size, "actual-size": host}
-    )
-    output.note(f"{arguments.path}: {format_size(size)}, {format_size(host)} on the host")
-    return 0
+    return _created(output, arguments.path, "size", size)
 
 
 def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:

@@ -8,12 +8,7 @@ import re
 from growdisk.api.images.resizing import resize_image
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.shared import (
-    add_format,
-    add_path,
-    ended_like_ctrl_c,
-    note_rounded,
-)
+from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, note_rounded
 from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize, shell_word

@@ -38,15 +38,18 @@ def snapshot_arguments(parser: argparse.ArgumentParser) -> None:
 def run_snapshot(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.action == "list":
         return _list(arguments, output)
-    chosen = [
-        word for word in (arguments.name, arguments.id, arguments.only_name) if word is not None
-    ]
     # The name stands after the image, or after --id or --name.
-    if len(chosen) != 1:
+    words: dict[Selector | None, str | None] = {
+        None: arguments.name,
+        "id": arguments.id,
+        "name": arguments.only_name,
+    }
+    given = [(selector, word) for selector, word in words.items() if word is not None]
+    if len(given) != 1:
         raise UsageError(
             f"snapshot {arguments.action} needs one NAME", hint="or --id ID, or --name NAME"
         )
-    return _change(arguments, chosen[0], output)
+    return _change(arguments, *given[0], output)
 
 
 def _list(arguments: argparse.Namespace, output: CommandOutput) -> int:
@@ -57,12 +60,13 @@ def _list(arguments: argparse.Namespace, output: CommandOutput) -> int:
     return 0
 
 
-def _change(arguments: argparse.Namespace, name: str, output: CommandOutput) -> int:
+def _change(
+    arguments: argparse.Namespace, selector: Selector | None, name: str, output: CommandOutput
+) -> int:
     # Not for `list`, nor for `image info`, which shows snapshots as well.
     from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 
     path, action = arguments.path, arguments.action
-    selector = _selector(arguments)
     if action == "create":
         if selector == "id":
             raise UsageError("a new snapshot gets its id by itself", hint="give it a NAME")
@@ -73,12 +77,6 @@ def _change(arguments: argparse.Namespace, name: str, output: CommandOutput) -> 
     change(path, name, selector, overlays_may_break=arguments.overlays_may_break)
     output.document({"result": "applied" if action == "apply" else "deleted", "snapshot": name})
     return 0
-
-
-def _selector(arguments: argparse.Namespace) -> Selector | None:
-    if arguments.id is not None:
-        return "id"
-    return "name" if arguments.only_name is not None else None
 
 
 def snapshot_rows(entries: Iterable[SnapshotEntry]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from growdisk.guest_config.customize.changes import (
     LoginKeys,
     cannot_customize,
 )
-from growdisk.guest_config.files import SELINUX_CONFIG, decode, encode, selinux_is_on
+from growdisk.guest_config.files import decode, encode, selinux_is_on, text_of
 from growdisk.host import clock
 from growdisk.host.command import run
 
@@ -30,6 +30,7 @@ _MACHINE_ID, _DBUS_ID = "/etc/machine-id", "/var/lib/dbus/machine-id"
 _RELABEL = "/.autorelabel"
 _NO_SSH = "ssh host keys: the guest has no /etc/ssh"
 _DAY = 86400
+_NEW_HOSTS = "127.0.0.1\tlocalhost\n"
 _LOGIN_DEFS, _PAM = "/etc/login.defs", "/etc/pam.d/common-password"
 
 
@@ -51,7 +52,7 @@ def customize(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
     _check_accounts(guest, changes)
     yield from _make_its_own(guest, changes)
     # What was written here has no labels, and sshd may not read a key without.
-    if guest.exists(SELINUX_CONFIG) and selinux_is_on(decode(guest.read(SELINUX_CONFIG))):
+    if selinux_is_on(guest):
         guest.put(_RELABEL, b"", FileOwner())
         yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
 
@@ -78,7 +79,7 @@ def _make_its_own(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
 
 def _knows_yescrypt(guest: GuestEditor) -> bool:
     """What its own passwd would write; other guests may not even read it."""
-    texts = [decode(guest.read(path)) for path in (_LOGIN_DEFS, _PAM) if guest.exists(path)]
+    texts = [text_of(guest, path) for path in (_LOGIN_DEFS, _PAM)]
     return any(
         "yescrypt" in line.lower()
         for text in texts
@@ -100,11 +101,9 @@ def _check_accounts(guest: GuestEditor, changes: GuestChanges) -> None:
 
 
 def _name(guest: GuestEditor, name: str) -> str:
-    old = decode(guest.read("/etc/hostname")).strip() if guest.exists("/etc/hostname") else ""
+    old = text_of(guest, "/etc/hostname").strip()
     _rewrite(guest, "/etc/hostname", f"{name}\n".encode())
-    hosts = (
-        decode(guest.read("/etc/hosts")) if guest.exists("/etc/hosts") else "127.0.0.1\tlocalhost\n"
-    )
+    hosts = text_of(guest, "/etc/hosts") if guest.exists("/etc/hosts") else _NEW_HOSTS
     _rewrite(guest, "/etc/hosts", encode(hosts_for(hosts, old, name)))
     return f"hostname: {name}"
 
@@ -158,7 +157,7 @@ def _authorize(guest: GuestEditor, login: LoginKeys, account: Account) -> str:
     folder = f"{account.home.rstrip('/')}/.ssh"
     path = f"{folder}/authorized_keys"
     guest.make_folder(folder, FileOwner(account.uid, account.gid, 0o700))
-    present = decode(guest.read(path)).splitlines() if guest.exists(path) else []
+    present = text_of(guest, path).splitlines()
     lines = [*present, *(key for key in dict.fromkeys(login.keys) if key not in present)]
     guest.put(
         path,
@@ -198,7 +197,7 @@ def _owner(guest: GuestEditor, file: FileChange) -> FileOwner:
         account = account_of(decode(guest.read("/etc/passwd")), file.owner, action)
         uid, gid = account.uid, account.gid
     if file.group:
-        known = group_ids(decode(guest.read("/etc/group"))) if guest.exists("/etc/group") else {}
+        known = group_ids(text_of(guest, "/etc/group"))
         if not file.group.isdecimal() and file.group not in known:
             raise cannot_customize(
                 action, f"it has no group '{file.group}'", "name one of /etc/group, or a number"

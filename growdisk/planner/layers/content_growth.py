@@ -12,11 +12,10 @@ A new kind: a function (GrowthTarget, its Content) -> ContentGrowth and a case i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content
-from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal
@@ -27,34 +26,18 @@ from growdisk.steps.registry import DiskStep
 
 @dataclass(frozen=True)
 class GrowthTarget:
-    """The partition as it will be, and what stands in it now.
+    """What stands at `place` now, and how many bytes the place will have.
 
-    Number 0 is the whole disk, if there is no table. Further in, `layers` lead to it (see
-    DevicePath); it holds `inner`, and will have `inner_size` bytes. `suffix` follows the name of
-    every step: "" for the only partition that grows, "-sda3" for a further one.
+    Number 0 of a place is the whole disk, if there is no table. `suffix` follows the name of every
+    step: "" for the only partition that grows, "-sda3" for a further one.
     """
 
     facts: Facts
-    partition: Partition
     goal: Goal
+    place: DevicePath
+    content: Content | None
+    size: int
     suffix: str = ""
-    layers: tuple[str, ...] = ()
-    inner: Content | None = None
-    inner_size: int = 0
-
-    @property
-    def content(self) -> Content | None:
-        return self.inner if self.layers else self.facts.contents.get(self.partition.number)
-
-    @property
-    def size(self) -> int:
-        return self.inner_size if self.layers else self.partition.size
-
-    @property
-    def place(self) -> DevicePath:
-        return DevicePath(
-            self.partition.number, self.partition.start, self.partition.size, self.layers
-        )
 
     @property
     def name(self) -> str:
@@ -62,20 +45,15 @@ class GrowthTarget:
         return self.place.name_on(self.facts.disk)
 
     @property
-    def device(self) -> str:
-        """As the appliance names it: /dev/sda1, /dev/sda, /dev/vg0/root."""
-        return self.place.device
-
-    @property
     def is_named(self) -> bool:
         """Whether somebody asked for this very partition: then it grows, whatever is in it."""
         return self.goal.partition != "auto" or bool(self.goal.grow)
 
     def within(self, place: DevicePath, content: Content | None, size: int) -> GrowthTarget:
-        return replace(self, layers=place.layers, inner=content, inner_size=size)
+        return replace(self, place=place, content=content, size=size)
 
     def refusal(self, reason: str, hint: str) -> CannotGrow:
-        return CannotGrow(self.facts.image.path, self.partition.number, reason=reason, hint=hint)
+        return CannotGrow(self.facts.image.path, self.place.number, reason=reason, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -98,7 +76,7 @@ class ContentGrowth:
     host_writes: HostWrites = NOTHING
 
 
-def together(insides: Sequence[ContentGrowth]) -> ContentGrowth:
+def together(insides: Collection[ContentGrowth]) -> ContentGrowth:
     """What is done in several partitions or volumes; `content` is that of the guest's system."""
     # A root has more room than its /boot.
     main = max(
@@ -115,14 +93,8 @@ def together(insides: Sequence[ContentGrowth]) -> ContentGrowth:
 
 
 def contents_after(
-    contents: Mapping[int, Content],
-    targets: Sequence[GrowthTarget],
-    insides: Sequence[ContentGrowth],
+    contents: Mapping[int, Content], insides: Mapping[int, ContentGrowth]
 ) -> dict[int, Content]:
     """By the number of the partition."""
-    grown = {
-        target.partition.number: inside.content
-        for target, inside in zip(targets, insides, strict=True)
-        if inside.content is not None
-    }
+    grown = {n: inside.content for n, inside in insides.items() if inside.content is not None}
     return {**contents, **grown}

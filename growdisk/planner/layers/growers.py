@@ -5,7 +5,7 @@ Other content can still be asked for by number: then the partition alone grows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from growdisk.errors import KeyNeeded
@@ -27,12 +27,15 @@ from growdisk.filesystems.ext_growth import grown_size, most_blocks
 from growdisk.filesystems.f2fs import grown_f2fs
 from growdisk.filesystems.ntfs import grown_ntfs
 from growdisk.filesystems.xfs import group_count, grown_xfs
+from growdisk.partitions.table import FIRST_DISK, Partition
 from growdisk.planner.facts import Facts
+from growdisk.planner.failures import CannotGrow
 from growdisk.planner.foreign import INSIDE, content_in_words
+from growdisk.planner.goal import Goal
 from growdisk.planner.host_need import host_writes_of
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.lvm import grow_physical_volume
-from growdisk.steps.device_path import LuksLayer, LvLayer
+from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.grow_filesystem import GrowFilesystem, is_plain_ext
 from growdisk.steps.grow_layers import GrowLuks
 from growdisk.units import MiB, align_down, format_size
@@ -41,6 +44,37 @@ from growdisk.volumes.luks2_json import PARTITION_TABLE
 _WHOLE: Mapping[type[object], str] = MappingProxyType(
     {LuksLayer: "the container", LvLayer: "the logical volume"}
 )
+
+
+def grow_contents(facts: Facts, goal: Goal, parts: Sequence[Partition]) -> dict[int, ContentGrowth]:
+    """What is to do inside each of the partitions, which are as they will be, by number."""
+    _refuse_growing_twice(facts, parts)
+    found = dict[int, ContentGrowth]()
+    for part in parts:
+        # Only further ones have a suffix. In the names of steps every disk is sda: ExtraDiskStep
+        # puts the right name in.
+        suffix = f"-{FIRST_DISK}{part.number}" if found else ""
+        place = DevicePath(part.number, part.start, part.size)
+        content = facts.contents.get(part.number)
+        target = GrowthTarget(facts, goal, place, content, part.size, suffix)
+        found[part.number] = grow_inside(target)
+    return found
+
+
+def _refuse_growing_twice(facts: Facts, parts: Sequence[Partition]) -> None:
+    """What the volumes of a group get is counted for one of its physical volumes."""
+    seen = dict[str, int]()
+    for part in parts:
+        content = facts.contents.get(part.number)
+        group = content.group if isinstance(content, PhysicalVolumeContent) else None
+        if group and (first := seen.setdefault(group.uuid, part.number)) != part.number:
+            raise CannotGrow(
+                facts.image.path,
+                first,
+                reason=f"another physical volume of its volume group {group.name} is to grow in "
+                "the same run",
+                hint="let them grow one after the other",
+            )
 
 
 def grow_inside(target: GrowthTarget) -> ContentGrowth:
@@ -61,6 +95,9 @@ def grow_inside(target: GrowthTarget) -> ContentGrowth:
             return _grow_ntfs(target, content)
         case F2fsContent():
             wanted = grown_f2fs(content, target.size)
+            # On several devices it is larger than this one, and nothing was cut off.
+            if wanted > target.size and content.unfit:
+                raise target.refusal(content.unfit, INSIDE)
             return _growth_step(target, content, wanted, mountable=False)
         case ForeignContent() | AmbiguousContent():
             raise target.refusal(f"{target.name} holds {content_in_words(content)}", INSIDE)
@@ -79,9 +116,9 @@ def _growth_step(
     notes: tuple[str, ...] = (),
 ) -> ContentGrowth:
     """One step to `wanted` bytes. `mountable`: the guest's own files can be looked for in it."""
-    old, part = content.size or 0, target.partition
+    old, place = content.size or 0, target.place
     # Right in its partition ext is one kind for all that work on it: such a step says no more.
-    plain = is_plain_ext(content.kind, target.layers)
+    plain = is_plain_ext(content.kind, place.layers)
     if (missing := old - target.size) > 0:
         subject = "its file system" if plain else f"the file system on {target.name}"
         raise target.refusal(
@@ -90,15 +127,15 @@ def _growth_step(
             "backup",
         )
     step = GrowFilesystem(
-        part.number,
-        part.start,
-        part.size,
+        place.number,
+        place.start,
+        place.size,
         content.uuid,
         old,
         wanted,
         suffix=target.suffix,
         kind=GrowFilesystem.kind if plain else content.kind,
-        layers=target.layers,
+        layers=place.layers,
     )
     return ContentGrowth(
         (step,),
@@ -106,7 +143,7 @@ def _growth_step(
         # A file system that fills its space is no reason to plan, and stays in a plan as a step to
         # skip.
         pending=wanted > old,
-        system=target.device if mountable else "",
+        system=place.device if mountable else "",
         free=(target.size if plain else wanted) - (content.used or 0),
         notes=notes if wanted > old else (),
         host_writes=host_writes_of(content, wanted),

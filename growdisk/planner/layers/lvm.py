@@ -15,7 +15,6 @@ from growdisk.units import format_size
 
 _ROOT = "root"
 _MOST_EXTENTS = (1 << 32) - 1
-_DIGITS = "0123456789"
 
 
 def grow_physical_volume(
@@ -76,11 +75,11 @@ def _grow_volume(
     step = GrowLogicalVolume(
         target.place,
         group.name,
-        volume.name,
         volume.uuid,
         volume.extents,
         extents,
         group.extent_size,
+        volume.name,
         suffix,
     )
     place, size = step.opens, extents * group.extent_size
@@ -105,8 +104,7 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
         )
     if group is None:
         raise target.refusal(
-            f"{name} is a physical volume of LVM without a group",
-            "use it in the guest first",
+            f"{name} is a physical volume of LVM without a group", "use it in the guest first"
         )
     # LVM does not change a group of which a physical volume is missing.
     if missing := len(group.physical_volumes) - 1 - len(content.other_pvs):
@@ -119,11 +117,6 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
             f"its volume group {group.name} also lies on {where} not on this disk",
             "name the guest's other disk as well: --with IMAGE (if it is encrypted, or the guest "
             f"runs: grow it in the guest, pvresize and lvextend --resizefs {group.name}/VOLUME)",
-        )
-    if _grows_twice(target, group):
-        raise target.refusal(
-            f"another physical volume of its volume group {group.name} is to grow in the same run",
-            "let them grow one after the other",
         )
     if found := why_not_group(
         group, name, inside_a_volume=any(isinstance(layer, LvLayer) for layer in target.place.chain)
@@ -149,21 +142,6 @@ def _refuse_odd_sizes(target: GrowthTarget, group: VolumeGroup) -> None:
             f"{most} at most",
             "grow it to less, or give the group larger extents first: vgchange -s",
         )
-
-
-def _grows_twice(target: GrowthTarget, group: VolumeGroup) -> bool:
-    """What the volumes get is counted for one of them."""
-    named = {
-        int(digits)
-        for request in target.goal.grow
-        # The number at the end of a name: sda5, nvme0n1p5, or 5.
-        if (digits := request.partition[len(request.partition.rstrip(_DIGITS)) :])
-    }
-    others = (target.facts.contents.get(number) for number in named - {target.partition.number})
-    return any(
-        isinstance(c, PhysicalVolumeContent) and c.group and c.group.uuid == group.uuid
-        for c in others
-    )
 
 
 def _after(

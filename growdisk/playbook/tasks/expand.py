@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from growdisk import api
@@ -34,7 +35,7 @@ def plan_in_check_mode(
     """The plan; `foreseen` is read, and then has the disk as it would be."""
     if foreseen is None:
         return plan(path, goal, options, image_format, propose)
-    place, ended = path.resolve(), list[tuple[Facts, Proposal | GoalReached]]()
+    place, ended = Path(os.path.realpath(path)), list[tuple[Facts, Proposal | GoalReached]]()
     # In place of what is on the disk: what earlier tasks of this check would have made of it.
     earlier = foreseen.get(place)
 

@@ -59,9 +59,18 @@ class CheckErrors:
         self.corruption(line)
         self.incomplete = True
 
-    def leak(self, line: str) -> None:
-        self.leaks += 1
-        _note(self.leak_lines, line)
+    def wrong_counts(self, clusters: range, references: int, refcount: int) -> None:
+        """Clusters that have this refcount and that many references."""
+        # Too high wastes a cluster. Too low: it may be handed out while it is in use.
+        word, lines = "", self.error_lines
+        if refcount > references:
+            self.leaks += len(clusters)
+            word, lines = "leaked ", self.leak_lines
+        else:
+            self.corruptions += len(clusters)
+        # Not a line more than are kept: there may be millions of them.
+        for cluster in clusters[: MAX_LINES + 1 - len(lines)]:
+            _note(lines, f"{word}cluster {cluster}: refcount {refcount}, references {references}")
 
     @property
     def lines(self) -> tuple[str, ...]:

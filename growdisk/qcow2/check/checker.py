@@ -7,6 +7,7 @@ not by QEMU: tables that share their cluster with something else although the re
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
@@ -137,7 +138,7 @@ def fixed(before: CheckReport, after: CheckReport) -> CheckReport:
 def _check_overflow(analysis: Analysis) -> None:
     """More references than the refcount's width can say: each one too many is a corruption."""
     largest = (1 << analysis.header.refcount_bits) - 1
-    for cluster, count in list(analysis.recount.counted.above(largest)):
+    for cluster, count in analysis.recount.counted.above(largest):
         analysis.findings.broken_structure(
             f"cluster {cluster} has {count} references; {largest} fit", count - largest
         )
@@ -151,18 +152,16 @@ def _check_sole_owners(analysis: Analysis) -> None:
     counted = analysis.recount.counted
     stored = analysis.stored.counts
     bits = analysis.header.cluster_bits
-    owned = [
+    owned = (
         (name, cluster, 1)
         for name, clusters in analysis.recount.tables
-        # Nearly always, and quicker to tell: each of its clusters has one reference, its own.
-        if counted.ones(clusters.start, len(clusters)) < len(clusters)
-        for cluster in clusters
-    ]
+        for cluster in counted.others_than_one(clusters.start, len(clusters))
+    )
     # An L2 table may be shared: by as many L1 entries as name it.
-    owned += [
+    l2_tables = (
         ("L2 table", offset >> bits, times) for offset, times in analysis.recount.l2_tables.items()
-    ]
-    for name, cluster, references in owned:
+    )
+    for name, cluster, references in chain(owned, l2_tables):
         # A refcount structure that is an owner is reported already, and can be made again.
         if counted[cluster] - refcounts[cluster] > references:
             # If the refcount is wrong, the comparison counts the corruption.
@@ -171,12 +170,6 @@ def _check_sole_owners(analysis: Analysis) -> None:
 
 
 def _compare(analysis: Analysis) -> None:
-    counted, findings = analysis.recount.counted, analysis.findings
     end = max(analysis.recount.end_cluster, 1)
-    for cluster, references, refcount in counted.differing(analysis.stored.counts, end):
-        line = f"cluster {cluster}: refcount {refcount}, references {references}"
-        # Too high wastes a cluster. Too low: it may be handed out while it is in use.
-        if refcount > references:
-            findings.leak(f"leaked {line}")
-        else:
-            findings.corruption(line)
+    for row in analysis.recount.counted.differing(analysis.stored.counts, end):
+        analysis.findings.wrong_counts(*row)

@@ -146,8 +146,20 @@ class ClusterCounts:
             for number, low, high in _split(first, length)
         )
 
-    def differing(self, other: ClusterCounts, end: int) -> Iterator[tuple[int, int, int]]:
-        """(cluster, own count, other's count) of each cluster before `end` where the two differ."""
+    def others_than_one(self, first: int, length: int) -> Iterator[int]:
+        """Those of `length` clusters from `first` on that have not the number one."""
+        for number, low, high in _split(first, length):
+            # Nearly always all have it, and that is quicker to tell.
+            if _ones(self._segments.get(number), low, high) < high - low:
+                part, base = self._part(number, low, high), (number << SEGMENT_BITS) + low
+                yield from (base + index for index, value in enumerate(part) if value != 1)
+
+    def differing(self, other: ClusterCounts, end: int) -> Iterator[tuple[range, int, int]]:
+        """(clusters, own number, other's number) where the two differ before `end`.
+
+        A row for each cluster, or for all of a leaf that are alike: a file of 256 KiB can have
+        references to 2^28 clusters that are not counted.
+        """
         for number in sorted(self._segments.keys() | other._segments.keys()):
             base = number << SEGMENT_BITS
             high = max(0, min(SEGMENT, end - base))
@@ -155,14 +167,18 @@ class ClusterCounts:
             if mine == theirs:
                 continue
             for low in range(0, high, _LEAF):
-                if mine[low : low + _LEAF] == theirs[low : low + _LEAF]:
+                ours, others = mine[low : low + _LEAF], theirs[low : low + _LEAF]
+                if ours == others:
                     continue
-                pairs = zip(mine[low : low + _LEAF], theirs[low : low + _LEAF], strict=True)
-                yield from (
-                    (place, *pair)
-                    for place, pair in enumerate(pairs, base + low)
-                    if pair[0] != pair[1]
-                )
+                first, size = base + low, len(ours)
+                if ours.count(ours[0]) == others.count(others[0]) == size:
+                    # Bytes and wide numbers may say the same, and are not equal.
+                    if ours[0] != others[0]:
+                        yield range(first, first + size), ours[0], others[0]
+                    continue
+                for place, (one, two) in enumerate(zip(ours, others, strict=True), first):
+                    if one != two:
+                        yield range(place, place + 1), one, two
 
     def segments(self) -> list[Run]:
         """(first cluster, number of clusters) of all areas that may have counts, in order."""
@@ -187,7 +203,8 @@ class ClusterCounts:
                 limit >= _FULL or not segment.strip(bytes(range(limit + 1)))
             ):
                 continue
-            for index, value in enumerate(segment):
+            # A copy: the caller may change a number that it was given.
+            for index, value in enumerate(segment[:]):
                 if value > limit:
                     yield (number << SEGMENT_BITS) + index, value
 

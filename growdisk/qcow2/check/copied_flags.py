@@ -9,12 +9,11 @@ from __future__ import annotations
 import struct
 from collections import Counter
 
-from growdisk.block.device import BlockDevice
+from growdisk.block.device import BlockDevice, read_padded
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.l2_tables import FragmentedTable, L2Reader, RunFinder
-from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
 
@@ -74,7 +73,7 @@ def active_l1(file: BlockDevice, header: Header) -> tuple[int, ...]:
 
 
 def mended_l2_table(
-    file: BlockDevice, header: Header, offset: int, refcounts: ClusterCounts, *, setting: bool
+    table: bytes, header: Header, refcounts: ClusterCounts, *, setting: bool
 ) -> bytes | None:
     """An L2 table with missing COPIED flags set (`setting`) or wrong ones cleared.
 
@@ -82,7 +81,6 @@ def mended_l2_table(
     """
     finder = RunFinder(header.cluster_size)
     # Most tables are right: the runs tell that without a look at each entry.
-    table = read_padded(file, offset, header.cluster_size)
     runs = finder.runs(_entries_in(table, header))
     if not any(_wrong_flags(header, refcounts, first, length) for first, length in runs):
         return None

@@ -12,9 +12,8 @@ from array import array
 from collections.abc import Iterator
 from itertools import compress
 
-from growdisk.block.device import BlockDevice
+from growdisk.block.device import BlockDevice, TableReader
 from growdisk.fast_dataclass import NamedTuple
-from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.entries import COMPRESSED, COPIED, OFFSET_MASK, ZERO
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
@@ -45,7 +44,7 @@ class L2Reader:
     """Reads standard L2 tables; callers take the bitmaps out of extended ones first."""
 
     def __init__(self, file: BlockDevice, header: Header) -> None:
-        self._file, self._size = file, header.cluster_size
+        self._tables, self._size = TableReader(file, header.cluster_size), header.cluster_size
         self.extended = header.has(Incompatible.EXTENDED_L2)
         self._is_plain = not header.has(Incompatible.DATA_FILE)
         # Bit 0 is a zero flag in version 3 alone, and only without subclusters.
@@ -58,13 +57,11 @@ class L2Reader:
         self._misplaced: set[int] = set()  # offsets of tables that are not aligned
 
     def raw(self, offset: int) -> bytes:
-        """A table as it stands in the file; nothing if it lies beyond the file's end.
+        """A table as it stands in the file; nothing if it is all zeros.
 
         Nothing either if too many that are not aligned have been read: they are errors anyway.
         """
-        if offset >= self._file.size or not self._is_worth_reading(offset):
-            return b""
-        return read_padded(self._file, offset, self._size)
+        return self._tables.read(offset) if self._is_worth_reading(offset) else b""
 
     def _is_worth_reading(self, offset: int) -> bool:
         if offset % self._size and offset not in self._misplaced:

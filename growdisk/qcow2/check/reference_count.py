@@ -11,13 +11,13 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 
-from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.device import BlockDevice, ExtentKind, read_padded
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.l2_tables import FragmentedTable, L2Reader, Runs
-from growdisk.qcow2.check.stored_refcounts import StoredRefcounts, counts_for, read_padded
+from growdisk.qcow2.check.stored_refcounts import StoredRefcounts, counts_for
 from growdisk.qcow2.check.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import Extension, Header
@@ -105,9 +105,7 @@ class ReferenceCount:
         self.l2_tables.update(active)
         snapshots, length = snapshot_tables(self._file, header, self._found)
         for snapshot in snapshots:
-            self.l2_tables.update(
-                self._walk_l1(snapshot.label, snapshot.l1_offset, snapshot.l1_size)
-            )
+            self.l2_tables.update(self._walk_l1(*snapshot))
         self._table("snapshot table", header.snapshots_offset, length)
         # Each table is read once, and what it names is counted for all L1 entries that name it.
         for offset, times in self.l2_tables.items():
@@ -138,7 +136,7 @@ class ReferenceCount:
         65536 snapshots may name one table of 32 MiB. No two of a sound image share a cluster.
         """
         first, end = offset >> self._bits, (offset + length - 1 >> self._bits) + 1
-        if any(self.counted.get(first, end - first)):
+        if self.counted.get(first, end - first).count(0) < end - first:
             self._repeated += length
         return self._repeated <= _MAX_REPEATED
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from growdisk.block.device import BlockDevice
+from growdisk.block.device import BlockDevice, TableReader, read_padded
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.check.cluster_counts import MAX_SEGMENTS, ClusterCounts
 from growdisk.qcow2.entries import REFTABLE_RESERVED
@@ -36,7 +36,7 @@ class StoredRefcounts:
         entries = -(-used_length(table) // 8)
         # without the empty end
         self.table: tuple[int, ...] = struct.unpack_from(f">{entries}Q", table)
-        self.counts = counts_for(file)
+        self.counts, blocks = counts_for(file), TableReader(file, self.cluster_size)
         seen: set[int] = set()
         repeated = 0  # reading a block for each of a million entries that name it would have no end
         for index, entry in enumerate(self.table):
@@ -45,7 +45,7 @@ class StoredRefcounts:
             if offset and offset % self.cluster_size == 0 and repeated <= _MAX_REPEATED:
                 repeated += offset in seen
                 seen.add(offset)
-                block = read_padded(file, offset, self.cluster_size)
+                block = blocks.read(offset)
                 self.counts.put(index * self.per_block, unpack_counts(block, self.order))
 
 
@@ -77,12 +77,6 @@ def counts_for(file: BlockDevice) -> ClusterCounts:
     # What a sparse file really has bounds how many counts there can be.
     real = file.size if file.is_block_device else file.path.stat().st_blocks * 512
     return ClusterCounts(max(MAX_SEGMENTS, real // 512))
-
-
-def read_padded(file: BlockDevice, offset: int, length: int) -> bytes:
-    """A range of the file; beyond the file's end there are zeros."""
-    inside = max(0, min(length, file.size - offset))
-    return (file.read(offset, inside) if inside else b"").ljust(length, b"\0")
 
 
 def used_length(block: bytes) -> int:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import struct
 
-from growdisk.block.device import BlockDevice
-from growdisk.fast_dataclass import dataclass
+from growdisk.block.device import BlockDevice, read_padded
 from growdisk.qcow2.check.check_errors import CheckErrors
-from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.header import Header
 
 BITMAP_RESERVED = 0xFF000000000001FE
@@ -28,23 +26,14 @@ _IN_USE = 1
 _V3_EXTRA = 16  # vm_state_size and disk_size, which version 3 demands
 
 
-@dataclass(frozen=True)
-class SnapshotTables:
-    """Where one snapshot's L1 table lies; `l1_size` in entries."""
-
-    label: str
-    l1_offset: int
-    l1_size: int
-
-
 def snapshot_tables(
     file: BlockDevice, header: Header, findings: CheckErrors
-) -> tuple[list[SnapshotTables], int]:
-    """The L1 tables of all snapshots, and how long their list is, as far as it can be read.
+) -> tuple[list[tuple[str, int, int]], int]:
+    """([(label, offset, entries) of each L1 table], how long their list is), as far as it goes.
 
     Those that cannot be true are reported and left out.
     """
-    found: list[SnapshotTables] = []
+    found: list[tuple[str, int, int]] = []
     offset = header.snapshots_offset
     for index in range(header.snapshot_count):
         # Where an entry ends is only known once it is read: what follows a broken one is not found.
@@ -52,11 +41,7 @@ def snapshot_tables(
             findings.broken_structure(f"the snapshot table ends after entry {index}")
             break
         fields = _SNAPSHOT.unpack(file.read(offset, _SNAPSHOT.size))
-        l1_offset = fields[0]
-        l1_size = fields[1]
-        id_size = fields[2]
-        name_size = fields[3]
-        extra_size = fields[8]
+        l1_offset, l1_size, id_size, name_size, *_, extra_size = fields
         text = read_padded(file, offset + _SNAPSHOT.size + extra_size, id_size + name_size)
         label = (
             f"snapshot {text[:id_size].decode(errors='replace')} "
@@ -73,7 +58,7 @@ def snapshot_tables(
                 f"the L1 table of {label} at {l1_offset:#x} ({l1_size} entries) cannot be true"
             )
         else:
-            found.append(SnapshotTables(label, l1_offset, l1_size))
+            found.append((label, l1_offset, l1_size))
     return found, offset - header.snapshots_offset
 
 

@@ -30,6 +30,11 @@ def image(shared: Path, tmp_path: Path) -> Path:
     return Path(shutil.copyfile(shared, tmp_path / "guest.qcow2"))
 
 
+def test_a_size_may_say_that_the_disk_stays_as_large_as_it_is(image: Path) -> None:
+    stays = SizeSpec(0, relative=True)
+    assert api.plan(image, "+0").after == api.plan(image, stays).after
+
+
 def test_every_name_of_the_room_can_be_had() -> None:
     for name in api.__all__:
         assert callable(getattr(api, name))

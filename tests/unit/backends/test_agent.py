@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import socket
 import subprocess
@@ -92,6 +93,26 @@ def test_an_endless_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.Monkey
     with (
         guest(tmp_path, lambda _: [b"x" * (1 << 18)]) as path,
         pytest.raises(GuestUnreachable, match="without an end"),
+    ):
+        AgentSocket.connect(path)
+
+
+def test_an_answer_that_is_nested_too_deeply_is_an_error_and_no_crash() -> None:
+    deep: object = {}
+    for _ in range(5000):
+        deep = {"result": deep}
+    with pytest.raises(GuestUnreachable, match="nested"):
+        AgentShell.open(lambda *_: deep, lambda: None)
+
+
+def test_a_guest_that_answers_others_without_an_end_is_unreachable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest_agent, "_SYNC_SECONDS", 0.5)
+    flood = itertools.repeat(said({"return": 4711}) * 1000, 20_000)
+    with (
+        guest(tmp_path, lambda _: flood) as path,
+        pytest.raises(GuestUnreachable, match="nobody in the guest answers"),
     ):
         AgentSocket.connect(path)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from growdisk.errors import Refused, ToolFailed, ToolMissing, ToolTimedOut
-from growdisk.host.command import kill_children, require, run, time_limit
+from growdisk.host.command import kill_all, kill_children, require, run, time_limit
 
 
 def test_output_and_status_come_back_and_the_locale_is_plain() -> None:
@@ -114,3 +117,42 @@ def test_a_time_limit_that_is_kept_does_nothing() -> None:
         time.sleep(0.5)
         assert not limit.overrun and child.poll() is None
         child.kill()
+
+
+def test_a_process_of_somebody_else_that_names_our_folder_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As an administrator's who looks into it: an ordinary user may not kill that."""
+    word = "growdisk-2.7182818"
+    foreign, own = (
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", word])
+        for _ in range(2)
+    )
+    kill = os.kill
+
+    def refusing(pid: int, number: int) -> None:
+        if pid == foreign.pid:
+            raise PermissionError
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", refusing)
+    try:
+        kill_all(word)
+        assert own.wait() == -signal.SIGKILL and foreign.poll() is None
+    finally:
+        monkeypatch.undo()
+        foreign.kill()
+        foreign.wait()
+
+
+@pytest.mark.parametrize(
+    ("tool", "package"), [("losetup", "mount"), ("zfs", "zfsutils-linux"), ("rbd", "ceph-common")]
+)
+def test_a_tool_of_the_hosts_storage_is_missed_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, tool: str, package: str
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(ToolMissing) as caught:
+        require(tool)
+    assert caught.value.package == package

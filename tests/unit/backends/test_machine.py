@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.appliance_growth import Superblock
 from growdisk.backends.doctor import kernel_finding, run_checks, tool_finding
+from growdisk.fast_dataclass import replace
+from growdisk.filesystems.content import ExtContent
+from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.host import kvm as kvm
 from growdisk.host.command import run
 from growdisk.host.kvm import Accelerator, KvmState, accelerator, try_kvm
@@ -110,11 +112,12 @@ def test_examining_names_each_thing_once(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_descriptors_of_a_grown_file_system_must_fit_into_the_reserved_blocks() -> None:
-    one = Superblock(4096, 262144, 32768, 64, reserved_gdt_blocks=127, inodes=65536)
-    assert one.can_hold_descriptors_for(11 * GiB)
+    one = ExtContent(
+        "ext4", size=GiB, block_count=262144, descriptor_size=64, reserved_gdt_blocks=127
+    )
+    assert descriptor_blocks_missing(one, 11 * GiB) == 0
     # 128 blocks of 64 groups of 128 MiB, one of them there already
-    assert one.can_hold_descriptors_for(1024 * GiB)
-    assert not one.can_hold_descriptors_for(1025 * GiB)
-    assert not Superblock(
-        4096, 262144, 32768, 32, reserved_gdt_blocks=0, inodes=1
-    ).can_hold_descriptors_for(17 * GiB)
+    assert descriptor_blocks_missing(one, 1024 * GiB) == 0
+    assert descriptor_blocks_missing(one, 1025 * GiB) == 1
+    bare = replace(one, descriptor_size=32, reserved_gdt_blocks=0)
+    assert descriptor_blocks_missing(bare, 17 * GiB) == 1

@@ -32,11 +32,17 @@ _OFF = "memory: 2048\nvirtio0: local-lvm:vm-102-disk-0,size=32G\n\n[before]\nloc
         ("/dev/pve/vm-102-disk-0", ""),
     ],
 )
-def test_a_disk_is_known_by_its_volume(tmp_path: Path, disk: str, number: str) -> None:
+def test_a_disk_is_known_by_its_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: str, number: str
+) -> None:
+    monkeypatch.setattr("growdisk.storage.proxmox._CONFIGURATIONS", tmp_path)
     (tmp_path / "101.conf").write_text(_SUSPENDED)
     (tmp_path / "102.conf").write_text(_OFF)
-    assert suspended_with(Path(disk), tmp_path) == number
+    assert suspended_with(Path(disk)) == number
 
 
-def test_a_host_without_such_machines_has_none(tmp_path: Path) -> None:
-    assert suspended_with(Path("/dev/pve/vm-101-disk-0"), tmp_path / "none") == ""
+def test_a_host_without_such_machines_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("growdisk.storage.proxmox._CONFIGURATIONS", tmp_path / "none")
+    assert suspended_with(Path("/dev/pve/vm-101-disk-0")) == ""

@@ -84,12 +84,17 @@ def test_a_snapshot_of_a_thick_volume_does_not_grow() -> None:
     assert storage_in(report({"lv_role": "public,snapshot,thicksnapshot"}), 253, 3).obstacle
 
 
-def test_a_thick_zvol_has_the_room_of_its_pool_and_a_sparse_one_a_promise() -> None:
+def test_a_thick_zvol_has_the_room_of_its_pool_and_a_sparse_one_a_promise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     thick = zvol.storage_in(f"{5 * GiB}\t16384\t{GiB}\n", "rpool/data/vm-100-disk-0")
     assert (thick.unit, thick.room, thick.notes) == (16384, 5 * GiB, ())
     sparse = zvol.storage_in(f"{5 * GiB}\t8192\tnone\n", "rpool/data/vm-100-disk-0")
     assert (sparse.unit, sparse.room, len(sparse.notes)) == (8192, None, 1)
-    assert zvol.words_to_resize("rpool/vm", GiB) == ["zfs", "set", f"volsize={GiB}", "rpool/vm"]
+    ran: list[list[str]] = []
+    monkeypatch.setattr(zvol, "run", lambda words, **_: ran.append(words))
+    zvol.resize("rpool/vm", GiB)
+    assert ran == [["zfs", "set", f"volsize={GiB}", "rpool/vm"]]
 
 
 def test_a_mapped_rbd_is_named_by_pool_namespace_and_image(tmp_path: Path) -> None:

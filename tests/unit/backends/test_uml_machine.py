@@ -9,7 +9,7 @@ import pytest
 from growdisk.backends import uml
 from growdisk.backends.appliance import appliance_failed
 from growdisk.backends.available import why_no_uml
-from growdisk.host.probe_cache import CachedProbe
+from growdisk.host.probe_cache import cached_probe
 from tests.e2e.process import need
 
 
@@ -48,11 +48,13 @@ def _fails(*_: object, **__: object) -> None:
 
 
 def test_a_record_is_valid_for_the_facts_it_was_made_of(cache: Path) -> None:
-    CachedProbe("this", 1).remember({"reason": "bad"})
-    assert CachedProbe("this", 1).recall() == {"reason": "bad"}
-    assert CachedProbe("this", 2).recall() is None
-    CachedProbe("this", 2).remember({"reason": "worse"})
-    assert CachedProbe("this", 1).recall() is None
+    def probed(fact: int, answer: str, *, fresh: bool = False) -> str:
+        return cached_probe("this", [fact], lambda: {"reason": answer}, fresh=fresh)["reason"]
+
+    assert probed(1, "bad") == probed(1, "unasked") == "bad"
+    assert probed(1, "asked again", fresh=True) == probed(1, "unasked") == "asked again"
+    assert probed(2, "worse") == "worse"
+    assert probed(1, "only the last is kept") == "only the last is kept"
     for path in cache.iterdir():
         path.write_text("no JSON")
-    assert CachedProbe("this", 2).recall() is None
+    assert probed(1, "made anew") == "made anew"

@@ -74,7 +74,7 @@ def _run(image: Path, observer: Silent, *, keep: bool, size: str) -> None:
     assert isinstance(proposal, Proposal)
     plan = make_plan(new_run_name(), facts, proposal, goal, RunOptions(keep=keep))
     plan = replace(plan, steps=plan.steps[:2])
-    directory = RunDirectory.beside(image)
+    directory = RunDirectory.of(image)
     with closing(Disk.open(directory.image, probe_format(image))) as disk:
         session = Session.begin(CurrentRun(image, plan, directory, observer), disk)
         with directory.working():

@@ -144,6 +144,12 @@ def test_blockers_are_named_without_the_extended_partition_around_them() -> None
         f"  {why}",
         "    --swap drop|move",
     ]
+    claim = replace(outer, kind="claimed space", why="entry 2 of the MBR is this: it stays")
+    assert blocker_lines((claim,), 30) == [
+        "in the way of growth:",
+        "  entry 2 of the MBR is this:",
+        "    it stays",
+    ]
     assert blocker_lines((outer,), 80) == ["in the way of growth:", "  sda2 stands there"]
     assert blocker_lines((), 80) == []
 

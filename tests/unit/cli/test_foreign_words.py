@@ -91,6 +91,13 @@ def test_the_same_plan_in_other_words(image: Path, words: tuple[str, ...]) -> No
     assert told == wanted
 
 
+@pytest.mark.parametrize("words", [("--size",), ("--size", ""), ("--size=",), ("--", "--size")])
+def test_a_size_that_is_missing_is_told(words: tuple[str, ...]) -> None:
+    """As of a script's variable that was never set: no SIZE would fill the disk as it is."""
+    answer = in_process("plan", "guest.qcow2", *words)
+    assert (answer.code, "IMAGE +10G" in answer.err or "write +10G" in answer.err) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["sda5", "/dev/sda5", "vda5", "nvme0n1p5", "5"])
 def test_a_partition_is_named_as_linux_names_it(image: Path, name: str) -> None:
     plan = in_process("plan", image, "+64M", "--delete", name, "--json")

@@ -12,6 +12,7 @@ from growdisk.cli.expand import _as_given
 from growdisk.cli.parser import parsed
 from growdisk.errors import UsageError
 from growdisk.planner.given_values import goal_of, run_options_of
+from growdisk.playbook.as_playbook import running_playbook
 from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import TASKS
 from tests.unit.cli.command import in_process
@@ -122,6 +123,7 @@ def test_a_command_line_as_a_task_has_all_that_was_given() -> None:
     absent = {"keep_snapshots"}  # a playbook keeps none when it has ended
     assert task.keys() == (GIVEN.keys() | {"image", "grow", "key_file"}) - absent
     assert task["key_file"] == [str(Path("k").resolve())] and task["guest_repair"] is False
+    assert "move:\n          - 3\n" in running_playbook("web01", task)
     assert _as_given(parsed(["expand", "a.qcow2"])).keys() == {"image"}
 
 

@@ -59,6 +59,12 @@ def test_a_recipe_says_all_that_options_say(tmp_path: Path) -> None:
     assert file.outputs[1].size is not None and file.outputs[1].variables == {"role": "db"}
 
 
+@pytest.mark.parametrize("option", ["--copy", "--template"])
+def test_an_option_that_cannot_be_read_is_named_as_it_was_given(option: str) -> None:
+    error = in_process("provision", "a", "b", option, "nowhere", "--json").json()["error"]
+    assert error["data"]["option"] == option
+
+
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
@@ -177,13 +183,6 @@ def test_a_dry_run_shows_what_would_be_made(
         ("web-2.qcow2", GiB),
     ]
     assert [path.name for path in base.parent.iterdir()] == ["guest.qcow2"]
-
-
-def test_a_refused_output_is_called_by_its_name(classic: Path) -> None:
-    output = classic.with_name("out.qcow2")
-    for words in (("--size", "1M"), ("--size", "+1G", "--partition", "9")):
-        said = in_process("provision", classic, output, *words)
-        assert said.code == 3 and "growdisk-new" not in said.err and "out.qcow2" in said.err, said
 
 
 def test_a_locked_password_is_told_as_that(classic: Path) -> None:

@@ -88,6 +88,14 @@ def test_a_folder_that_cannot_be_is_refused_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_leaves_no_room_for_a_temporary_one_is_refused(
+    image: Path, tmp_path: Path
+) -> None:
+    answer = in_process("script", image, "+1G", "-o", tmp_path / ("a" * 250), "--json")
+    assert (answer.code, answer.json()["error"]["id"]) == (3, "folder-not-writable")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_with_nothing_to_do_nothing_is_written(image: Path, tmp_path: Path) -> None:
     answer = in_process("script", image, "-o", tmp_path / "out", "--json")
     assert (answer.code, answer.json()["result"]) == (0, "nochange")

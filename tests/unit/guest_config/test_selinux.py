@@ -4,7 +4,7 @@ import pytest
 
 from growdisk.guest_config.customize.changes import FileOwner, GuestChanges
 from growdisk.guest_config.customize.customize import customize
-from growdisk.guest_config.files import SELINUX_CONFIG, selinux_is_on, swap_file_label
+from growdisk.guest_config.files import selinux_is_on, swap_file_label
 
 STOCK = """\
 # This file controls the state of SELinux on the system.
@@ -15,6 +15,22 @@ STOCK = """\
 SELINUX={mode}
 SELINUXTYPE=targeted
 """
+
+
+class Guest:
+    """A guest that has one file."""
+
+    def __init__(self, config: str) -> None:
+        self.files = {"/etc/selinux/config": config.encode()}
+
+    def exists(self, path: str) -> bool:
+        return path in self.files
+
+    def read(self, path: str) -> bytes:
+        return self.files[path]
+
+    def put(self, path: str, content: bytes, owner: FileOwner) -> None:
+        self.files[path] = content
 
 
 @pytest.mark.parametrize(
@@ -30,8 +46,8 @@ SELINUXTYPE=targeted
     ],
 )
 def test_selinux_is_on_as_libselinux_reads_it(config: str) -> None:
-    assert selinux_is_on(config)
-    assert swap_file_label(config).endswith(":swapfile_t:s0")
+    assert selinux_is_on(Guest(config))  # type: ignore[arg-type]
+    assert swap_file_label(Guest(config)).endswith(":swapfile_t:s0")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -46,24 +62,8 @@ def test_selinux_is_on_as_libselinux_reads_it(config: str) -> None:
     ],
 )
 def test_selinux_is_off_as_libselinux_reads_it(config: str) -> None:
-    assert not selinux_is_on(config)
-    assert swap_file_label(config) == ""
-
-
-class Guest:
-    """A guest that has one file."""
-
-    def __init__(self, config: str) -> None:
-        self.files = {SELINUX_CONFIG: config.encode()}
-
-    def exists(self, path: str) -> bool:
-        return path in self.files
-
-    def read(self, path: str) -> bytes:
-        return self.files[path]
-
-    def put(self, path: str, content: bytes, owner: FileOwner) -> None:
-        self.files[path] = content
+    assert not selinux_is_on(Guest(config))  # type: ignore[arg-type]
+    assert swap_file_label(Guest(config)) == ""  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("mode", "relabelled"), [("enforcing", True), ("disabled", False)])

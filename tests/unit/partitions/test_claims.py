@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.block.raw import RawFile
 from growdisk.partitions.blocks import BlockerPolicy
 from growdisk.partitions.growth import Grown, NothingToDo, plan_growth
 from growdisk.partitions.sectors import read_table
@@ -184,6 +185,38 @@ def test_what_the_header_keeps_out_of_use_behind_the_last_usable_sector_is_someb
     grow(disk, _LARGER)
     assert empty.claims == ()
     assert "keeps out of use" in refused(disk, 1).reason
+
+
+def test_a_partition_does_not_grow_over_the_entries_of_its_own_table(tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "disk.img", 128 * MiB, "label: gpt\nstart=2048,size=100000\n")
+    entries, elsewhere = read_at(disk, 1024, 16384), 80 * MiB
+    write_at(disk, elsewhere, entries)
+    write_at(disk, 1024, bytes(16384))
+    header = bytearray(read_at(disk, 512, 512))
+    struct.pack_into("<Q", header, 72, elsewhere // 512)
+    struct.pack_into("<I", header, 16, 0)
+    struct.pack_into("<I", header, 16, zlib.crc32(header[:92]))
+    write_at(disk, 512, bytes(header))
+    assert sfdisk_table(disk) == table_of(disk)
+    grow(disk, 192 * MiB)
+    assert "the table's own entries" in refused(disk, 1).reason
+
+
+def test_of_what_the_header_keeps_out_of_use_no_holes_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a disk of some terabytes they would take hours."""
+    script = "label: gpt\nlast-lba: 409600\nsize=100M\n"
+    disk = make_disk(tmp_path / "disk.img", 1024 * MiB, script)
+    read, lengths = RawFile.read, []
+
+    def counted(file: RawFile, offset: int, length: int) -> bytes:
+        lengths.append(length)
+        return read(file, offset, length)
+
+    monkeypatch.setattr(RawFile, "read", counted)
+    assert table_of(disk).claims == ()
+    assert sum(lengths) < MiB
 
 
 def test_a_disk_that_was_cut_off_behind_its_last_partition_needs_room_for_the_backup(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy, blockers
+from growdisk.partitions.blocks import BlockerPolicy, blockers
 from growdisk.partitions.growth import (
     Grown,
     Growth,
@@ -48,16 +48,15 @@ def gpt(size: int, *parts: Partition) -> PartitionTable:
     return PartitionTable("gpt", "A", 512, size, parts)
 
 
-@pytest.mark.parametrize("swap", [SwapPolicy.DROP, SwapPolicy.FILE])
-def test_dropped_swap_leaves_the_whole_disk_to_the_root(swap: SwapPolicy) -> None:
-    growth = grown(planned(CLASSIC, 1, 12 * GiB, BlockerPolicy(swap, SWAP_IS_5)))
+def test_dropped_swap_leaves_the_whole_disk_to_the_root() -> None:
+    growth = grown(planned(CLASSIC, 1, 12 * GiB, BlockerPolicy(SWAP_IS_5)))
     assert growth.table.partitions == (Partition(1, MiB, 12 * GiB, bootable=True),)
     assert [p.number for p in growth.removed] == [2, 5]
     assert growth.table.disk_id == CLASSIC.disk_id
 
 
 def test_moved_swap_keeps_size_number_type_and_its_two_sectors() -> None:
-    growth = grown(planned(CLASSIC, 1, 12 * GiB, BlockerPolicy(SwapPolicy.MOVE, SWAP_IS_5)))
+    growth = grown(planned(CLASSIC, 1, 12 * GiB, BlockerPolicy(SWAP_IS_5, swap_moves=True)))
     one, two, five = growth.table.partitions
     assert (two.end, five.end) == (12 * GiB, 12 * GiB)
     assert (five.size, five.start - two.start, five.type_code) == (146 * MiB, 1024, "82")
@@ -67,14 +66,16 @@ def test_moved_swap_keeps_size_number_type_and_its_two_sectors() -> None:
 
 
 def test_an_untouched_debian_disk_keeps_its_swap() -> None:
-    for swap in SwapPolicy:
-        growth = planned(CLASSIC, 1, CLASSIC.disk_size, BlockerPolicy(swap, SWAP_IS_5))
+    for swap_moves in (False, True):
+        growth = planned(
+            CLASSIC, 1, CLASSIC.disk_size, BlockerPolicy(SWAP_IS_5, swap_moves=swap_moves)
+        )
         assert isinstance(growth, NothingToDo)
 
 
-@pytest.mark.parametrize("swap", list(SwapPolicy))
-def test_what_has_been_grown_has_nothing_left_to_do(swap: SwapPolicy) -> None:
-    policy = BlockerPolicy(swap, SWAP_IS_5)
+@pytest.mark.parametrize("swap_moves", [False, True])
+def test_what_has_been_grown_has_nothing_left_to_do(swap_moves: bool) -> None:
+    policy = BlockerPolicy(SWAP_IS_5, swap_moves=swap_moves)
     table = grown(planned(CLASSIC, 1, 12 * GiB, policy)).table
     assert isinstance(planned(table, 1, 12 * GiB, policy), NothingToDo)
     assert isinstance(planned(table, 1, 12 * GiB + 511 * 1024, policy), NothingToDo)
@@ -88,7 +89,7 @@ def test_free_space_between_root_and_swap_is_taken_without_touching_swap() -> No
 
 def test_only_swap_with_free_space_behind_it_gives_way() -> None:
     parts = [Partition(1, MiB, GiB), Partition(2, GiB, 2 * GiB), Partition(3, 9 * GiB, 10 * GiB)]
-    policy = BlockerPolicy(SwapPolicy.MOVE, {2: "swap", 3: "swap"})
+    policy = BlockerPolicy({2: "swap", 3: "swap"}, swap_moves=True)
     growth = grown(planned(mbr(10 * GiB, *parts), 1, 10 * GiB, policy))
     assert growth.table.partitions == (
         Partition(1, MiB, 8 * GiB),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.errors import OperationFailed
-from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
+from growdisk.partitions.blocks import BlockerPolicy
 from growdisk.partitions.growth import Grown, plan_growth
 from growdisk.partitions.located import SectorChange
 from growdisk.partitions.sectors import apply_changes
@@ -35,16 +35,20 @@ from tests.unit.partitions.disks import (
 from tests.unit.partitions.layouts import write_random_mbr
 
 
-def plan(path: Path, number: int, swap: SwapPolicy, kinds: dict[int, str]) -> PartitionTable:
-    growth = plan_growth(table_of(path), number, path.stat().st_size, BlockerPolicy(swap, kinds))
+def plan(
+    path: Path, number: int, kinds: dict[int, str], *, swap_moves: bool = False
+) -> PartitionTable:
+    growth = plan_growth(
+        table_of(path), number, path.stat().st_size, BlockerPolicy(kinds, swap_moves=swap_moves)
+    )
     assert isinstance(growth, Grown), growth
     return growth.table
 
 
-@pytest.mark.parametrize("swap", list(SwapPolicy))
+@pytest.mark.parametrize("swap_moves", [False, True])
 @pytest.mark.parametrize("boot_code", ["zeros", "random"])
 def test_the_classic_guest_grows_and_keeps_boot_code_signature_and_gap(
-    tmp_path: Path, swap: SwapPolicy, boot_code: str
+    tmp_path: Path, swap_moves: bool, boot_code: str
 ) -> None:
     disk = classic_disk(tmp_path / "disk.img")
     gap = scribble(disk, 512, MiB, seed=1)
@@ -53,7 +57,7 @@ def test_the_classic_guest_grows_and_keeps_boot_code_signature_and_gap(
     scribble(disk, 444, 446, seed=3)
     head = read_at(disk, 0, 446)
     grow(disk, 12 * GiB)
-    new = plan(disk, 1, swap, {5: "swap"})
+    new = plan(disk, 1, {5: "swap"}, swap_moves=swap_moves)
     rewritten(disk, new)
     assert read_at(disk, 0, 446) == head
     assert read_at(disk, 512, MiB - 512) == gap
@@ -63,14 +67,14 @@ def test_the_classic_guest_grows_and_keeps_boot_code_signature_and_gap(
 def test_dropping_swap_changes_one_sector_only(tmp_path: Path) -> None:
     disk = classic_disk(tmp_path / "disk.img")
     grow(disk, 12 * GiB)
-    changes = rewritten(disk, plan(disk, 1, SwapPolicy.DROP, {5: "swap"}))
+    changes = rewritten(disk, plan(disk, 1, {5: "swap"}))
     assert [c.offset for c in changes] == [0]
 
 
 def test_moving_swap_changes_its_new_boot_record_and_sector_0(tmp_path: Path) -> None:
     disk = classic_disk(tmp_path / "disk.img")
     grow(disk, 12 * GiB)
-    new = plan(disk, 1, SwapPolicy.MOVE, {5: "swap"})
+    new = plan(disk, 1, {5: "swap"}, swap_moves=True)
     assert new.extended is not None
     assert [c.offset for c in rewritten(disk, new)] == [0, new.extended.start]
 
@@ -82,7 +86,7 @@ def test_a_table_that_is_as_planned_changes_nothing(tmp_path: Path) -> None:
 
 def test_the_change_can_be_made_before_the_disk_has_grown(tmp_path: Path) -> None:
     disk = classic_disk(tmp_path / "disk.img")
-    growth = plan_growth(table_of(disk), 1, 12 * GiB, BlockerPolicy(SwapPolicy.MOVE, {5: "swap"}))
+    growth = plan_growth(table_of(disk), 1, 12 * GiB, BlockerPolicy({5: "swap"}, swap_moves=True))
     assert isinstance(growth, Grown)
     from growdisk.partitions.rewriting import rewrite
 
@@ -100,7 +104,7 @@ def test_swap_in_primary_slot_3_moves_without_becoming_number_2(tmp_path: Path) 
         "start=22528,size=20480,type=82\n"
     )
     disk = make_disk(tmp_path / "disk.img", 100 * MiB, script)
-    new = plan(disk, 1, SwapPolicy.MOVE, {3: "swap"})
+    new = plan(disk, 1, {3: "swap"}, swap_moves=True)
     rewritten(disk, new)
     assert [p.number for p in new.partitions] == [1, 3]
     assert sfdisk_table(disk) == new
@@ -110,7 +114,7 @@ def test_swap_in_primary_slot_3_moves_without_becoming_number_2(tmp_path: Path) 
 def test_the_type_of_the_extended_partition_stays(tmp_path: Path, code: str) -> None:
     script = f"label: dos\n2048,18432,7\n22526,40962,{code}\n22528,20480,82\n45056,18432,1b\n"
     disk = make_disk(tmp_path / "disk.img", 100 * MiB, script)
-    new = plan(disk, 1, SwapPolicy.MOVE, {5: "swap", 6: "swap"})
+    new = plan(disk, 1, {5: "swap", 6: "swap"}, swap_moves=True)
     rewritten(disk, new)
     assert [p.type_code for p in new.partitions] == ["7", code, "82", "1b"]
     assert sfdisk_table(disk) == new
@@ -120,7 +124,7 @@ def test_an_mbr_signature_of_zero_stays_zero(tmp_path: Path) -> None:
     disk = classic_disk(tmp_path / "disk.img")
     write_at(disk, 440, bytes(4))
     grow(disk, 12 * GiB)
-    rewritten(disk, plan(disk, 1, SwapPolicy.DROP, {5: "swap"}))
+    rewritten(disk, plan(disk, 1, {5: "swap"}))
     assert read_at(disk, 0, 446) == bytes(446)
     assert table_of(disk).disk_id == "0x00000000"
 
@@ -129,7 +133,7 @@ def test_a_disk_of_two_tib_is_rewritten_as_fast_as_a_small_one(tmp_path: Path) -
     disk = classic_disk(tmp_path / "disk.img")
     grow(disk, 2 * TiB)
     began = time.monotonic()
-    new = plan(disk, 1, SwapPolicy.MOVE, {5: "swap"})
+    new = plan(disk, 1, {5: "swap"}, swap_moves=True)
     rewritten(disk, new)
     assert time.monotonic() - began < 1
     assert sfdisk_table(disk) == new
@@ -167,7 +171,7 @@ def test_a_cloud_gpt_grows_with_numbers_guids_and_names_kept(tmp_path: Path, siz
     grow(disk, size)
     # what lies where the backup goes must not shine through
     scribble(disk, size - 20000, size, seed=6)
-    new = plan(disk, 1, SwapPolicy.DROP, {})
+    new = plan(disk, 1, {})
     rewritten(disk, new)
     assert sfdisk_table(disk) == table_of(disk) == new
     assert "No problems found" in run("sgdisk", "-v", disk)
@@ -175,15 +179,15 @@ def test_a_cloud_gpt_grows_with_numbers_guids_and_names_kept(tmp_path: Path, siz
     assert [p.number for p in new.partitions] == [1, 14, 15]
 
 
-@pytest.mark.parametrize("swap", list(SwapPolicy))
-def test_swap_behind_the_root_on_gpt(tmp_path: Path, swap: SwapPolicy) -> None:
+@pytest.mark.parametrize("swap_moves", [False, True])
+def test_swap_behind_the_root_on_gpt(tmp_path: Path, swap_moves: bool) -> None:
     script = (
         "label: "
         "gpt\nsize=100M,name=root\nsize=50M,type=0657FD6D-A4AB-43C4-84E5-0933C84B4F4F,name=swap\n"
     )
     disk = make_disk(tmp_path / "disk.img", 200 * MiB, script)
     grow(disk, 500 * MiB)
-    new = plan(disk, 1, swap, {2: "swap"})
+    new = plan(disk, 1, {2: "swap"}, swap_moves=swap_moves)
     rewritten(disk, new)
     assert sfdisk_table(disk) == new
     assert "No problems found" in run("sgdisk", "-v", disk)
@@ -191,7 +195,7 @@ def test_swap_behind_the_root_on_gpt(tmp_path: Path, swap: SwapPolicy) -> None:
 
 def test_a_gpt_that_claims_a_smaller_disk_than_it_is_on(tmp_path: Path) -> None:
     disk = make_disk(tmp_path / "disk.img", 256 * MiB, "label: gpt\nlast-lba: 409600\nsize=100M\n")
-    new = plan(disk, 1, SwapPolicy.DROP, {})
+    new = plan(disk, 1, {})
     rewritten(disk, new)
     assert sfdisk_table(disk) == new
     assert "No problems found" in run("sgdisk", "-v", disk)
@@ -230,7 +234,7 @@ def test_random_layouts_become_exactly_what_was_planned(tmp_path: Path, seed: in
         table,
         target.number,
         disk.stat().st_size,
-        BlockerPolicy(dice.choice(list(SwapPolicy)), kinds),
+        BlockerPolicy(kinds, swap_moves=dice.choice((False, True, False))),
     )
     new = (
         growth.table
@@ -262,7 +266,7 @@ def test_nothing_but_table_sectors_changes_on_a_disk_full_of_noise(
     ]
     grow(disk, 3 * GiB)
     noise = {at: scribble(disk, at, at + dice.choice((512, 3072)), seed=at) for at in places}
-    new = plan(disk, 1, dice.choice(list(SwapPolicy)), {5: "swap"})
+    new = plan(disk, 1, {5: "swap"}, swap_moves=dice.choice((False, True, False)))
     rewritten(disk, new)
     assert all(read_at(disk, at, len(data)) == data for at, data in noise.items())
 
@@ -282,7 +286,9 @@ def test_random_gpt_layouts_become_exactly_what_was_planned(tmp_path: Path, seed
     smallest = (cursor + 40) * 512
     disk = make_disk(tmp_path / "disk.img", smallest, script)
     grow(disk, smallest + dice.choice((0, 512, MiB, 100 * MiB, GiB)))
-    policy = BlockerPolicy(dice.choice(list(SwapPolicy)), dict.fromkeys(numbers, "swap"))
+    policy = BlockerPolicy(
+        dict.fromkeys(numbers, "swap"), swap_moves=dice.choice((False, True, False))
+    )
     growth = plan_growth(table_of(disk), dice.choice(numbers), disk.stat().st_size, policy)
     new = (
         growth.table

@@ -12,10 +12,11 @@ from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.layout import ImageLayout, Layout, TableLayout, layout_of
 from growdisk.planner.option_words import requests_by_disk
 from growdisk.planner.plan import ExtraDisk, Plan, decode_plan, encode_plan
+from growdisk.planner.what_grows import choose_partition
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import GrowLogicalVolume
-from growdisk.steps.registry import ExtraDiskStep
+from growdisk.steps.registry import ExtraDiskStep, disk_name
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.units import MiB
@@ -88,8 +89,27 @@ def test_a_step_on_an_extra_disk_is_named_by_its_place_there(
     number: int, suffix: str, name: str
 ) -> None:
     place = DevicePath(number, MiB, 4 * MiB)
-    step = GrowLogicalVolume(place, "vg", "a", "uuid", 1, 2, MiB, suffix=suffix)
+    step = GrowLogicalVolume(place, "vg", "uuid", 1, 2, MiB, "a", suffix)
     assert ExtraDiskStep(step, 1).name == name
+
+
+def test_disks_beyond_the_alphabet_are_named_as_linux_names_them() -> None:
+    assert [disk_name(number) for number in (0, 25, 26, 701, 702)] == [
+        "sda",
+        "sdz",
+        "sdaa",
+        "sdzz",
+        "sdaaa",
+    ]
+
+
+def test_a_number_of_thousands_of_digits_is_nobodys() -> None:
+    digits = "9" * 5000
+    assert requests_by_disk([f"nvme{digits}n1p1=60%"], 1)[1] == []
+    table = PartitionTable("mbr", "0x5ca1ab1e", 512, 3 * MiB, (Partition(1, MiB, 2 * MiB),))
+    facts = Facts(ImageFacts(Path("guest.raw"), "raw", 3 * MiB, MiB), table, {})
+    with raises("partition-not-found"):
+        choose_partition(facts, digits)
 
 
 class SecondDisk:
@@ -151,8 +171,8 @@ def test_a_written_plan_keeps_the_disks_apart() -> None:
     assert again == plan
     assert again.own_steps == plan.steps[:1]
     last = again.steps[-1]
-    assert isinstance(last, ExtraDiskStep) and isinstance(last.step, GrowFilesystem)
-    assert last.step.place == DevicePath(3, MiB, 4 * MiB, ("lv:vg/a",))
+    assert isinstance(last, ExtraDiskStep) and isinstance(last.own, GrowFilesystem)
+    assert last.own.place == DevicePath(3, MiB, 4 * MiB, ("lv:vg/a",))
 
 
 def test_a_disk_that_takes_part_leads_to_the_run_until_that_is_over(tmp_path: Path) -> None:

@@ -181,3 +181,13 @@ def test_a_tiny_ext4_is_refused_where_its_group_descriptors_have_no_room(tmp_pat
     assert answer.code == 3
     assert "its tables end at" in answer.json()["error"]["why"]
     assert in_process("plan", image, "4G", "--json").code == 0
+
+
+def test_an_f2fs_on_several_devices_is_not_told_to_be_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("mkfs.f2fs")
+    image = empty(tmp_path / "f2fs.raw", 200 * MiB)
+    monkeypatch.chdir(tmp_path)  # the superblock has room for short paths only
+    run("mkfs.f2fs", "-q", "-c", empty(Path("other"), 300 * MiB), image)
+    assert refused(image) == "its F2FS lies on several devices"

@@ -29,6 +29,9 @@ SCOPE = TaskVariables(
         ("{% if size > 3 %}yes{% endif %}", "yes"),
         ({"a": ["{{ size }}"], "b": "{{ omit }}"}, {"a": [5]}), ("[1, {{ size }}]", [1, 5]),
         ("{{ omit }}", OMIT),
+        # As views and generators they could not be handed to another process.
+        ("{{ done.results.0.items() }}", [["rc", 1]]), ("{{ outer | map('string') }}", ["5", "2"]),
+        ("{{ {(1, 2): outer | reverse} }}", {"(1, 2)": [2, 5]}),
         ("{{ 'v1.2' is match('v[0-9]') }}", True),
         ("{{ 'web01' | regex_replace('[0-9]+', '') }}", "web"),
     ],

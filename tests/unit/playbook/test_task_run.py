@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from growdisk.errors import NeedsUser
 from growdisk.host.yaml_reader import YamlPosition
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.model import Task
@@ -32,6 +33,21 @@ def test_what_a_task_says_of_errors_goes_before_what_its_play_says(
     run = run_of(task(ignore_errors=own), failure(fail_task("no")), ignoring=play)
     (report,) = run.run().reports
     assert report.state == state
+
+
+def test_of_the_items_of_a_loop_the_worst_failure_speaks() -> None:
+    """A disk that needs somebody (5) is not hidden by one that was refused before it (3)."""
+    stuck = NeedsUser.named("stuck", "it is stuck", "", "", {})
+    outcomes = iter([failure(fail_task("no")), failure(stuck), failure(fail_task("no"))])
+    run = TaskRun(
+        "play",
+        task(loop=[1, 2, 3]),
+        TaskVariables([], {}),
+        lambda *_: next(outcomes),
+        ignoring=False,
+    )
+    report = run.run().failed
+    assert report is not None and (report.item, report.code) == ("2", 5)
 
 
 def test_no_log_leaves_that_the_disk_was_restored() -> None:

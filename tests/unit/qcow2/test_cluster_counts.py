@@ -48,7 +48,10 @@ def test_differences_are_found_where_segments_are_missing_or_wide():
     other.add(3, 300)
     other.add(3 * SEGMENT + 1)
     other.add(5 * SEGMENT)
-    assert list(one.differing(other, 5 * SEGMENT)) == [(3, 1, 300), (3 * SEGMENT + 1, 0, 1)]
+    assert list(one.differing(other, 5 * SEGMENT)) == [
+        (range(3, 4), 1, 300),
+        (range(3 * SEGMENT + 1, 3 * SEGMENT + 2), 0, 1),
+    ]
 
 
 def test_random_changes_agree_with_a_dictionary():

@@ -57,7 +57,7 @@ class Guest:
 
 
 class Journal:
-    """A Recorder in memory."""
+    """In memory."""
 
     def __init__(self) -> None:
         self.records: list[JournalRecord] = []
@@ -94,6 +94,8 @@ def reached(plan: Plan, *answers: dict[str, str]) -> tuple[LiveWorker, Guest]:
         may_restart=False,
         parts={},
         last=plan.steps[-1].name,
+        keys=(),
+        on_line=lambda line: None,
     )
     return worker, guest
 

@@ -141,6 +141,13 @@ def test_the_file_system_fills_its_partition_and_e2fsck_likes_it(
     assert f"Block count:              {step.new_size // 1024}" in run("dumpe2fs", "-h", copy)
 
 
+def test_a_file_system_that_has_become_larger_than_planned_is_not_made_smaller(
+    context: WorkerAtRest,
+) -> None:
+    step = GrowFilesystem(1, START, 32 * MiB, UUID, 16 * MiB, 24 * MiB)
+    assert isinstance(step.check(context), AlreadyDone)
+
+
 def test_a_file_system_that_was_made_anew_meanwhile_is_left_alone(context: WorkerAtRest) -> None:
     ResizeImage(OLD, NEW).apply(context)
     found = replace(grown(context), uuid=UUID.replace("aa", "bb")).check(context)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
 from growdisk.workflow.journal import Event, Journal, JournalRecord, read_journal
@@ -50,6 +52,20 @@ def test_damage_in_the_middle_is_refused_by_line(tmp_path):
     with raises("journal-damaged") as error:
         Journal(path)
     assert error.value.line == 1
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_whole_record_in_words_of_a_later_growdisk_is_refused_and_never_cut_off(tmp_path, at):
+    path = tmp_path / "journal.jsonl"
+    three_records(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    body = b'{"event": "thawing", "step": null}'
+    lines.insert(at, b"%08x %s\n" % (zlib.crc32(body), body))
+    path.write_bytes(written := b"".join(lines))
+    with raises("journal-damaged") as error:
+        Journal(path)
+    assert error.value.line == at + 1
+    assert path.read_bytes() == written
 
 
 def test_the_words_of_journals_that_lie_on_disks_already_stay():

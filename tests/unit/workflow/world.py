@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from growdisk.errors import OperationFailed
 from growdisk.workflow.engine import Engine
-from growdisk.workflow.journal import Event, JournalRecord
-from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
+from growdisk.workflow.journal import Event, Journal, JournalRecord
+from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
 
 
 class Crash(BaseException):
@@ -34,13 +34,9 @@ class Storage:
             self.writes_left -= 1
 
 
-@dataclass
-class FakeJournal:
-    storage: Storage
-
-    @property
-    def records(self) -> list[JournalRecord]:
-        return self.storage.records
+class FakeJournal(Journal):
+    def __init__(self, storage: Storage) -> None:
+        self.storage, self.records = storage, storage.records
 
     def append(self, record: JournalRecord) -> None:
         self.storage.write()
@@ -103,10 +99,6 @@ class FakeStep:
 
     name: str
     fails: bool = False
-
-    @property
-    def touches(self) -> frozenset[Scope]:
-        return frozenset({Scope.CONTENT})
 
     def describe(self) -> str:
         return f"write {self.name}"

@@ -63,11 +63,6 @@ error:
       and everything is back as it was, 5 where it needs you.
   returned: failure
   type: dict
-  sample:
-    what: cannot grow partition 1 of web01.qcow2
-    why: partition 3 (ext4) starts right after it
-    do: growdisk expand web01.qcow2 +10G --move 3
-    code: 3
 """
 
 if __name__ == "__main__":
