@@ -30,7 +30,7 @@ def encoded_lines(value: object) -> bytes:
 
 
 def in_bytes(words: str) -> bytes:
-    """JSON as UTF-8. A byte of a file's name that is no text (PEP 383) is an escape: \\udcff."""
+    """JSON as UTF-8. A byte of a file name that is not text (PEP 383) is an escape: \\udcff."""
     return words.encode("utf-8", "backslashreplace")
 
 

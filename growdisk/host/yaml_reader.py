@@ -213,7 +213,7 @@ class _Reader:
         try:
             value = self._loader.construct_object(node)
         except (LookupError, AttributeError, ValueError) as error:  # !!int "", !!bool perhaps
-            raise bad_file(f"this is no value of {node.tag}", place=self._place(node)) from error
+            raise bad_file(f"this is not a value of {node.tag}", place=self._place(node)) from error
         # 2024-01-01 without quotes, which PyYAML makes a date of: in a playbook it is a text.
         if isinstance(value, date):
             return str(node.value)

@@ -168,7 +168,7 @@ def encode_plan(plan: Plan) -> bytes:
 def decode_plan(text: bytes) -> Plan:
     """The plan again. NotThatValue (a ValueError) if the text is not one."""
     try:
-        # Not by msgspec: it knows no bytes that are no text, which the name of a file may have.
+        # Not by msgspec: it knows no bytes of a file name that are not text.
         plain = json.loads(in_todays_words(text))
     except (ValueError, RecursionError) as error:
         raise NotThatValue(str(error)) from error

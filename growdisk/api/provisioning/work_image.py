@@ -16,7 +16,7 @@ from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists
 from growdisk.block.raw import RawFile
 from growdisk.durable import open_locked, publish, sync_directory, sync_file
-from growdisk.errors import ImageError, ImageInUse
+from growdisk.errors import GrowdiskError, ImageInUse
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
@@ -58,9 +58,10 @@ class WorkImage:
                 # The caller works on the hidden image here.
                 yield self._hidden()
                 self._finish(force=force)
-            except ImageError as error:
-                if error.path in hidden_ones:
-                    error.path = self.path  # the name that its reader knows
+            except GrowdiskError as error:
+                # Its facts make the message: the name that its reader knows.
+                known = {k: self.path for k, value in vars(error).items() if value in hidden_ones}
+                vars(error).update(known)
                 raise
             finally:
                 for hidden in hidden_ones:

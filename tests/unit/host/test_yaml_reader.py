@@ -51,6 +51,6 @@ def test_a_mapping_that_contains_itself_is_refused() -> None:
     "value", ['!!int ""', '!!float ""', "!!int _", "!!bool perhaps", "!!timestamp now", "!!int x"]
 )
 def test_what_is_no_value_of_its_own_type_is_refused_with_its_place(value: str) -> None:
-    with raises("bad-file", match="this is no value of tag:yaml.org,2002:") as caught:
+    with raises("bad-file", match="this is not a value of tag:yaml.org,2002:") as caught:
         parse_yaml(f"a: 1\nb: {value}\n", "file")
     assert "file:2:4" in str(caught.value)
