@@ -81,7 +81,6 @@ class Choice:
 
 GUESTFS = Choice("guestfs", "as asked")
 DIRECT = Choice("direct", "this machine's own tools can do all of it")
-_LEAVE_OUT = "leave the option out: another one does it then"
 
 
 def choose_backend(
@@ -97,19 +96,13 @@ def choose_backend(
     if options.backend == "guestfs":
         return GUESTFS
     if options.backend == "uml":
-        if not (reason := _why_no_kernel(facts, proposal.steps, host)):
-            return Choice("uml", "as asked")
-        raise option_unsupported(
-            facts.image.path, option="--backend uml", reason=reason, hint=_LEAVE_OUT
-        )
+        _refuse_asked(facts, options, _why_no_kernel(facts, proposal.steps, host))
+        return Choice("uml", "as asked")
     # Whether host tools can do it decides `--backend direct`, and comes first if nothing was asked
     # for.
     reason = _why_not(facts, proposal, host)
     if options.backend == "direct":
-        if reason:
-            raise option_unsupported(
-                facts.image.path, option="--backend direct", reason=reason, hint=_LEAVE_OUT
-            )
+        _refuse_asked(facts, options, reason)
         return DIRECT
     # auto: host tools if they can and a kernel would not do it better. `reason` says why they do
     # not.
@@ -118,6 +111,14 @@ def choose_backend(
     ):
         return DIRECT
     return Choice("guestfs" if _why_no_kernel(facts, proposal.steps, host) else "uml", reason)
+
+
+def _refuse_asked(facts: Facts, options: RunOptions, reason: str) -> None:
+    if reason:
+        hint = "leave the option out: another one does it then"
+        raise option_unsupported(
+            facts.image.path, option=f"--backend {options.backend}", reason=reason, hint=hint
+        )
 
 
 def _why_not(facts: Facts, proposal: Proposal, host: HostTools) -> str:
