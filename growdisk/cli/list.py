@@ -19,6 +19,8 @@ from growdisk.durable import replace_file
 from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import asdict
 from growdisk.given_file import refuse_to_replace
+from growdisk.planner.option_table import as_flag
+from growdisk.planner.option_words import share
 from growdisk.units import format_size, whole_percent
 
 _NONE_READ = Refused.exit_code
@@ -43,7 +45,7 @@ def list_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--above",
-        type=percent_of,
+        type=lambda text: share("above", text, as_flag),
         metavar="N%",
         help="only disks with a file system that is fuller than that",
     )
@@ -53,20 +55,6 @@ def list_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write one page for a browser, with disks drawn to scale",
     )
-
-
-def percent_of(text: str) -> float:
-    """`85%` or `85` as 0.85."""
-    number = text.strip().removesuffix("%").strip()
-    try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a percentage: write 85%, from 0% to 100%"
-        )
-    return value / 100
 
 
 def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:

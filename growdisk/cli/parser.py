@@ -158,18 +158,30 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser = top_parser()
     _refuse_options_first(parser, words)
     arguments, left = parser.parse_known_args(words)
-    # argparse settles the optional SIZE together with the TARGET, and so takes one only directly
-    # after it: in `X --swap move +1G` it is left over. A verb without a SIZE gives "", not None.
-    if (
-        len(left) == 1
-        and getattr(arguments, "size", "") is None
-        and left[0].lstrip("+-")[:1].isdigit()
-    ):
-        arguments.size = left.pop()
-    if left:
+    if left and not _take_late(arguments, left):
         raise _not_understood(arguments, left)
     arguments.words = tuple(words)
     return arguments
+
+
+def _take_late(arguments: argparse.Namespace, left: Sequence[str]) -> bool:
+    """Take words that are left over for those that may be left out: SIZE, OUT, NAME, PATH.
+
+    argparse settles them together with the words before them, and so takes them only directly
+    after those: in `X --swap move +1G` the SIZE is left over.
+    """
+    if any(word.startswith("-") and not word[1:2].isdigit() for word in left):
+        return False
+    last = next(reversed(arguments.parser._get_positional_actions()), None)
+    given = getattr(arguments, last.dest) if last else ""
+    if isinstance(given, list):
+        given += left
+        return True
+    is_size = left[0].lstrip("+-")[:1].isdigit()
+    if last is None or given is not None or len(left) > 1 or (last.dest == "size" and not is_size):
+        return False
+    setattr(arguments, last.dest, left[0])
+    return True
 
 
 def _no_command() -> UsageError:

@@ -140,10 +140,11 @@ def share(name: str, text: str | None, written: Written = as_key) -> float | Non
     """85% (or 85) as 0.85; `name` is the option that it stands in, and `written` writes it."""
     if text is None:
         return None
-    number = text.strip().removesuffix("%")
+    number = text.strip().removesuffix("%").strip()
     # Everything that is not a number fails the test of the bounds below.
     value = float(number) if _NUMBER.fullmatch(number) else -1.0
-    if not 0 <= value <= 100:
+    # 0.85 may be meant for 85%, as the metrics have it: such a disk would grow in each round.
+    if not 0 <= value <= 100 or (number == text.strip() and 0 < value < 1):
         hint = f"write {written(name, '85%')}, from 0% to 100%"
         raise _wrong(name, text, "that is not a percentage", written, hint)
     return value / 100

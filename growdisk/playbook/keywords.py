@@ -47,6 +47,10 @@ _ANSIBLE_TASK = frozenset(
         "delay", "delegate_facts", "environment", "ignore_unreachable", "local_action",
         "module_defaults", "notify", "listen", "port", "remote_user", "retries", "throttle",
         "timeout", "until", "import_tasks", "include_tasks", "include_vars",
+        # Modules that playbooks often have: some of these names are near to names of growdisk's.
+        "apt", "command", "copy", "dnf", "fetch", "file", "get_url", "group", "import_role",
+        "include_role", "lineinfile", "meta", "package", "pause", "raw", "service", "set_stats",
+        "setup", "shell", "stat", "systemd", "template", "uri", "user", "wait_for", "yum",
     }
 )  # fmt: skip
 BUILTIN = "ansible.builtin"
@@ -79,14 +83,17 @@ def full_name(word: str) -> str:
 
 
 def unknown_task_word(word: str, place: YamlPosition) -> UsageError:
-    known = [*TASK_WORDS, *task_names()]
+    collection, _, name = word.rpartition(".")
+    other = collection not in ("", BUILTIN) and not collection.startswith("growdisk")
+    if other or name in _ANSIBLE_TASK or word.startswith("with_"):
+        return unknown_word(word, place, "task", (), frozenset({word}))
     # Compared without their collections: growdisk.disk.expnd, or expand alone, is meant for
     # growdisk.disk.expand.
-    short = nearest(word.rsplit(".", 1)[-1], [name.rsplit(".", 1)[-1] for name in task_names()])
-    if word not in _ANSIBLE_TASK and not nearest(word, TASK_WORDS) and short:
-        full = next(name for name in task_names() if name.endswith(f".{short}"))
+    short = nearest(name, [known.rsplit(".", 1)[-1] for known in task_names()])
+    if not nearest(word, TASK_WORDS) and short:
+        full = next(known for known in task_names() if known.endswith(f".{short}"))
         return bad_file(f"there is no task or keyword '{word}'", place=place, hint=f"write {full}")
-    return unknown_word(word, place, "task", known, _ANSIBLE_TASK)
+    return unknown_word(word, place, "task", [*TASK_WORDS, *task_names()])
 
 
 def unknown_word(

@@ -44,7 +44,7 @@ def _play_has_ended(playbook: Path) -> Refused:
     return Refused.named(
         "play-has-ended",
         "there is nothing to undo of {playbook}",
-        "it has ended on all its hosts, and its ways back are gone",
+        "it has ended on all hosts that it began on, and its ways back are gone",
         "growdisk run {playbook} --resume goes on with what is left, and says how they ended",
         {"playbook": playbook},
     )

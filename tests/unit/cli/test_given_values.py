@@ -135,3 +135,31 @@ def test_a_configuration_that_is_named_must_be_there(
     assert said.code == 2 and "why:  No such file or directory" in said.err, said
     monkeypatch.setenv("GROWDISK_CONFIG", "/dev/null")
     assert in_process("plan", classic, "+64M").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        ("plan a.qcow2 --swap move +1G", "size", "+1G"),
+        ("provision base.qcow2 --size 1G out.qcow2", "out", "out.qcow2"),
+        ("image snapshot create a.qcow2 --json before", "name", "before"),
+        (
+            "list a.qcow2 --sort size b.qcow2 --above 5% c.qcow2",
+            "paths",
+            ["a.qcow2", "b.qcow2", "c.qcow2"],
+        ),
+    ],
+)
+def test_what_may_be_left_out_may_stand_after_an_option(
+    words: str, name: str, value: object
+) -> None:
+    assert getattr(parsed(words.split()), name) == value
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["plan a.qcow2 -q b.qcow2", "provision base.qcow2 a.qcow2 -q b.qcow2", "show a.qcow2 -q b"],
+)
+def test_a_word_too_many_is_refused(words: str) -> None:
+    with pytest.raises(UsageError, match=r"there (are more|is also)"):
+        parsed(words.split())

@@ -185,13 +185,6 @@ def test_a_dry_run_shows_what_would_be_made(
     assert [path.name for path in base.parent.iterdir()] == ["guest.qcow2"]
 
 
-def test_a_refused_output_is_called_by_its_name(classic: Path) -> None:
-    output = classic.with_name("out.qcow2")
-    for words in (("--size", "1M"), ("--size", "+1G", "--partition", "9")):
-        said = in_process("provision", classic, output, *words)
-        assert said.code == 3 and "growdisk-new" not in said.err and "out.qcow2" in said.err, said
-
-
 def test_a_locked_password_is_told_as_that(classic: Path) -> None:
     words = ("provision", classic, classic.with_name("out.qcow2"), "--dry-run")
     said = in_process(*words, "--password", "root:locked", "--password", "ann:hash:*")

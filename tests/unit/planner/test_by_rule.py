@@ -12,7 +12,7 @@ from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, Rule
-from growdisk.planner.option_words import rule_of
+from growdisk.planner.option_words import rule_of, share
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.units import GiB, SizeSpec
@@ -114,3 +114,14 @@ def test_a_rule_as_people_write_it() -> None:
 def test_what_is_no_rule_is_a_usage_error(words: tuple[str | None, ...]) -> None:
     with pytest.raises(UsageError):
         rule_of(*words)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("text", "value"), [("85%", 0.85), ("85", 0.85), ("0.5 %", 0.005)])
+def test_a_percentage_is_read(text: str, value: float) -> None:
+    assert share("when_used", text) == value
+
+
+@pytest.mark.parametrize("text", ["0.85", "120%", "-1%", "", "nan", "half"])
+def test_what_may_be_meant_for_another_percentage_is_refused(text: str) -> None:
+    with raises("bad-value"):
+        share("when_used", text)
