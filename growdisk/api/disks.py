@@ -46,7 +46,7 @@ def inspect(
     from growdisk.api.live_inspect import inspected
     from growdisk.workflow.stopping import StopRequest
 
-    with inspected(target, StopRequest(), sector_size=sector_size) as found:
+    with inspected(target, sector_size, StopRequest()) as found:
         if isinstance(found, Path):
             return facts_of_image(found, image_format, sector_size, keys)
         return found.facts

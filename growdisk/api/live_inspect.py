@@ -26,7 +26,7 @@ from growdisk.planner.live_plan import HostEnvironment
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
 from growdisk.steps.failures import DeviceNotReadable
-from growdisk.steps.live_place import GuestAccess, content_at, guest_device_at
+from growdisk.steps.live_place import GuestAccess, GuestDevices
 from growdisk.workflow.stopping import StopRequest
 
 
@@ -64,7 +64,7 @@ class InspectedGuest:
 
 @contextmanager
 def inspected(
-    request: LiveRequest, stop: StopRequest, *, fullness: bool = False, sector_size: int = 512
+    request: LiveRequest, sector_size: int, stop: StopRequest, *, fullness: bool = False
 ) -> Iterator[InspectedGuest | Path]:
     """The running guest, looked at; or the path of its image, if it is off.
 
@@ -76,7 +76,7 @@ def inspected(
         return
     with closing(reached):
         path = request.path or reached.path
-        looked = look(reached, path, stop, fullness=fullness, sector_size=sector_size)
+        looked = look(reached, path, sector_size, stop, fullness=fullness)
         try:
             yield looked
         finally:
@@ -86,10 +86,10 @@ def inspected(
 def look(
     reached: RunningGuest,
     path: Path,
+    sector_size: int,
     stop: StopRequest,
     *,
     fullness: bool = False,
-    sector_size: int = 512,
 ) -> InspectedGuest:
     """Inspect a running guest; Refused if it is paused, cannot be reached, or its disk is busy."""
     machine, disk = reached.machine, reached.disk
@@ -219,12 +219,13 @@ def _inner(
     places = list(grown_inside(looked.facts, proposal, disk.size))
     # Listing the volumes is a command in the guest.
     volumes = volumes_of(looked.inside.shell) if places else GuestVolumes(looked.inside.shell, ())
+    devices = GuestDevices(disk, volumes)
     for place in places:
         # Closed in the guest: its scripts refuse that when they check (LiveWorker.check).
         with suppress(DeviceNotReadable):
-            device = guest_device_at(disk, volumes, place)
+            device = devices.device(place)
             if isinstance(device, GuestBlockDevice):
-                content = content_at(disk, volumes, place)
+                content = devices.content(place)
                 part = TouchedPart(place.name, place.number, Treatment.KEPT_WHOLE, content)
                 yield part, GuestPlace(device.device)
 

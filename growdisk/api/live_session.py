@@ -58,7 +58,8 @@ class LiveSession:
         self.worker.inside.forget()  # an agent talks to one at a time
         try:
             # again(): `reached` has the disk as it was before it grew.
-            looked = look(self.reached.again(), self.run.path, StopRequest())
+            sector_size = self.run.plan.sector_size
+            looked = look(self.reached.again(), self.run.path, sector_size, StopRequest())
         except GrowdiskError:
             return None
         looked.inside.forget()

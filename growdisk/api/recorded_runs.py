@@ -13,11 +13,12 @@ from growdisk.api.at_rest import Allowed, format_named, reopened, session_of
 from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
 from growdisk.api.disk_facts import facts_of_image
 from growdisk.api.guard import CarriedRun, carried_at, carried_by, refuse_carried, refuse_dependents
-from growdisk.api.result import Outcome, Result, step_reports
+from growdisk.api.result import Outcome, Result, result_of
 from growdisk.api.runs import carry_out
 from growdisk.api.session import layout_now
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded, Refused
+from growdisk.fast_dataclass import replace
 from growdisk.planner.layout import layout_of
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import real
@@ -256,18 +257,7 @@ def _nothing_to_resume(
             "all steps are done, and the way back is kept (growdisk rollback takes it, "
             "growdisk commit forgets it)"
         )
-    return Result(
-        "nochange",
-        plan.run,
-        plan.backend,
-        layout,
-        layout,
-        step_reports(plan, state),
-        reason=reason,
-        snapshots=plan.snapshots,
-        kept=state.status is RunStatus.KEPT,
-        backend_reason=plan.backend_reason,
-    )
+    return replace(result_of(plan, state, "nochange", layout, layout), reason=reason)
 
 
 # --- a run that an image only carries, without its folder -----------------------------------------

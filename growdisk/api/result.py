@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from growdisk.api.guard import CarriedRun, carried_at, without_folder
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser, Refused
-from growdisk.fast_dataclass import asdict, dataclass
+from growdisk.fast_dataclass import asdict, dataclass, replace
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.workflow.journal import ENDED, Event, JournalRecord, RunState, RunStatus
@@ -78,24 +78,32 @@ class Result:
         return self.error.exit_code if self.error else 0
 
 
+def result_of(
+    plan: Plan, state: RunState, outcome: Outcome, before: Layout, after: Layout
+) -> Result:
+    """With what the plan says of the run."""
+    return Result(
+        outcome,
+        plan.run,
+        plan.backend,
+        before,
+        after,
+        step_reports(plan, state),
+        snapshots=plan.snapshots,
+        kept=state.status is RunStatus.KEPT,
+        backend_reason=plan.backend_reason,
+    )
+
+
 def planned_result(plan: Plan) -> Result:
     """What a run would do."""
-    return Result(
-        "planned",
-        None,
-        plan.backend,
-        plan.before,
-        plan.after,
-        step_reports(plan, RunState()),
-        plan.given_up,
-        snapshots=plan.snapshots,
+    others = [(disk.before, disk.after) for disk in plan.extra_disks if disk.before and disk.after]
+    return replace(
+        result_of(plan, RunState(), "planned", plan.before, plan.after),
+        run=None,
+        given_up=plan.given_up,
         notes=plan.notes,
-        backend_reason=plan.backend_reason,
-        others=tuple(
-            (other.before, other.after)
-            for other in plan.extra_disks
-            if other.before and other.after
-        ),
+        others=tuple(others),
     )
 
 

@@ -49,7 +49,8 @@ def running_guest(
     request: LiveRequest, goal: Goal, options: RunOptions, stop: StopRequest
 ) -> Iterator[GuestTarget | Path]:
     """The guest; the path of its image, if it is off."""
-    with inspected(request, stop, fullness=goal.rule is not None) as found:
+    by_rule = goal.rule is not None
+    with inspected(request, goal.sector_size, stop, fullness=by_rule) as found:
         if isinstance(found, InspectedGuest) and options.others:
             raise option_unsupported(
                 found.facts.image.path,

@@ -29,8 +29,8 @@ from growdisk.api.result import (
     nothing_to_do,
     outcome,
     planned_result,
+    result_of,
     run_to_outcome,
-    step_reports,
 )
 from growdisk.block.host_blocks import free_room
 from growdisk.durable import NO_ROOM
@@ -239,19 +239,11 @@ def _result(session: AnySession, error: GrowdiskError | None) -> Result:
     # What cannot be read any more (lost, locked, guest gone) is shown as the plan has it.
     layout = session.layout_now() or (plan.before if undone else plan.after)
     reason = how_far_back(state) if error is None else ""
-    return Result(
-        outcome(state, error),
-        plan.run,
-        plan.backend,
-        plan.before,
-        layout,
-        step_reports(plan, state),
-        () if undone else plan.given_up,
-        reason,
-        error,
-        plan.snapshots,
-        kept=state.status is RunStatus.KEPT,
-        backend_reason=plan.backend_reason,
+    return replace(
+        result_of(plan, state, outcome(state, error), plan.before, layout),
+        given_up=() if undone else plan.given_up,
+        reason=reason,
+        error=error,
         notes=() if undone else plan.notes,
         others=session.others_now(),
     )

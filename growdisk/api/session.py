@@ -75,7 +75,7 @@ class Session:
             if run_disk.snapshots == "internal":
                 _image(run_disk.disk, writable=True).set_run_mark(on=True)
             elif run_disk.snapshots == "overlay":
-                run_disk.pin.set()
+                run_disk.fingerprint.set()
 
     @classmethod
     def reopen(cls, run: CurrentRun, disk: Disk, *, accepting: bool = False) -> Session:
@@ -100,9 +100,9 @@ class Session:
                     state,
                 )
             for run_disk in run_disks:
-                # A pin that is there was set after the last write of ours: nothing is half-made,
-                # and a repair would break it.
-                if run_disk.disk.format == "qcow2" and not run_disk.pin.exists():
+                # A fingerprint that is there was set after the last write of ours: nothing is
+                # half-made, and a repair would break it.
+                if run_disk.disk.format == "qcow2" and not run_disk.fingerprint.exists():
                     # what a crash left half-made: leaks, no more
                     repair(run_disk.disk.file, run_disk.disk.path, errors=False)
         return cls._assemble(run, disk, journal)
@@ -236,7 +236,7 @@ class _RunDisk:
     samples: tuple[ByteRange, ...] = ()
 
     @property
-    def pin(self) -> ImageFingerprint:
+    def fingerprint(self) -> ImageFingerprint:
         return ImageFingerprint(self.directory.path / "pin", self.disk.path, self.samples)
 
 
@@ -290,7 +290,7 @@ def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
             run_disk.disk,
             run_disk.directory.path,
             names,
-            run_disk.pin,
+            run_disk.fingerprint,
             keep_undo=plan.keep,
             on_restored=restore_size,
         )
@@ -316,13 +316,13 @@ class _OnlyForward(NoSnapshots):
 
 def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState) -> None:
     """image-changed, if going on would destroy what somebody else has written to the image."""
-    # A running guest writes to its image all the time: its runs leave neither mark nor pin.
+    # A running guest writes to its image all the time: its runs leave neither mark nor fingerprint.
     if plan.way is not None:
         return
     if state.committing or state.keeping:
         # Undo files fit only the image as it was left. A kept run's internal snapshots have no
-        # pin: they are whole whatever was written since, and a rollback gives that up.
-        changed = state.status is RunStatus.KEPT and not run_disk.pin.matches()
+        # fingerprint: they are whole whatever was written since, and a rollback gives that up.
+        changed = state.status is RunStatus.KEPT and not run_disk.fingerprint.matches()
     elif run_disk.snapshots == "internal":
         # The mark is an autoclear bit: any other program that writes to the image clears it. As
         # long as no step has touched the image, nothing of ours depends on it.
@@ -333,7 +333,7 @@ def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState)
             and not _image(run_disk.disk, writable=False).has_run_mark
         )
     else:
-        changed = not run_disk.pin.matches()
+        changed = not run_disk.fingerprint.matches()
     if changed:
         raise Refused.named(
             "image-changed",

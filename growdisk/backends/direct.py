@@ -177,7 +177,7 @@ class DirectTools:
         writable: bool = True,
         meanwhile: Callable[[], None] | None = None,
     ) -> Iterator[DirectEditor]:
-        with _refusing_unknown():
+        try:
             self._device(_name(root))
             mounts = mounts or (GuestMount("/", root),)
             # These trees are for the replay alone: what e2fsck changes below them makes them stale,
@@ -189,6 +189,10 @@ class DirectTools:
             yield guest
             # What the editor has put off (sizes and times) is carried out before anybody judges.
             guest.flush()
+        except Unknown as unknown:
+            raise ToolFailed(
+                "reading the guest's files", 1, str(unknown), "use --backend guestfs"
+            ) from unknown
         # debugfs knows little: what it has written to is judged by e2fsck
         written = dict.fromkeys(f"/dev/{self._name_of(tree)}" for tree in guest.written)
         for device in filter(self._checks_in_full, written):
@@ -329,16 +333,6 @@ class _WatchedWindow(Window):
     def write_zeros(self, offset: int, length: int) -> None:
         super().write_zeros(offset, length)
         self._wrote(offset, length)
-
-
-@contextmanager
-def _refusing_unknown() -> Iterator[None]:
-    try:
-        yield
-    except Unknown as unknown:
-        raise ToolFailed(
-            "reading the guest's files", 1, str(unknown), "use --backend guestfs"
-        ) from unknown
 
 
 def _named(text: str, name: str) -> str:

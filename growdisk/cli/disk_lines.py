@@ -19,6 +19,7 @@ from growdisk.planner.layout import (
     Layout,
     PartitionLayout,
     VolumeLayout,
+    table_words,
 )
 from growdisk.units import format_size, whole_percent
 
@@ -30,7 +31,6 @@ _HEADER = ("name", "start", "size", "role", "type", "holds")
 _RIGHT = (1, 2)
 _ROLE = 3  # every partition of a GPT is a primary one
 _EXPENDABLE = (4, 3, 1)  # columns that go first where the terminal is narrow
-_TABLES = (("mbr", "MBR"), ("gpt", "GPT"))
 _KINDS = (("crypto_LUKS", "LUKS (encrypted)"), ("LVM2_member", "LVM"))
 _WORTH_A_WORD = 64 << 20  # of unused space, in a list of disks
 _WITHOUT_FILES = ("BIOS", "MSR")  # the type says all
@@ -50,7 +50,7 @@ _GPT_TYPES = (
 def headline(layout: Layout, width: int) -> list[str]:
     """The image: name, format, table, sizes, snapshots; its backing file below it."""
     image = layout.image
-    facts = [image.format, dict(_TABLES).get(layout.table.type or "", "no partition table")]
+    facts = [image.format, table_words(layout.table.type)]
     facts.append(
         f"{format_size(image.virtual_size)} ({format_size(image.actual_size)} on the host)"
     )

@@ -18,6 +18,7 @@ from growdisk.cli.output import printable
 from growdisk.errors import shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.templating import html_environment
+from growdisk.planner.layout import table_words
 from growdisk.units import format_size, whole_percent
 
 _TIGHT, _FULL = 0.8, 0.9
@@ -118,7 +119,7 @@ def _facts(entry: DiskEntry) -> Iterator[str]:
         yield entry.state
     if entry.virtual_size is not None:
         yield entry.format
-        yield {"mbr": "MBR", "gpt": "GPT"}.get(entry.table or "", "no partition table")
+        yield table_words(entry.table)
         yield (
             f"{format_size(entry.virtual_size)} ({format_size(entry.actual_size or 0)} on the host)"
         )

@@ -110,15 +110,15 @@ def _write_page(path: Path, entries: list[DiskEntry]) -> None:
 
 def ordered(entries: list[DiskEntry], sort: str | None, above: float | None) -> list[DiskEntry]:
     """Those that are fuller than `above`, and those of which that cannot be known for an error."""
-    # sorted() keeps the order of equals: that in which they were named.
+    # sort() keeps the order of equals: that in which they were named.
     chosen = [entry for entry in entries if above is None or entry.error or entry.fullness > above]
     match sort:
         case "name":
-            return sorted(chosen, key=lambda entry: entry.name)
+            chosen.sort(key=lambda entry: entry.name)
         case "fullness":
-            return sorted(chosen, key=lambda entry: -entry.fullness)
+            chosen.sort(key=lambda entry: -entry.fullness)
         case "size":
-            return sorted(chosen, key=lambda entry: -(entry.virtual_size or 0))
+            chosen.sort(key=lambda entry: -(entry.virtual_size or 0))
     return chosen
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import CommandOutput, printable
@@ -128,12 +128,12 @@ class PlaybookView:
         seconds = sum(task.seconds for task in host.tasks)
         yield f"{printable(host.host)}: {host.result}, {', '.join(counts)}, {seconds:.1f} s"
         for task in host.tasks:
-            yield from self._task(task)
+            # What was taken back is given up no more.
+            lost = (task.result or {}).get("given_up") if host.result != "restored" else None
+            yield from self._task(task, lost if isinstance(lost, list | tuple) else ())
 
-    def _task(self, task: TaskReport) -> Iterator[str]:
+    def _task(self, task: TaskReport, gone: Sequence[str]) -> Iterator[str]:
         # What debug prints and what is given up is always wanted; only check mode has a plan.
-        lost = (task.result or {}).get("given_up")
-        gone = lost if isinstance(lost, list | tuple) else ()
         if task.action == _DEBUG:
             yield f"  {task.task}: {printable(task.message)}"
         elif self._check:

@@ -130,13 +130,12 @@ class Spinner:
         self._names, self._plain = [title] if title else [], plain
         # Names come from the threads that do the work, _show from the timer's.
         self._lock = threading.RLock()
-        self._timer: threading.Timer | None = threading.Timer(_SOON, self._show)
+        self._timer, self._ended = threading.Timer(_SOON, self._show), False
         self._live: MovingLine | None = None
 
     def __enter__(self) -> Spinner:
-        if self._timer is not None:
-            self._timer.daemon = True
-            self._timer.start()
+        self._timer.daemon = True
+        self._timer.start()
         return self
 
     def say(self, line: str) -> bool:
@@ -150,11 +149,10 @@ class Spinner:
             return self._live is not None
 
     def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        # The timer may have fired, and its thread wait for this lock: None says that it is late.
+        self._timer.cancel()
+        # The timer may have fired, and its thread wait for this lock: it is late then.
         with self._lock:
-            self._timer = None
+            self._ended = True
             if self._live is not None:
                 self._live.stop()
 
@@ -176,7 +174,7 @@ class Spinner:
 
     def _show(self) -> None:
         with self._lock:
-            if self._timer is not None:
+            if not self._ended:
                 from growdisk.cli.rich_lines import line_of_work
 
                 self._live = line_of_work(self._text, plain=self._plain)

@@ -39,18 +39,13 @@ def log(text: str, file: Path | None, *, syslog: bool) -> None:
     if file is not None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         try:
-            with os.fdopen(_opened(file), "a", encoding="utf-8") as out:
+            # O_NONBLOCK: open() of a pipe that nobody reads fails with ENXIO, and does not wait.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+            with os.fdopen(os.open(file, flags, 0o666), "a", encoding="utf-8") as out:
                 out.write(f"{stamp} {text}\n")
         except OSError as error:
             hint = "name another file with --log; the command itself has ended"
             raise write_failed(file, error.strerror or str(error), hint) from error
-
-
-def _opened(file: Path) -> int:
-    """A pipe that nobody reads is an error, and not waited for."""
-    # O_NONBLOCK: open() of a pipe without a reader fails with ENXIO.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-    return os.open(file, flags, 0o666)
 
 
 def _who() -> str:

@@ -252,6 +252,8 @@ def _entries(node: bytes) -> Iterator[tuple[int, str]]:
             return
         # The key is a $FILE_NAME attribute, 16 bytes into the entry: length of the name at 0x40,
         # name at 0x42.
+        if at + 0x52 > len(node):
+            raise NtfsDamaged("an entry of a folder ends too early")
         name_length = node[at + 0x50]
         yield (
             file & _RECORD_NUMBER,

@@ -83,7 +83,7 @@ class _GoneSwap:
 
 
 def _values(plan: GuestPlan) -> dict[str, object]:
-    gone = [_gone(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
+    gone = [_gone(swap) for swap in plan.gone_swaps]
     # Texts and numbers go into a script as words of its shell; lists are for the templates' loops.
     return _table_values(plan) | {
         "run": plan.run,
@@ -179,7 +179,7 @@ _TOLD = (b"/dev/", b"dev-", b"hd0,")  # the guest's own name is looked for; GRUB
 
 def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
     """One entry for each partition that goes."""
-    swaps = [_identity(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
+    swaps = map(_identity, plan.gone_swaps)
     names: dict[int, list[str]] = {}
     needles: dict[int, list[str]] = {}
     for part in (*swaps, *plan.gone):

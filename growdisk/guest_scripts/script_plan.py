@@ -46,15 +46,7 @@ class Phase(Enum):
         return f"{self.value}.sh"
 
 
-RUN_ORDER = (
-    Phase.INSPECT,
-    Phase.PREPARE,
-    Phase.REWRITE,
-    Phase.REREAD,
-    Phase.GROW,
-    Phase.REPAIR,
-    Phase.VERIFY,
-)
+RUN_ORDER = tuple(phase for phase in Phase if phase is not Phase.UNDO)
 DRIVER = "growdisk-run.sh"
 STATE_FOLDER = "/var/lib/growdisk"
 """In the guest, for each run: in STATE_FOLDER/RUN lies what was saved; scripts put into
@@ -151,6 +143,10 @@ class GuestPlan:
     @property
     def all_layers(self) -> tuple[GuestLayer, ...]:
         return (*self.layers, *(layer for other in self.others for layer in other.layers))
+
+    @property
+    def gone_swaps(self) -> tuple[GuestSwap, ...]:
+        return tuple(swap for swap in self.swaps if swap.action in ("drop", "file"))
 
     @property
     def is_whole_disk(self) -> bool:

@@ -57,7 +57,8 @@ def parted_steps(plan: GuestPlan) -> list[tuple[str | int, ...]]:
     for part in plan.moved:
         start, end = f"{_sectors(plan.after, part)[0]}s", f"{_last(plan.after, part)}s"
         # parted makes the type from a file system's name; of an extended partition it wants none.
-        content = () if part.role is Role.EXTENDED else (_parted_content(part),)
+        name = "linux-swap" if part.type_code == _SWAP else "ext2"
+        content = () if part.role is Role.EXTENDED else (name,)
         steps.append(("unit", "s", "mkpart", part.role.value, *content, start, end))
         if part.role is Role.EXTENDED:
             lba = "on" if part.type_code == _EXTENDED_LBA else "off"
@@ -65,10 +66,6 @@ def parted_steps(plan: GuestPlan) -> list[tuple[str | int, ...]]:
         if part.bootable:
             steps.append(("set", part.number, "boot", "on"))
     return steps
-
-
-def _parted_content(part: Partition) -> str:
-    return "linux-swap" if part.type_code == _SWAP else "ext2"
 
 
 def is_for_fdisk(plan: GuestPlan) -> bool:
@@ -166,13 +163,9 @@ def _changed(plan: GuestPlan) -> list[Partition]:
     return [
         new
         for new in plan.after.partitions
-        if _range(plan.before, new.number) != (new.start, new.end)
+        if (old := plan.before.by_number(new.number)) is None
+        or (old.start, old.end) != (new.start, new.end)
     ]
-
-
-def _range(table: PartitionTable, number: int) -> tuple[int, int] | None:
-    part = table.by_number(number)
-    return (part.start, part.end) if part else None
 
 
 def _sectors(table: PartitionTable, part: Partition) -> tuple[int, int]:

@@ -190,7 +190,8 @@ class GuestPaths:
             no_case = re.IGNORECASE if place and place.tree.ignores_case else 0
             wanted = re.compile(fnmatch.translate(pattern), no_case)
             # As in a shell, a wildcard does not match a dot at the start.
-            found = [name for name in self.names(folder) if name[0] != "." or pattern[0] == "."]
+            hidden = pattern.startswith(".")
+            found = [name for name in self.names(folder) if hidden or not name.startswith(".")]
             found = [name for name in found if wanted.match(name)]
             if only_folders and place is not None:
                 found = [name for name in found if self._is_folder(place, folder, name)]

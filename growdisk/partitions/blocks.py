@@ -65,11 +65,11 @@ def blocks_after(table: PartitionTable, target: Partition, policy: BlockerPolicy
     """The blocks on the disk after `target`, a primary or the extended partition, in order."""
     after = sorted(
         (p for p in table.partitions if p.start >= target.end and p.role is not Role.LOGICAL),
-        key=_start,
+        key=lambda p: p.start,
     )
     groups = [
         # An extended partition takes all its logical ones along, wherever it goes.
-        (p, *sorted(table.logicals, key=_start)) if p.role is Role.EXTENDED else (p,)
+        (p, *sorted(table.logicals, key=lambda p: p.start)) if p.role is Role.EXTENDED else (p,)
         for p in after
     ]
     return [Block(parts, _action(parts, policy)) for parts in groups]
@@ -81,7 +81,7 @@ def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolic
     One whose going would give others new numbers stays; swap moves then.
     """
     found = []
-    for part in sorted((p for p in table.logicals if p.start >= target.end), key=_start):
+    for part in sorted((p for p in table.logicals if p.start >= target.end), key=lambda p: p.start):
         action = _action((part,), policy)
         # Linux counts the chain: if 6 goes and 7 stays, 7 becomes 6, and the guest's fstab may name
         # it.
@@ -140,7 +140,3 @@ def partitions_in_words(parts: Sequence[Partition], policy: BlockerPolicy) -> st
         for p in parts
     ]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def _start(part: Partition) -> int:
-    return part.start

@@ -114,19 +114,17 @@ def _alone(
         for found in (modest, growth):
             if found.gain(target) >= align_down(wanted, MiB):
                 return capped(found, target, wanted)
-        return growth if isinstance(growth, NotPossible) else _too_much(wanted, growth, target)
+        if isinstance(growth, NotPossible):
+            return growth
+        return NotPossible(
+            f"it is to grow by {format_size(wanted)}, but only {format_size(growth.gain(target))} "
+            "is available",
+            "grow the disk further, or ask for less",
+        )
     if isinstance(share, Percent) and isinstance(growth, Grown):
         part = align_down(int(growth.gain(target) * share.value / 100), MiB)
         return capped(growth, target, part)
     return growth
-
-
-def _too_much(wanted: int, growth: Grown | NothingToDo, target: Partition) -> NotPossible:
-    return NotPossible(
-        f"it is to grow by {format_size(wanted)}, but only {format_size(growth.gain(target))} is "
-        "available",
-        "grow the disk further, or ask for less",
-    )
 
 
 # --- several ------------------------------------------------------------------------------------

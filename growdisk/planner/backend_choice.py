@@ -67,6 +67,7 @@ class HostTools(Protocol):
 
 
 _SECTOR = 512
+_UML_DISKS = 16  # MAX_DEV of arch/um/drivers/ubd_kern.c
 _BIGALLOC = 0x200
 # resize2fs goes through all of a file system, a kernel that has it mounted does not. From these
 # sizes on that takes longer than uml, or libguestfs's appliance, takes to start.
@@ -81,7 +82,6 @@ class Choice:
 
 GUESTFS = Choice("guestfs", "as asked")
 DIRECT = Choice("direct", "this machine's own tools can do all of it")
-_LEAVE_OUT = "leave the option out: another one does it then"
 
 
 def choose_backend(
@@ -97,19 +97,13 @@ def choose_backend(
     if options.backend == "guestfs":
         return GUESTFS
     if options.backend == "uml":
-        if not (reason := _why_no_kernel(facts, proposal.steps, host)):
-            return Choice("uml", "as asked")
-        raise option_unsupported(
-            facts.image.path, option="--backend uml", reason=reason, hint=_LEAVE_OUT
-        )
+        _refuse_asked(facts, options, _why_no_kernel(facts, proposal.steps, options, host))
+        return Choice("uml", "as asked")
     # Whether host tools can do it decides `--backend direct`, and comes first if nothing was asked
     # for.
     reason = _why_not(facts, proposal, host)
     if options.backend == "direct":
-        if reason:
-            raise option_unsupported(
-                facts.image.path, option="--backend direct", reason=reason, hint=_LEAVE_OUT
-            )
+        _refuse_asked(facts, options, reason)
         return DIRECT
     # auto: host tools if they can and a kernel would not do it better. `reason` says why they do
     # not.
@@ -117,7 +111,17 @@ def choose_backend(
         reason := _why_slower(proposal.steps, host) or _why_doubtful(facts, proposal.steps, host)
     ):
         return DIRECT
-    return Choice("guestfs" if _why_no_kernel(facts, proposal.steps, host) else "uml", reason)
+    return Choice(
+        "guestfs" if _why_no_kernel(facts, proposal.steps, options, host) else "uml", reason
+    )
+
+
+def _refuse_asked(facts: Facts, options: RunOptions, reason: str) -> None:
+    if reason:
+        hint = "leave the option out: another one does it then"
+        raise option_unsupported(
+            facts.image.path, option=f"--backend {options.backend}", reason=reason, hint=hint
+        )
 
 
 def _why_not(facts: Facts, proposal: Proposal, host: HostTools) -> str:
@@ -161,8 +165,12 @@ def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) ->
     return ""
 
 
-def _why_no_kernel(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> str:
+def _why_no_kernel(
+    facts: Facts, steps: tuple[DiskStep, ...], options: RunOptions, host: HostTools
+) -> str:
     """Why a kernel that runs as a program cannot do it with this machine's tools; "" if it can."""
+    if 1 + len(options.others) > _UML_DISKS:
+        return f"it takes no more than {_UML_DISKS} disks"
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"its disks have sectors of {_SECTOR} bytes"
     missing = (host.why_no_tool(tool) for step in steps for tool in step.kernel_tools)

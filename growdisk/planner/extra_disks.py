@@ -47,10 +47,8 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | Goal
     """
     path = other.image.path
     # By UUID: the name of a group need not be unique.
-    if shared := {group.uuid: group.name for group in volume_groups(main)}.keys() & {
-        group.uuid for group in volume_groups(other)
-    }:
-        name = next(group.name for group in volume_groups(other) if group.uuid in shared)
+    known = {group.uuid for group in volume_groups(main)}
+    if name := next((group.name for group in volume_groups(other) if group.uuid in known), ""):
         reason = (
             f"the volume group {name} lies on both disks, and its volumes can take the space "
             "of one at a time"

@@ -6,7 +6,7 @@ member. A signature says so, or the partition's type. A user who knows better ca
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from growdisk.filesystems.content import AmbiguousContent, Content, ForeignContent
 from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND
@@ -110,11 +110,13 @@ def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> N
 
 def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[int]) -> None:
     """Refuse to grow, move or remove a partition of others, for the new table."""
-    for part in _touched(growth, targets):
+    given_up = _given_up(goal, growth)
+    grown = (part for part in growth.table.partitions if part.number in targets)
+    for part in (*grown, *growth.moved, *growth.removed):
         # `part` is as it will be; signatures and types are those of now.
         old = facts.table.by_number(part.number) if facts.table else None
         if old is not None:
-            refuse_partition(facts, old, consented=old.number in _given_up(goal, growth))
+            refuse_partition(facts, old, consented=old.number in given_up)
 
 
 def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) -> None:
@@ -184,12 +186,6 @@ def _hint(content: ForeignContent) -> str:
     return (
         f"{INSIDE}; if that is no more, take its signature away there (wipefs -t {content.kind} -a)"
     )
-
-
-def _touched(growth: Grown, targets: Collection[int]) -> Iterator[Partition]:
-    yield from (part for part in growth.table.partitions if part.number in targets)
-    yield from growth.moved
-    yield from growth.removed
 
 
 def _given_up(goal: Goal, growth: Grown) -> set[int]:

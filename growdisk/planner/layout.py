@@ -107,6 +107,11 @@ class Layout:
     blockers: tuple[BlockerLayout, ...] = ()
 
 
+def table_words(kind: str | None) -> str:
+    """A table's type as it is shown."""
+    return {"mbr": "MBR", "gpt": "GPT"}.get(kind or "", "no partition table")
+
+
 def layout_of(facts: Facts) -> Layout:
     """A disk as it is shown and drawn, from what inspect found. Sizes and places in bytes."""
     image, table = facts.image, facts.table

@@ -133,7 +133,10 @@ def make_plan(
     )
     if mode == "none":
         _refuse_moves_without_snapshots(facts.image.path, steps)
-    of_storage = facts.image.storage.notes if facts.image.storage else ()
+    on_image = facts.image.storage.notes if facts.image.storage else ()
+    if padding := facts.image.padding:
+        end = f"the file ends {padding} bytes before the end of a sector"
+        on_image = (*on_image, f"{end}: the disk has all of it, as for QEMU")
     return Plan(
         run=run,
         backend=choice.backend,
@@ -143,21 +146,10 @@ def make_plan(
         after=layout_of(proposal.after),
         steps=steps,
         given_up=(*proposal.given_up, *given_up(others)),
-        notes=(*of_storage, *on_mode, *_on_size(facts.image), *proposal.notes, *notes(others)),
+        notes=(*on_image, *on_mode, *proposal.notes, *notes(others)),
         backend_reason=choice.reason,
         extra_disks=tuple(_extra_disk(other, options) for other in others),
     )
-
-
-def _on_size(image: ImageFacts) -> list[str]:
-    if not image.padding:
-        return []
-    return [
-        (
-            f"the file ends {image.padding} bytes before the end of a sector: the disk has all of "
-            "it, as for QEMU"
-        )
-    ]
 
 
 def encode_plan(plan: Plan) -> bytes:

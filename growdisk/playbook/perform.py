@@ -15,7 +15,7 @@ from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, UsageError, nearest
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.facts import Facts
-from growdisk.planner.layout import Layout, PartitionLayout
+from growdisk.planner.layout import Layout, PartitionLayout, table_words
 from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import NAMESPACE, TASKS
 from growdisk.units import format_size
@@ -83,7 +83,7 @@ def layout_lines(layout: Layout) -> str:
 
     Nothing that two equal runs would show differently.
     """
-    table = {"mbr": "MBR", "gpt": "GPT"}.get(layout.table.type or "", "no partition table")
+    table = table_words(layout.table.type)
     lines = [f"image: {layout.image.format}, {format_size(layout.image.virtual_size)}, {table}"]
     # No UUIDs and no fill levels: they differ between runs that do the same.
     lines += [_partition(part) for part in sorted(layout.partitions, key=lambda part: part.start)]

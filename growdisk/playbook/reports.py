@@ -53,8 +53,8 @@ class HostReport:
     facts: Mapping[str, object]
     error: Mapping[str, object] | None = None
 
-    def count(self, *states: State) -> int:
-        return sum(task.state in states for task in self.tasks)
+    def count(self, state: State) -> int:
+        return sum(task.state == state for task in self.tasks)
 
 
 def merge_reports(host: str, reports: Sequence[HostReport]) -> HostReport:

@@ -10,50 +10,35 @@ from __future__ import annotations
 import sys
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.header import REFTABLE, Header
 from growdisk.qcow2.header_fields import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.units import joined
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from typing import Protocol
-else:
-    Protocol = object
 
 _HOLES_LOOKED_AT = 64  # when a table needs contiguous clusters
 # refcount blocks read to find the last used cluster; what lies before them is taken for used
 _BLOCKS_TRIMMED = 256
 
 
-class HeaderKeeper(Protocol):
-    """Who holds the image's header and writes changed fields of it."""
-
-    header: Header
-
-    def change_header(self, area: slice, **values: int) -> None:
-        """Give fields of the header these values, by one durable write of `area` of it."""
-
-    def sync(self) -> None:
-        """Make what has been written durable."""
-
-    def metadata_clusters(self) -> list[int]:
-        """Indices of clusters that certainly are in use, in order."""
-
-
 class Allocator:
     """Hands out clusters (count 1, in memory) and takes freed ones back."""
 
     def __init__(
-        self, file: ResizableDevice, path: Path, refcounts: Refcounts, keeper: HeaderKeeper
+        self,
+        file: ResizableDevice,
+        path: Path,
+        refcounts: Refcounts,
+        move_table: Callable[[Run], Run],
+        find_metadata: Callable[[], list[int]],
     ) -> None:
-        self._file, self._path, self._refcounts, self._keeper = file, path, refcounts, keeper
+        """`move_table`: see Metadata.move_reftable; `find_metadata`: Metadata.metadata_clusters."""
+        self._file, self._path, self._refcounts = file, path, refcounts
+        self._move_table, self._find_metadata = move_table, find_metadata
         self._geometry = refcounts.geometry
         self._holes: deque[Run] = deque()
         self._next_scan = 0  # block index; blocks before it have been searched for holes
@@ -135,11 +120,6 @@ class Allocator:
         if self._metadata:
             insort(self._metadata, cluster)
 
-    def trim_file(self) -> None:
-        """Cut off what lies after the last used cluster. That it is free must be durable."""
-        if (size := self.end) < self._file.size:
-            self._file.resize(size)
-
     @property
     def end(self) -> int:
         """Byte offset after the last cluster in use."""
@@ -174,15 +154,16 @@ class Allocator:
 
     def give_back_all(self) -> None:
         """The same for all free clusters, in an image whose counts have just been checked."""
-        self.trim_file()
-        # a block device goes on for long after it
+        if (end := self.end) < self._file.size:
+            self._file.resize(end)
+        # Until there alone: a block device goes on for long after it.
         self.give_back([(1, self._find_end() - 1)])
 
     def _count_up(self, first: int, count: int) -> None:
         if first == 0:
             raise damaged(self._path, "the cluster of its header is counted as free")
         self._refcounts.add([(first, count)], +1)
-        # A hole may lie beyond the end by now: give_back() and trim_file() cut the file off.
+        # A hole may lie beyond the end by now: give_back() cuts the file off.
         self._extend_file(first + count)
 
     def _count_down(self, runs: Iterable[Run]) -> None:
@@ -239,7 +220,7 @@ class Allocator:
                 )
 
     def _known_metadata(self) -> list[int]:
-        self._metadata = self._metadata or self._keeper.metadata_clusters()
+        self._metadata = self._metadata or self._find_metadata()
         return self._metadata
 
     def _find_end(self) -> int:
@@ -282,7 +263,7 @@ class Allocator:
         self._refcounts.add([(start, table_clusters + len(blocks) + count)], +1)
         if table_clusters:
             try:
-                self._move_table(start, table_clusters)
+                self.release([self._move_table((start, table_clusters))])
             except OSError:
                 # The header still names the old table, so the longer one never was.
                 self._refcounts.add([(start, table_clusters + len(blocks) + count)], -1)
@@ -338,17 +319,6 @@ class Allocator:
             if len(missing) == len(blocks) and longer <= table_clusters:
                 return missing, table_clusters
             blocks, table_clusters = missing, max(longer, table_clusters)
-
-    def _move_table(self, start: int, clusters: int) -> None:
-        """Write the longer table, switch to it by one header write, then free the old one."""
-        old = self._keeper.header
-        offset = start << self._geometry.cluster_bits
-        self._refcounts.write_table_copy(offset, clusters * self._geometry.cluster_size // 8)
-        # The header must not name a table that a crash could leave half written.
-        self._keeper.sync()
-        self._keeper.change_header(REFTABLE, reftable_offset=offset, reftable_clusters=clusters)
-        self._refcounts.table_moved(offset)
-        self.release([old.reftable_run])
 
     def _extend_file(self, clusters: int) -> None:
         size = clusters << self._geometry.cluster_bits

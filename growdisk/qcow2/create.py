@@ -207,15 +207,15 @@ def data_file_of(image: Path, name: str) -> Path:
 def _extensions(
     path: Path, options: CreateOptions, backing_format: str | None
 ) -> tuple[Extension, ...]:
-    name = os.fsencode(data_file_of(path, options.data_file)) if options.data_file else b""
-    data = (Extension(Extension.DATA_FILE, name),) if name else ()
-    named = (
-        (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if backing_format else ()
-    )
-    names = (
-        (Extension(Extension.FEATURE_NAMES, feature_name_table()),) if options.version == 3 else ()
-    )
-    return named + data + names
+    found = []
+    if backing_format:
+        found.append(Extension(Extension.BACKING_FORMAT, backing_format.encode()))
+    if options.data_file:
+        name = os.fsencode(data_file_of(path, options.data_file))
+        found.append(Extension(Extension.DATA_FILE, name))
+    if options.version == 3:
+        found.append(Extension(Extension.FEATURE_NAMES, feature_name_table()))
+    return tuple(found)
 
 
 def refcount_area(geometry: Geometry, others: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.allocator import Allocator
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import FEATURES, Extension, Header
+from growdisk.qcow2.header import FEATURES, REFTABLE, Extension, Header
 from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
@@ -72,7 +72,6 @@ class PlainData:
         self._file.write(offset, data)
 
     def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-
         return parts_of(self._file, offset, offset + length)
 
 
@@ -99,7 +98,7 @@ class Metadata:
         self.check_l1(self.l1, "L1 table")
         # A changed table never leaves the cache alone: what it points to has to be durable first,
         # so all is flushed.
-        self._l2 = TableCache(self.load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
+        self._l2 = TableCache(self._load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
         self._dirty_l1: set[int] = set()
         # a sync failed: what is on the disk is unknown, so nothing more is written
         self._broken = False
@@ -112,7 +111,9 @@ class Metadata:
 
     @cached_property
     def allocator(self) -> Allocator:
-        return Allocator(self.file, self.path, self.refcounts, self)
+        return Allocator(
+            self.file, self.path, self.refcounts, self.move_reftable, self.metadata_clusters
+        )
 
     # --- header -----------------------------------------------------------------------------------
 
@@ -134,6 +135,20 @@ class Metadata:
         self.sync()
         # After the sync: what is decided by this header must not be undone by a crash.
         self.header = header
+
+    def move_reftable(self, run: Run) -> Run:
+        """Write the refcount table to these clusters, and switch to it by one header write.
+
+        Returns the clusters where it was.
+        """
+        (first, clusters), old = run, self.header.reftable_run
+        offset = first << self.geometry.cluster_bits
+        self.refcounts.write_table_copy(offset, clusters * self.geometry.cluster_size // 8)
+        # The header must not name a table that a crash could leave half written.
+        self.sync()
+        self.change_header(REFTABLE, reftable_offset=offset, reftable_clusters=clusters)
+        self.refcounts.table_moved(offset)
+        return old
 
     def set_dirty_bit(self, *, dirty: bool) -> None:
         """Set or clear the dirty bit (version 3); while it is set, opening repairs the image."""
@@ -167,7 +182,7 @@ class Metadata:
                     f"entry {index} of its {name} ({entry:#x}) is not a cluster of the file"
                 )
 
-    def load_l2(self, offset: int) -> array[int]:
+    def _load_l2(self, offset: int) -> array[int]:
         return load_table(self.file.read(offset, self.geometry.cluster_size))
 
     def l2_table(self, l1_index: int) -> array[int] | None:

@@ -174,16 +174,12 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
         return
     left = [index for index, offset in enumerate(refcounts.table) if offset and index not in kept]
     freed = [(refcounts.table[index] >> bits, 1) for index in left]
-    first, count = old.reftable_run
-    freed += [(cluster, 1) for cluster in range(first, first + count)]
     # The kept blocks count the new table. What it does not name goes with the switch.
     refcounts.add([(start, clusters)], +1)
     refcounts.leave_out(left)
     refcounts.shorten(entries)
-    refcounts.write_table_copy(start << bits, entries)
-    metadata.sync()
-    metadata.change_header(REFTABLE, reftable_offset=start << bits, reftable_clusters=clusters)
-    refcounts.table_moved(start << bits)
+    first, count = metadata.move_reftable((start, clusters))
+    freed += [(cluster, 1) for cluster in range(first, first + count)]
     # What only the blocks left out have counted has no count any more.
     metadata.release([run for run in freed if refcounts.get(run[0])])
     metadata.flush()

@@ -212,11 +212,8 @@ class Refcounts:
 
     def forget_blocks(self, indices: Iterable[int]) -> None:
         """Take back add_blocks for blocks that were not written (the file system was full)."""
-        for index in indices:
-            if index in self._unlinked:
-                self._unlinked.discard(index)
-                self._cache.drop(index)
-                self.table[index] = 0
+        self.leave_out(self._unlinked.intersection(indices))
+        self._unlinked.difference_update(indices)
 
     def leave_out(self, indices: Iterable[int]) -> None:
         """Forget these blocks, in memory: the next table that is written does not name them."""

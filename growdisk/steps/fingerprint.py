@@ -1,10 +1,11 @@
-"""A pin: how a file was when growdisk last left it, to notice a change by anybody else.
+"""A fingerprint: how a file was when growdisk last left it, to notice a change by anybody else.
 
 A device, or a disk that another host serves, has no time of its own that every writer changes, and
-another inode after a restart: for it the pin has the bytes that a guest changes when it starts.
+another inode after a restart: its fingerprint is of the bytes that a guest changes when it starts.
 
-The pin is lifted before growdisk itself begins to write to the file, and set again afterwards: no
-pin, no claim. A lifted pin keeps its space on the host, so that it can be set again on a full disk.
+It is lifted before growdisk itself begins to write to the file, and set again afterwards: no
+fingerprint, no claim. A lifted one keeps its space on the host, so that it can be set again on a
+full disk.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.durable import overwrite_file, read_record, remove_files, rename_file, replace_file
@@ -27,7 +27,7 @@ _MILLISECOND = 10**6  # in nanoseconds
 
 
 class ImageFingerprint:
-    """The pin at `path` on the file `target`: inode, size in bytes, modification time in ns.
+    """At `path`, of the file `target`: inode, size in bytes, modification time in ns.
 
     On a device: a digest of the bytes in `samples`.
     """
@@ -45,7 +45,7 @@ class ImageFingerprint:
         self.lift()
         # JSON ignores the blanks that fill it up.
         content = json.dumps(self._present()).encode().ljust(_LENGTH)
-        # The first time there is no lifted pin: this takes its space on the host.
+        # The first time there is no lifted fingerprint: this takes its space on the host.
         if not self._lifted.exists():
             replace_file(self._path, content)
             return
@@ -63,25 +63,18 @@ class ImageFingerprint:
         remove_files(self._lifted, self._path, self._path.with_name(self._path.name + ".new"))
 
     def matches(self) -> bool:
-        """False if there is a pin and the file is not as it was pinned."""
+        """False if there is a fingerprint and the file is not as it was then."""
         if not self.exists():
             return True
         try:
-            pinned_inode, *pinned = json.loads(read_record(self._path))
+            old_inode, *old = json.loads(read_record(self._path))
         except (OSError, ValueError, TypeError) as error:
             raise record_unreadable(self._path, reason=str(error) or "it is damaged") from error
         inode, *present = self._present()
         # A copy that keeps the time (rsync -a) has another inode, and is as good as the file. A
         # time of whole milliseconds does not prove that: tools with coarse clocks may set the same
         # one by chance.
-        return pinned == present and (inode == pinned_inode or present[-1] % _MILLISECOND != 0)
-
-    @contextmanager
-    def lifted(self) -> Iterator[None]:
-        """No claim while growdisk itself does something to the file; a new one afterwards."""
-        self.lift()
-        yield
-        self.set()
+        return old == present and (inode == old_inode or present[-1] % _MILLISECOND != 0)
 
     def _present(self) -> list[int]:
         status = self._target.stat()

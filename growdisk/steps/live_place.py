@@ -12,13 +12,14 @@ from collections.abc import Callable
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
 from growdisk.errors import OperationFailed
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.live.guest_block_device import GuestBlockDevice
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.guest_volumes import GuestVolumes, look_in_guest, partition_device
-from growdisk.steps.device_path import DevicePath, LuksLayer
+from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.workflow.stopping import StopRequest
 
@@ -73,51 +74,45 @@ def guest_did_not_return(way: str, seconds: float, reason: str) -> OperationFail
     )
 
 
-def guest_device_at(
-    seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath
-) -> BlockDevice:
-    """The place as the guest has it now. DeviceNotReadable if it is not open there."""
-    layer = place.innermost
-    if layer is None:
-        # The place has its planned size; before the disk has grown, it reaches beyond the guest's
-        # disk.
-        end = min(place.start + place.size, seen.size)
-        return Window(seen, place.start, end - place.start)
-    found = (
-        volumes.opened(layer.uuid)
-        if isinstance(layer, LuksLayer)
-        else _volume(seen, volumes, place, layer.volume)
-    )
-    if found is None:
-        raise DeviceNotReadable(place.name, reason="the guest does not have it open")
-    return found
+@dataclass(frozen=True)
+class GuestDevices:
+    """Devices at places as the guest has them now: parts of its disk, and what it has opened."""
 
+    seen: GuestBlockDevice
+    volumes: GuestVolumes
 
-def content_at(seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath) -> Content | None:
-    device = guest_device_at(seen, volumes, place)
-    name = (
-        device.device
-        # What is opened or activated has a device of its own; a Window is a part of the disk's, so
-        # the partition's device is looked for by its start.
-        if isinstance(device, GuestBlockDevice)
-        else partition_device(seen, place.start)
-    )
-    return look_in_guest(device, name, volumes)
+    def device(self, place: DevicePath) -> BlockDevice:
+        """DeviceNotReadable if it is not open there."""
+        match place.innermost:
+            case None:
+                # The place has its planned size; before the disk has grown, it reaches beyond the
+                # guest's disk.
+                end = min(place.start + place.size, self.seen.size)
+                return Window(self.seen, place.start, end - place.start)
+            case LuksLayer(uuid):
+                found = self.volumes.opened(uuid)
+            case LvLayer(_, name):
+                group = self.group(place.outer)
+                volume = group.by_name(name) if group else None
+                found = self.volumes.volume(group.uuid, volume.uuid) if group and volume else None
+        if found is None:
+            raise DeviceNotReadable(place.name, reason="the guest does not have it open")
+        return found
 
+    def content(self, place: DevicePath) -> Content | None:
+        device = self.device(place)
+        name = (
+            device.device
+            # What is opened or activated has a device of its own; a Window is a part of the disk's,
+            # so the partition's device is looked for by its start.
+            if isinstance(device, GuestBlockDevice)
+            else partition_device(self.seen, place.start)
+        )
+        return look_in_guest(device, name, self.volumes)
 
-def group_at(
-    seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath
-) -> VolumeGroup | None:
-    """The group whose physical volume is at `place`; None if its metadata cannot be read."""
-    try:
-        return read_volume_group(guest_device_at(seen, volumes, place))
-    except VolumeGroupUnreadable:
-        return None
-
-
-def _volume(
-    seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath, name: str
-) -> GuestBlockDevice | None:
-    group = group_at(seen, volumes, place.outer)
-    volume = group.by_name(name) if group else None
-    return volumes.volume(group.uuid, volume.uuid) if group and volume else None
+    def group(self, place: DevicePath) -> VolumeGroup | None:
+        """The group whose physical volume is there; None if its metadata cannot be read."""
+        try:
+            return read_volume_group(self.device(place))
+        except VolumeGroupUnreadable:
+            return None

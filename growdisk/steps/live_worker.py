@@ -24,15 +24,14 @@ from growdisk.host.command import COMMAND_LOG
 from growdisk.host.json_codec import encoded_lines
 from growdisk.live.guest_block_device import GuestBlockDevice, guest_disk_at
 from growdisk.live.guest_shell import GuestLost
-from growdisk.live.guest_volumes import GuestVolumes, volumes_of
+from growdisk.live.guest_volumes import volumes_of
 from growdisk.live.live_disk import Arrival, LiveDisk
 from growdisk.live.qemu_machine import Machine
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
-from growdisk.steps import live_place
 from growdisk.steps.device_path import DevicePath, LvLayer
 from growdisk.steps.failures import verify_failed
-from growdisk.steps.live_place import GuestAccess, guest_did_not_return
+from growdisk.steps.live_place import GuestAccess, GuestDevices, guest_did_not_return
 from growdisk.steps.moving import Move
 from growdisk.steps.worker import Decisions, Facts, PartitionExtents, SwapSpace
 from growdisk.storage.device import device_size, resize_device
@@ -95,9 +94,9 @@ class LiveWorker:
         """The disk as the guest sees it now."""
         return guest_disk_at(self.inside.shell, self.device_name)
 
-    def volumes(self) -> GuestVolumes:
-        """What the guest has opened and activated by now."""
-        return volumes_of(self.inside.shell)
+    def _devices(self) -> GuestDevices:
+        """With what the guest has opened and activated by now."""
+        return GuestDevices(self.seen(), volumes_of(self.inside.shell))
 
     @property
     def size(self) -> int:
@@ -110,16 +109,16 @@ class LiveWorker:
         return {part.number: (part.start, part.size) for part in self.seen().partitions}
 
     def device(self, place: DevicePath) -> BlockDevice:
-        return live_place.guest_device_at(self.seen(), self.volumes(), place)
+        return self._devices().device(place)
 
     def kernel_size(self, place: DevicePath) -> int | None:
         return self.device(place).size
 
     def content(self, place: DevicePath) -> Content | None:
-        return live_place.content_at(self.seen(), self.volumes(), place)
+        return self._devices().content(place)
 
     def group(self, place: DevicePath) -> VolumeGroup | None:
-        return live_place.group_at(self.seen(), self.volumes(), place)
+        return self._devices().group(place)
 
     def accepts(self, kind: str, size: int, planned: int) -> bool:
         """It may go without its last group; of btrfs there is none."""

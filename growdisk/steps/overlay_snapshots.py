@@ -3,7 +3,7 @@
 Restoring deletes overlays. At the end they are committed downward by a redo that survives a
 crash: an overlay's file is removed only when all of it is durable below. For a restore after
 that, an undo file keeps what the redo of each step is about to overwrite; it fits only the image as
-growdisk left it, which the pin checks.
+growdisk left it, which the fingerprint checks.
 
 All space that this takes on the host is taken by reserve(), while restoring still is nothing but
 removing files.
@@ -41,12 +41,12 @@ class OverlaySnapshots(SnapshotStore):
         disk: Disk,
         directory: Path,
         steps: Sequence[str],
-        pin: ImageFingerprint,
+        fingerprint: ImageFingerprint,
         *,
         keep_undo: bool,
         on_restored: Callable[[str], None],
     ) -> None:
-        self._disk, self._pin, self._keep_undo = disk, pin, keep_undo
+        self._disk, self._fingerprint, self._keep_undo = disk, fingerprint, keep_undo
         self._chain = OverlayChain(disk, directory, steps)
         self._room = ReservedRoom(directory / "held-room.json", disk.file)
         self._begun = False  # to make the result final
@@ -71,7 +71,7 @@ class OverlaySnapshots(SnapshotStore):
             remove_files(chain.undo(later), chain.prepared_undo(later), chain.overlay(later))
         # The failed step's own overlay is gone too: take() makes a fresh one.
         chain.open(before=step)
-        self._pin.set()
+        self._fingerprint.set()
         self._on_restored(step)
 
     def reserve(self) -> None:
@@ -87,17 +87,17 @@ class OverlaySnapshots(SnapshotStore):
                 capture(overlay, below, undo)
                 undo.close()
                 rename_file(fresh, self._chain.prepared_undo(step))
-        # Taking room may change the file's time, which the pin has.
-        with self._pin.lifted():
-            base = self._disk.base(writable=False)
-            overlays = self._chain.images
-            if (length := new_length(base, overlays)) > base.size:
-                self._room.try_length(length)
-            self._room.take(room_for_redo(base, overlays))
+        # Taking room may change the file's time, which the fingerprint has.
+        self._fingerprint.lift()
+        base, overlays = self._disk.base(writable=False), self._chain.images
+        if (length := new_length(base, overlays)) > base.size:
+            self._room.try_length(length)
+        self._room.take(room_for_redo(base, overlays))
+        self._fingerprint.set()
 
     def keep(self) -> None:
         self._make_final()
-        self._pin.set()
+        self._fingerprint.set()
 
     def commit(self) -> None:
         self._make_final()
@@ -110,9 +110,9 @@ class OverlaySnapshots(SnapshotStore):
         for step in reversed(chain.steps):
             remove_files(chain.overlay(step), chain.undo(step), chain.prepared_undo(step))
         remove_files(chain.fresh)
-        self._pin.lift()
+        self._fingerprint.lift()
         self._room.give_back()
-        self._pin.remove()
+        self._fingerprint.remove()
 
     def close(self) -> None:
         with suppress(OSError):  # what could not be written was reported then
@@ -128,7 +128,7 @@ class OverlaySnapshots(SnapshotStore):
         """Only what reserve() has prepared is needed: this may be done again until it succeeds."""
         self._begun, begun = True, self._begun
         self._chain.abandon()
-        self._pin.lift()  # from here on it is growdisk itself that changes the image
+        self._fingerprint.lift()  # from here on it is growdisk itself that changes the image
         base = self._disk.base(writable=True)
         if isinstance(base, Qcow2Image):
             base.append_only()  # there the room is
@@ -152,7 +152,7 @@ class OverlaySnapshots(SnapshotStore):
 
     def _restore_base(self, step: str) -> None:
         if self._chain.undo(step).exists():
-            self._pin.lift()
+            self._fingerprint.lift()
             undo = self._chain.open_image(self._chain.undo(step), backing=None, writable=False)
             # Where a raw image had holes the reserved room says; a qcow2 image shall not keep
             # clusters for zeros.

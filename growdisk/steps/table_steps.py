@@ -124,9 +124,7 @@ class RereadPartitions(StepTraits):
         return f"another reader sees the new table: {names_in(self.table, disk)}"
 
     def check(self, context: DiskView) -> Check:
-        if self.running and not differences(
-            self.table, context.kernel_partitions(), context.disk_name
-        ):
+        if self.running and not self._differences(context):
             return AlreadyDone("the kernel has it already")
         return Ready()
 
@@ -134,8 +132,11 @@ class RereadPartitions(StepTraits):
         return Evidence(context.reread(self.table))
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        if found := differences(self.table, context.kernel_partitions(), context.disk_name):
+        if found := self._differences(context):
             raise verify_failed(self.name, found=found, expected="the planned table")
+
+    def _differences(self, context: DiskView) -> str:
+        return differences(self.table, context.kernel_partitions(), context.disk_name)
 
 
 def names_in(table: PartitionTable, disk: str) -> str:

@@ -110,14 +110,12 @@ class Engine(Generic[C]):
             failure for step in reversed(self._steps[first:]) if (failure := self._restore(step))
         ]
         if failures:
-            raise restore_failed(
-                self._failed_step(), state.failure or "going back", tuple(failures)
-            )
+            raise _restore_failed(state, tuple(failures))
         if oldest and first > 0:
             self._record(Event.REVERTED)
         else:
             # In this order: nobody looks for snapshots of a run that is undone.
-            self._discard(state.failure)
+            self._discard(state)
             self._record(Event.UNDONE)
         return self.state
 
@@ -275,18 +273,15 @@ class Engine(Generic[C]):
         # Anything else is a bug, or the refusal of a run that had touched nothing: shown as it is.
         raise error
 
-    def _discard(self, cause: str) -> None:
+    def _discard(self, state: RunState) -> None:
         """As the store does; restore-failed, since the run is not over then."""
         try:
             self._snapshots.discard()
         except NeedsUser:
             raise
         except GrowdiskError as error:
-            raise restore_failed(
-                self._failed_step(),
-                cause or "going back",
-                (f"the removal of the snapshots ({_reason(error)})",),
-            ) from error
+            what = f"the removal of the snapshots ({_reason(error)})"
+            raise _restore_failed(state, (what,)) from error
 
     def _restore(self, step: Step[C]) -> str:
         """Restore one step if it was touched; the error's text, or "".
@@ -322,15 +317,6 @@ class Engine(Generic[C]):
     def _touched(self) -> list[str]:
         return [step.name for step in self._steps if self.state.event_of(step.name) in TOUCHED]
 
-    def _failed_step(self) -> str:
-        # The newest failure; a rollback that the user asked for may have none.
-        failed = [
-            record.step
-            for record in self._journal.records
-            if record.event is Event.FAILED and record.step
-        ]
-        return failed[-1] if failed else "rollback"
-
     def _record(
         self,
         event: Event,
@@ -344,3 +330,8 @@ class Engine(Generic[C]):
 
 def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def _restore_failed(state: RunState, what: tuple[str, ...]) -> NeedsUser:
+    # A rollback that the user asked for may have no failure.
+    return restore_failed(state.failed_step or "rollback", state.failure or "going back", what)

@@ -176,6 +176,7 @@ class RunState:
     rollback_to: str | None = None
     committing: bool = False
     keeping: bool = False
+    failed_step: str = ""
     failure: str = ""
 
     def event_of(self, step: str) -> Event | None:
@@ -211,7 +212,8 @@ def _after(state: RunState, record: JournalRecord) -> RunState:
         # FAILED alone does not turn the run round: ROLLBACK follows it, or never does (--snapshots
         # none).
         case Event.FAILED:
-            return replace(state, failure=record.detail)
+            step = record.step or state.failed_step
+            return replace(state, failed_step=step, failure=record.detail)
         # A kept run that is rolled back to one step may go on from there: it decides again how it
         # ends.
         case Event.ROLLBACK:

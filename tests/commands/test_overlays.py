@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.overlays import overlays_on
+from growdisk.durable import sync_file
 from growdisk.qcow2.image import Qcow2Image
 from tests.conftest import Copier
 from tests.guests.tools import run
@@ -227,6 +228,7 @@ def test_show_names_what_lies_on_an_image(copied: Copier) -> None:
 
 def test_info_names_what_lies_on_an_image_and_keeps_the_keys_of_qemu_img(copied: Copier) -> None:
     base = copied("guest.qcow2")
+    sync_file(base)  # what the host counts of it is another number once it is written out
     without = in_process("image", "info", base).out
     top = overlay(base, "top.qcow2")
     assert in_process("image", "info", base).out == f"{without}Images that lie on it:\n    {top}\n"

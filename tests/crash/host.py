@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+from growdisk import durable
 from growdisk.api.images import new_file
 from growdisk.block.raw import RawFile
 from tests.crash.recording import Event, Flush, Resize, Write
@@ -154,6 +155,9 @@ def recorded(directory: Path) -> Iterator[Tape]:
         tape.log.append(Named(source.name, Path(target).name))
         return result
 
+    def sync_directory(_directory: Path) -> None:
+        tape.log.append(DirectorySync())
+
     def unlink(path: Path, missing_ok: bool = False) -> None:
         existed = path.exists()
         path_unlink(path, missing_ok)
@@ -173,9 +177,9 @@ def recorded(directory: Path) -> Iterator[Tape]:
         patch.object(Path, "replace", replace),
         patch.object(Path, "unlink", unlink),
         patch.object(new_file, "sync_file", sync_file),
-        patch.object(
-            new_file, "sync_directory", lambda _directory: tape.log.append(DirectorySync())
-        ),
+        # NewFile syncs a folder itself, and where it gives a name.
+        patch.object(new_file, "sync_directory", sync_directory),
+        patch.object(durable, "sync_directory", sync_directory),
     ):
         yield tape
 

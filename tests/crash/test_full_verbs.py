@@ -316,6 +316,17 @@ def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(
     run("qemu-io", "-r", "-c", "read -q -P 2 512k 14M", top)
 
 
+def test_a_commit_that_does_not_fit_leaves_a_smaller_base_as_it_was(small: Path) -> None:
+    base, overlay = make(small / "base.qcow2", size=32 * MiB), small / "overlay.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", overlay, "64M")
+    run("qemu-io", "-c", "write -q -P 2 32M 8M", overlay)
+    fill(small)
+    before = base.read_bytes()
+    failing(small, lambda: commit_overlay(overlay, quiet))
+    assert base.read_bytes() == before
+    run("qemu-io", "-r", "-c", "read -q -P 2 32M 8M", overlay)
+
+
 def test_a_commit_and_a_rebase_that_do_not_fit_leave_both_layers_whole(small: Path) -> None:
     base, overlay = make(small / "base.qcow2"), small / "overlay.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", overlay)

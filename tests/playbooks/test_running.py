@@ -218,6 +218,7 @@ def test_people_see_a_line_a_host_and_one_summary(place: Place) -> None:
     assert [line.split(",")[0] for line in ended.out.splitlines()] == [
         "bad.qcow2: restored",
         f"{good.name}: changed",
+        "  Recreate: given up: sda5: swap partition of 16.0 MiB",
         "2 hosts: 1 changed",
     ]
     assert ended.err.splitlines()[0] == "growdisk: bad.qcow2: told to"

@@ -10,7 +10,7 @@ clusters hide the base.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Literal
@@ -74,11 +74,8 @@ def commit_overlay(
             else:
                 for start, end in _own_stretches(overlay, min(base.size, overlay.size)):
                     base.check_change(start, end - start)
-                if base.size < overlay.size:
-                    base.resize(align_up(overlay.size, 512))
                 base.write_behind()
-                # As in _make_room(): a host that is full leaves the base as it is.
-                with base.with_room_for(_own(overlay, zeros=False), _own(overlay, zeros=True)):
+                with _room_in(overlay, base):
                     copy_own(overlay, base, progress)
             base.flush()
         # Only now that the base has it all durably. After a crash before this the overlay still
@@ -198,6 +195,25 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
     except OSError:
         base.resize(length)
         raise
+
+
+@contextmanager
+def _room_in(overlay: Qcow2Image, base: Qcow2Image) -> Iterator[None]:
+    """The same for a qcow2 base."""
+    old = base.size
+    with ExitStack() as held:
+        try:
+            if old < overlay.size:
+                base.resize(align_up(overlay.size, 512))
+            room = base.with_room_for(_own(overlay, zeros=False), _own(overlay, zeros=True))
+            held.enter_context(room)
+        except OSError:
+            # As it was in size, too: overlays on it would show what they did not have.
+            if base.size > old:
+                base.forget_unwritten()
+                base.resize(old)
+            raise
+        yield
 
 
 def copy_own(overlay: Qcow2Image, target: BlockDevice, progress: Progress) -> None:

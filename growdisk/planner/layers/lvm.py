@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
@@ -31,67 +31,39 @@ def grow_physical_volume(
     chosen, notes = shares.chosen(contents)
     growth = shares.extents_for(chosen)
     # 2. Each volume, and what is in it.
-    insides = [
-        (
-            volume,
-            _grow_volume(
-                target, group, volume, volume.extents + growth[volume.name], contents, grow, suffix
-            ),
+    insides = {}
+    for volume, _ in chosen:
+        wanted = volume.extents + growth[volume.name]
+        suffix = target.suffix if len(chosen) == 1 else f"{target.suffix}-{volume.name}"
+        step = GrowLogicalVolume(
+            target.place,
+            group.name,
+            volume.uuid,
+            volume.extents,
+            wanted,
+            group.extent_size,
+            volume.name,
+            suffix,
         )
-        for volume, suffix in _suffixes(target, [volume for volume, _ in chosen])
-    ]
+        inner = target.within(step.opens, contents.get(volume.name), wanted * group.extent_size)
+        inside = grow(replace(inner, suffix=suffix))
+        insides[volume.name] = replace(inside, steps=(step, *inside.steps))
     # 3. The physical volume comes first: it has the extents that the volumes take.
+    own = group.own_volume.pe_count
     pv = GrowPhysicalVolume(
-        target.place,
-        group.name,
-        group.uuid,
-        group.own_volume.pe_count,
-        extents,
-        group.extent_size,
-        target.suffix,
+        target.place, group.name, group.uuid, own, extents, group.extent_size, target.suffix
     )
-    after = contents | {volume.name: inside.content for volume, inside in insides}
-    grown = together([inside for _, inside in insides])
+    after = contents | {name: inside.content for name, inside in insides.items()}
+    grown = together(insides.values())
     return replace(
         grown,
         steps=(pv, *grown.steps),
         content=_after(content, group, extents, growth, after),
-        pending=extents > group.own_volume.pe_count or any(growth.values()) or grown.pending,
-        system=_system(target, group, contents, [inside for _, inside in insides]),
-        free=max(inside.free for _, inside in insides),
+        pending=extents > own or any(growth.values()) or grown.pending,
+        system=_system(target, group, contents, insides.values()),
+        free=max(inside.free for inside in insides.values()),
         notes=(*notes, *shares.taken_from_the_group(growth), *grown.notes),
     )
-
-
-def _grow_volume(
-    target: GrowthTarget,
-    group: VolumeGroup,
-    volume: LogicalVolume,
-    extents: int,
-    contents: dict[str, Content | None],
-    grow: Callable[[GrowthTarget], ContentGrowth],
-    suffix: str,
-) -> ContentGrowth:
-    step = GrowLogicalVolume(
-        target.place,
-        group.name,
-        volume.uuid,
-        volume.extents,
-        extents,
-        group.extent_size,
-        volume.name,
-        suffix,
-    )
-    place, size = step.opens, extents * group.extent_size
-    inside = grow(replace(target.within(place, contents.get(volume.name), size), suffix=suffix))
-    return replace(inside, steps=(step, *inside.steps))
-
-
-def _suffixes(
-    target: GrowthTarget, volumes: list[LogicalVolume]
-) -> Iterator[tuple[LogicalVolume, str]]:
-    for volume in volumes:
-        yield volume, target.suffix if len(volumes) == 1 else f"{target.suffix}-{volume.name}"
 
 
 def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
@@ -172,7 +144,7 @@ def _system(
     target: GrowthTarget,
     group: VolumeGroup,
     contents: dict[str, Content | None],
-    insides: list[ContentGrowth],
+    insides: Iterable[ContentGrowth],
 ) -> str:
     """The root file system: a volume of that name, or one that grows."""
     # By the name that installers give it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from growdisk import api
@@ -56,16 +57,8 @@ def plan_in_check_mode(
     )
 
 
-def expand(options: Options, context: TaskContext) -> TaskResult:
-    return _grown(options, context, running=False)
-
-
-def expand_online(options: Options, context: TaskContext) -> TaskResult:
-    """As expand; but a running guest is looked for even where only its image is named."""
-    return _grown(options, context, running=True)
-
-
 def _grown(options: Options, context: TaskContext, *, running: bool) -> TaskResult:
+    """`running`: a running guest is looked for even where only its image is named."""
     target, goal = target_of(options, running=running), goal_of(options)
     how = run_options_of(options, options.keys())
     if context.check and isinstance(target, Path):
@@ -110,4 +103,7 @@ def _message(result: Result) -> str:
     )
 
 
-HANDLERS = {"expand": expand, "expand_online": expand_online}
+HANDLERS = {
+    "expand": partial(_grown, running=False),
+    "expand_online": partial(_grown, running=True),
+}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -165,13 +164,13 @@ def _unsound(options: Options) -> Iterator[str]:
         return
     from growdisk.api.images.checking import check_image
 
-    with suppress(GrowdiskError):
+    try:
         report = check_image(options.place("image"), None, format_of(options))
-        if report is not None and not report.is_clean:
-            yield f"it has {report.corruptions} errors and {report.leaks} leaked clusters"
+    except GrowdiskError:
+        yield "it cannot be checked"
         return
-    # Reached only after an error, which suppress() has taken.
-    yield "it cannot be checked"
+    if report is not None and not report.is_clean:
+        yield f"it has {report.corruptions} errors and {report.leaks} leaked clusters"
 
 
 HANDLERS = {"show": _show, "facts": _facts, "script": _script, "assert": _assert}

@@ -170,6 +170,21 @@ def test_an_ntfs_folder_of_which_all_runs_are_the_same_is_damaged(image: RawFile
         table.find(folder, "hiberfil.sys")
 
 
+def test_an_ntfs_entry_without_room_for_its_name_is_damaged_and_not_a_bug_of_ours(
+    image: RawFile,
+) -> None:
+    root = bytearray(0x40)
+    root[0:9] = struct.pack("<IIB", 0x90, 0x40, 0)
+    root[9], root[10:12] = 4, (0x18).to_bytes(2, "little")
+    root[0x10:0x16] = struct.pack("<IH", 0x20, 0x20)
+    root[0x18:0x20] = "$I30".encode("utf-16-le")
+    root[0x30:0x40] = struct.pack("<IIQ", 0, 0x10, 5)  # an entry from the node's start on
+    root[0x38:0x40] = struct.pack("<HHHH", 0x10, 0, 0, 0)
+    table = MasterFileTable(image, 4096, 0, 1024)
+    with pytest.raises(NtfsDamaged):
+        table.find(FileRecord((Attribute(0x90, bytes(root)),)), "hiberfil.sys")
+
+
 @pytest.mark.parametrize("kind", ["btrfs", "xfs"])
 def test_what_mkfs_makes_of_many_files_is_read_whole(tmp_path: Path, kind: str) -> None:
     """Two thousand names, and a file of many extents: trees of several levels."""

@@ -29,6 +29,22 @@ def test_what_only_a_kernel_grows_is_for_one(small_disk: DiskMaker, kind: str) -
     assert (refused.code, "grow-filesystem" in refused.json()["error"]["why"]) == (3, True), refused
 
 
+def test_a_kernel_that_runs_as_a_program_has_sixteen_disks(
+    small_disk: DiskMaker, tmp_path: Path
+) -> None:
+    disk = small_disk(disk=SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="xfs"))
+    others: list[str | Path] = []
+    for number in range(16):
+        other = tmp_path / f"other{number}.raw"
+        run("mke2fs", "-q", "-F", "-t", "ext4", other, "2m")
+        others += ["--with", f"{other}=+2M"]
+    refused = growdisk("plan", "--json", "--backend", "uml", disk, "+1G", *others)
+    assert refused.code == 3 and "16 disks" in refused.json()["error"]["why"], refused
+    if not why_no_uml():
+        asked = growdisk("plan", "--json", "--backend", "uml", disk, "+1G", *others[:-2])
+        assert (asked.code, asked.json()["backend"]) == (0, "uml"), asked
+
+
 # --- what host tools would not do right, known before anything is written -------------------------
 
 FILES = {

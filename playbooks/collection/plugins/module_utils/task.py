@@ -62,7 +62,7 @@ def _declared(option: OptionSpec) -> dict[str, object]:
 
     Without it Ansible guesses by the name, and warns.
     """
-    declared: dict[str, object] = {"type": option.type, "no_log": getattr(option, "secret", False)}
+    declared: dict[str, object] = {"type": option.type, "no_log": False}
     if option.required:
         declared["required"] = True
     elif option.default is not None:
