@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -11,6 +12,8 @@ from tests.fuzz.disks.trial import attempt, folder_for_trials
 
 
 def main() -> int:
+    # As after Ctrl-C: the kernels end, and the disk goes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "SEED" in os.environ:
         outcome = attempt(int(os.environ["SEED"]), folder_for_trials())
         sys.stdout.write(f"{outcome}\n")
