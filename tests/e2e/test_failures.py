@@ -237,7 +237,7 @@ def test_a_host_disk_that_fills_up_while_the_file_system_grows(
         before = Before.of(made, kind)
         command = host.start("expand", image, "+20G")
         wait_for(command, image, "applying", "reread-partitions")
-        fill(directory)
+        fill(directory, alone=False)
         answer = command.ended()
         assert_restored(answer, image, before, host)
         assert "No space left on device" in str(answer.error["why"])

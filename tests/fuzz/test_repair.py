@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from growdisk.api.images.checking import Repair, check_image
+from growdisk.api.images.checking import check_image
 from growdisk.errors import GrowdiskError
 from growdisk.qcow2.image import Qcow2Image
 from tests.fuzz.limited import COUNT, ORDER, SLOW
 from tests.fuzz.mutants import Mutant, mutants
 from tests.fuzz.seeds import RECIPES, Seed, make_seed
 from tests.fuzz.verbs import MAX_GUEST
+
+if TYPE_CHECKING:
+    from growdisk.api.images.checking import Repair
 
 _PIECE = 4096
 
