@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.errors import GrowdiskError, error_id
 from tests.crash.dying import FAILED, TAKING_ROOM, before_change
+from tests.guests.tools import run
 
 MiB = 1 << 20
 NAME = "somebody-else"
@@ -112,3 +114,36 @@ def run_until_full(
         was_full = bool(pipe.read())
     assert status != FAILED, "the child ended with a traceback"
     return status, was_full
+
+
+# --- images on a small host ---------------------------------------------------------------------
+
+ROOM, DATA = 24 * MiB, 10 * MiB
+SLACK = 256 << 10
+SHAPES = (
+    "cluster_size=65536",
+    "cluster_size=4096,refcount_bits=1",
+    "extended_l2=on,cluster_size=131072",
+    "compat=0.10",
+)
+
+
+def make(image: Path, options: str = SHAPES[0], size: int = 64 * MiB) -> Path:
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, image, str(size))
+    run("qemu-io", "-c", f"write -q -P 1 0 {DATA}", image)
+    return image
+
+
+def quiet(_done: int, _total: int) -> None:
+    pass
+
+
+def failing(small: Path, action: Callable[[], object]) -> str:
+    """The message; nothing is there afterwards that was not there before, and no room is gone."""
+    names, free = sorted(path.name for path in small.iterdir()), free_room(small)
+    with pytest.raises(GrowdiskError) as failure:
+        action()
+    assert error_id(failure.value) in {"write-failed", "not-created"}
+    assert sorted(path.name for path in small.iterdir()) == names
+    assert free_room(small) >= free - SLACK
+    return f"{failure.value}"

@@ -35,6 +35,18 @@ DAMAGE: dict[str, Entries] = {
 }
 
 
+def counted_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by the length of each read of a file from now on."""
+    read, lengths = RawFile.read, list[int]()
+
+    def counted(self: RawFile, offset: int, length: int) -> bytes:
+        lengths.append(length)
+        return read(self, offset, length)
+
+    monkeypatch.setattr(RawFile, "read", counted)
+    return lengths
+
+
 def damaged(path: Path, options: str, entries: Entries) -> Path:
     """An image with a long L1 table at the file's end."""
     qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, "64M", directory=path.parent)
@@ -60,13 +72,7 @@ def test_a_check_and_a_repair_read_no_table_without_end(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a data file lies there for QEMU
     path = damaged(tmp_path / "image.qcow2", options, DAMAGE[damage])
-    read, lengths = RawFile.read, list[int]()
-
-    def counted(self: RawFile, offset: int, length: int) -> bytes:
-        lengths.append(length)
-        return read(self, offset, length)
-
-    monkeypatch.setattr(RawFile, "read", counted)
+    lengths = counted_reads(monkeypatch)
     theirs, report = qemu_check(path)[1] if damage == "the same" else {}, check_image(path)
     with suppress(ImageDamaged):
         check_image(path, "all")
@@ -102,13 +108,7 @@ def test_a_check_reads_little_of_what_snapshots_without_end_name(
 ) -> None:
     """65536 of them may name one table, or holes of a sparse file."""
     path = with_snapshots(tmp_path / "image.qcow2", l1_bytes, 200, apart=apart)
-    read, lengths = RawFile.read, list[int]()
-
-    def counted(self: RawFile, offset: int, length: int) -> bytes:
-        lengths.append(length)
-        return read(self, offset, length)
-
-    monkeypatch.setattr(RawFile, "read", counted)
+    lengths = counted_reads(monkeypatch)
     report = check_image(path)
     assert sum(lengths) < 40 << 20
     assert report is not None
@@ -190,13 +190,7 @@ def test_compacting_reads_a_table_once_however_many_snapshots_share_it(
         for number in range(100):
             image.write(number << 16, b"x")
             image.create_snapshot(f"s{number}")
-    read, lengths = RawFile.read, list[int]()
-
-    def counted(self: RawFile, offset: int, length: int) -> bytes:
-        lengths.append(length)
-        return read(self, offset, length)
-
-    monkeypatch.setattr(RawFile, "read", counted)
+    lengths = counted_reads(monkeypatch)
     compact_image(path)
     # 108 tables, by the three passes and the two checks. For each snapshot it would be 1300.
     assert sum(length == 4096 for length in lengths) < 600
@@ -232,13 +226,7 @@ def test_what_an_image_names_in_a_hole_is_not_read(
     """A file of 10 MiB can name a million such tables, in terabytes of nothing."""
     monkeypatch.setattr("growdisk.block.device._READ_ZEROS", 4 << 20)  # as after a gibibyte
     path = named_in_a_hole(tmp_path / "image.qcow2", what)
-    read, lengths = RawFile.read, list[int]()
-
-    def counted(self: RawFile, offset: int, length: int) -> bytes:
-        lengths.append(length)
-        return read(self, offset, length)
-
-    monkeypatch.setattr(RawFile, "read", counted)
+    lengths = counted_reads(monkeypatch)
     check_image(path)
     with suppress(ImageDamaged):
         check_image(path, "all")
