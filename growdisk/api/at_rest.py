@@ -25,6 +25,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.guest_systems.look import Look, find_homes
+from growdisk.host.blkid import Blkid
 from growdisk.host.fuse_mount import unmounting_beside
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, merge_proposals
@@ -61,7 +62,7 @@ def to_read(
             (stack.enter_context(closing(opened_image(other, kind, options.keys))), other)
             for other, kind in found_formats(path, options.others)
         )
-        yield DisksAtRest(path, options, device, others)
+        yield stack.enter_context(closing(DisksAtRest(path, options, device, others)))
 
 
 @contextmanager
@@ -78,7 +79,8 @@ def to_write(
         Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)
     ) as disk:
         named = tuple((extra.active, extra.path) for extra in disk.extra_disks)
-        yield DisksAtRest(path, options, disk, named, disk)
+        with closing(DisksAtRest(path, options, disk, named, disk)) as target:
+            yield target
 
 
 @contextmanager
@@ -109,6 +111,11 @@ class DisksAtRest:
         self.directory, self.keyring = RunDirectory.of(path), Keyring(options.keys)
         self._guest = Look()
         self._extra_plans: list[ExtraDiskPlan] = []  # what becomes of the others
+        self._blkid: Blkid | None = None
+
+    def close(self) -> None:
+        if self._blkid:
+            self._blkid.close()
 
     def completed(self, goal: Goal) -> Goal:
         """With what the host knows of the disk, and the goal leaves open."""
@@ -130,11 +137,20 @@ class DisksAtRest:
         return with_crypttab_names(facts, self._guest)
 
     def proposed(self, facts: Facts, goal: Goal, propose: PlanFunction) -> Proposal | GoalReached:
+        def propose_beside_blkid(facts: Facts, goal: Goal) -> Proposal | GoalReached:
+            proposal = propose(facts, goal)
+            # It starts while the guest's files are searched, if there is anything to do at all.
+            if self._blkid is None and isinstance(proposal, Proposal):
+                self._blkid = Blkid()
+            return proposal
+
         self._extra_plans = plan_extra_disks(
             facts, self.others, self.options, goal.sector_size, self.keyring
         )
         return merge_proposals(
-            proposed_with_guest(propose, facts, goal, self._guest), facts, self._extra_plans
+            proposed_with_guest(propose_beside_blkid, facts, goal, self._guest),
+            facts,
+            self._extra_plans,
         )
 
     def planned(self, facts: Facts, proposal: Proposal, goal: Goal) -> Prepared:
@@ -142,8 +158,9 @@ class DisksAtRest:
         pv_finder = PhysicalVolumeFinder([(self.device, self.path), *self.others], goal.sector_size)
         inside = partial(look_through, self.device, keyring=self.keyring, pv_finder=pv_finder)
         # Before a backend is chosen: if blkid worked confined, `direct` need not be tried again.
+        self._blkid = self._blkid or Blkid()
         opinion = second_opinion(
-            facts, goal, proposal, self.device, inside, _load_tools if self._disk else None
+            facts, goal, proposal, self.device, inside, self._blkid, self._load_tools
         )
         options = self.options
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
@@ -156,6 +173,14 @@ class DisksAtRest:
             self.path, run_images(self.image, facts, opinion.proposal, plan, others)
         )
         return Prepared(plan, room)
+
+    def _load_tools(self) -> None:
+        """What most runs need and planning does not: loading it takes as long as blkid's look."""
+        if self._disk:
+            import growdisk.api.session
+            import growdisk.backends.direct
+            import growdisk.partitions.parted_disk
+            import growdisk.qcow2.revert  # noqa: F401
 
     def locked(self) -> nullcontext[None]:
         """No other growdisk may begin a run on it."""
@@ -183,14 +208,6 @@ class DisksAtRest:
         # The first disk last, as in Session.put_away: the other folders lead to its folder.
         for path in (*(path for _, path in reversed(self.others)), self.path):
             RunDirectory.of(path).put_away()
-
-
-def _load_tools() -> None:
-    """What most runs need and planning does not: loading it takes as long as blkid's look."""
-    import growdisk.api.session
-    import growdisk.backends.direct
-    import growdisk.partitions.parted_disk
-    import growdisk.qcow2.revert  # noqa: F401
 
 
 # --- a run that another process began -----------------------------------------------------------

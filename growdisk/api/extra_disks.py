@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from growdisk.api.host import FoundTools
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import replace
+from growdisk.host.blkid import Blkid
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volume_groups
 from growdisk.planner.facts import Facts
@@ -77,7 +79,8 @@ def plan_extra_disks(
             # Alone: a group that it shares with the first disk was refused by propose_extra_disk().
             pv_finder = PhysicalVolumeFinder([(device, path)], sector_size)
             opened = partial(look_through, device, keyring=keyring, pv_finder=pv_finder)
-            opinion = second_opinion(facts, other.goal, proposal, device, opened)
+            with closing(Blkid()) as blkid:
+                opinion = second_opinion(facts, other.goal, proposal, device, opened, blkid)
             proposal = opinion.proposal
             choice = choose_backend(facts, proposal, options, FoundTools(opinion.asked))
             found.append(ExtraDiskPlan(facts, path.resolve(), proposal, choice))

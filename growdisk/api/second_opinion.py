@@ -10,7 +10,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.window import Padded, Window
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.identify import identify
-from growdisk.host.blkid import BlkidResult, CannotAsk, probe_devices
+from growdisk.host.blkid import Blkid, BlkidResult, CannotAsk
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
@@ -39,7 +39,8 @@ def second_opinion(
     proposal: Proposal,
     device: BlockDevice,
     opened: Opened,
-    meanwhile: Callable[[], None] | None = None,
+    blkid: Blkid,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Opinion:
     """Ask blkid. belongs-to-others if it, or data in free space, contradicts the proposal.
 
@@ -50,7 +51,9 @@ def second_opinion(
     seen = {
         f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))
     }
-    verdicts = probe_devices({name: place for name, (_, place) in seen.items()}, meanwhile)
+    blkid.ask({name: place for name, (_, place) in seen.items()})
+    meanwhile()
+    verdicts = blkid.answer()
     if isinstance(verdicts, CannotAsk):
         note = (
             f"blkid could not be asked what it sees on this disk ({verdicts.reason}): "

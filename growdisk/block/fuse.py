@@ -137,8 +137,9 @@ class FuseFolder:
         self.failure: Exception | None = (
             None  # the first error of a device that was reported to a tool
         )
-        self._names = {name: node for node, name in enumerate(devices, _ROOT + 1)}
-        self._devices = {self._names[name]: device for name, device in devices.items()}
+        self._names: dict[str, int] = {}
+        self._devices: dict[int, BlockDevice] = {}
+        self.show(devices)
         self._descriptor, self._end = descriptor, os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._serve, name="fuse", daemon=True)
         self._thread.start()
@@ -153,6 +154,12 @@ class FuseFolder:
         self._thread.join()
         os.close(self._descriptor)
         os.close(self._end)
+
+    def show(self, devices: Mapping[str, BlockDevice]) -> None:
+        """These are the files from now on. Once only: the kernel remembers which file is whose."""
+        assert not self._devices
+        self._names = {name: node for node, name in enumerate(devices, _ROOT + 1)}
+        self._devices = {self._names[name]: device for name, device in devices.items()}
 
     def changed(self, name: str, offset: int, length: int) -> None:
         """Report one write to a file's device that did not come through the folder.

@@ -8,11 +8,14 @@ reports if it finds two at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import copy_context
+from threading import Event, Thread
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import GrowdiskError, ToolMissing, ToolTimedOut
 from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import kill_all
 from growdisk.host.fuse_mount import mounted
 from growdisk.host.sandbox import FOLDER, run_confined
 
@@ -21,8 +24,8 @@ _NOTHING, _AMBIVALENT = 2, 8  # blkid's exit statuses
 # "pmbr" is a protective MBR alone, without the GPT that it protects; "atari" has no magic at all.
 _GUESSED = ("atari", "pmbr")
 _SECONDS, _WORK = 60.0, 20
-# Some look at once. What is said of each file comes in one piece, between two lines that name it.
-# The udev format says what it finds where that is more than one thing.
+# Reads names, and looks at some at once. What is said of each file comes in one piece, between two
+# lines that name it. The udev format says what it finds where that is more than one thing.
 _ASK = f"""
 look() {{
     status=0
@@ -32,7 +35,7 @@ $found
 = $status"
 }}
 at_once=0
-for name do
+while read -r name; do
     look "$name" &
     at_once=$(((at_once + 1) % 4))
     [ $at_once != 0 ] || wait
@@ -61,33 +64,73 @@ class CannotAsk:
     reason: str
 
 
-def probe_devices(
-    devices: Mapping[str, BlockDevice], meanwhile: Callable[[], None] | None = None
-) -> dict[str, BlkidResult] | CannotAsk:
-    """What blkid finds on each of `devices`, or why this machine cannot ask it.
+class Blkid:
+    """blkid behind its walls, which waits for what it is to look at, once.
 
-    `meanwhile` is called while it looks; it must leave `devices` alone.
+    To put up the walls takes longer than to look, so it begins before the plan is made.
     """
-    try:
-        with mounted(devices) as (place, folder):
-            done = run_confined(
-                ["sh", "-c", _ASK, TOOL, *devices],
-                place,
-                name=FOLDER,
-                seconds=_SECONDS,
-                work=_WORK,
-                meanwhile=meanwhile,
-            )
-            if folder.failure is not None:
-                raise folder.failure
-    except ToolTimedOut:
-        # Which of them it hung on is not known: none of them has a verdict.
-        return {name: BlkidResult(failed=True) for name in devices}
-    except (ToolMissing, GrowdiskError, OSError) as error:
-        return CannotAsk(getattr(error, "why", "") or str(error))
-    # One that is missing there did not end in order.
-    results = verdicts_in(done.stdout)
-    return {name: results.get(name, BlkidResult(failed=True)) for name in devices}
+
+    def __init__(self) -> None:
+        self._devices: Mapping[str, BlockDevice] = {}
+        self._asked = Event()
+        self._answer: dict[str, BlkidResult] | CannotAsk | Exception = {}
+        self._walls = ""  # in the sandbox's command line, and in no other
+        # Its context says who unmounts the folder: see fuse_mount.unmounting_beside().
+        self._thread = Thread(target=copy_context().run, args=(self._work,), daemon=True)
+        self._thread.start()
+
+    def ask(self, devices: Mapping[str, BlockDevice]) -> None:
+        """Let it look at `devices`, which nobody else may read until it has answered."""
+        self._devices = devices
+        self._asked.set()
+
+    def answer(self) -> dict[str, BlkidResult] | CannotAsk:
+        """What it found on each of the devices, or why this machine cannot ask it."""
+        self._thread.join()
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    def close(self) -> None:
+        """End it, also while it looks."""
+        if self._asked.is_set() and self._thread.is_alive():
+            kill_all(self._walls)
+        self._asked.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            with mounted({}) as (place, folder):
+                self._walls = f"{place} {FOLDER}"
+
+                def names() -> str:
+                    self._asked.wait()
+                    folder.show(self._devices)
+                    return "".join(f"{name}\n" for name in self._devices)
+
+                done = run_confined(
+                    ["sh", "-c", _ASK],
+                    place,
+                    name=FOLDER,
+                    seconds=_SECONDS,
+                    work=_WORK,
+                    input=names,
+                )
+                if folder.failure is not None:
+                    raise folder.failure
+        except ToolTimedOut:
+            # Which of them it hung on is not known: none of them has a verdict.
+            self._answer = {name: BlkidResult(failed=True) for name in self._devices}
+        except (ToolMissing, GrowdiskError, OSError) as error:
+            self._answer = CannotAsk(getattr(error, "why", "") or str(error))
+        except Exception as error:  # a bug must reach the main thread, not die with this one
+            self._answer = error
+        else:
+            # One that is missing there did not end in order.
+            results = verdicts_in(done.stdout)
+            self._answer = {
+                name: results.get(name, BlkidResult(failed=True)) for name in self._devices
+            }
 
 
 def verdicts_in(text: str) -> dict[str, BlkidResult]:

@@ -81,7 +81,7 @@ class CompletedCommand:
 def run(
     argv: Sequence[str | Path],
     *,
-    input: str | None = None,
+    input: str | Callable[[], str] | None = None,
     timeout: float | None = None,
     accept: Collection[int] | None = _SUCCESS,
     cwd: Path | None = None,
@@ -91,6 +91,7 @@ def run(
 ) -> CompletedCommand:
     """Run a program to its end, its output captured, with LC_ALL=C.
 
+    `input` may be known only when the program runs already; `timeout` counts from then on.
     `accept` are the exit statuses that are not failures (None: all). `name` is what errors call the
     program, if the first word is a mere wrapper. `on_line` gets each line of stderr when it comes.
     `begun` gets the number of the process, and does its work while the program does; if it fails,
@@ -118,7 +119,8 @@ def run(
     with _killed_on_failure(process, name):
         if begun:
             begun(process.pid)
-        stdout, stderr = process.communicate(input, timeout)
+        said = input() if callable(input) else input
+        stdout, stderr = process.communicate(said, timeout)
     if listener:
         stderr = listener.all()
     done = CompletedCommand(words, process.returncode, stdout, stderr, time.monotonic() - started)

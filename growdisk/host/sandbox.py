@@ -41,7 +41,7 @@ def run_confined(
     accept: Collection[int] | None = (0,),
     seconds: float = _SECONDS,
     work: int = _WORK,
-    input: str | None = None,
+    input: str | Callable[[], str] | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> CompletedCommand:
     """Run `argv`, which names the file `place` as DISK, or the folder `place` as FOLDER (`name`).

@@ -233,14 +233,9 @@ def test_a_table_that_blkid_alone_knows_is_refused(tmp_path: Path) -> None:
 def test_a_machine_without_blkid_says_so_and_goes_by_its_own_readers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from growdisk.api import second_opinion
-    from growdisk.host.blkid import CannotAsk
+    from growdisk.host.blkid import Blkid, CannotAsk
 
-    monkeypatch.setattr(
-        second_opinion,
-        "probe_devices",
-        lambda devices, meanwhile: CannotAsk("it is not installed on this machine"),
-    )
+    monkeypatch.setattr(Blkid, "answer", lambda _: CannotAsk("it is not installed on this machine"))
     content = volume(tmp_path / "volume", ext4=True, pieces=[])
     image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
     assert "blkid could not be asked" in in_process("plan", image, "+100M").out
