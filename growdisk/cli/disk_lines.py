@@ -6,7 +6,6 @@ cursor.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -189,9 +188,13 @@ def wrapped(text: str, width: int, indent: str) -> list[str]:
 
     Words and paths stay whole.
     """
+    if len(text) <= width:
+        return [text]
+    import textwrap  # few texts are that long
+
     return textwrap.wrap(
         text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    ) or [text]
+    )
 
 
 def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...]:

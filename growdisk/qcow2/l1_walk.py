@@ -46,26 +46,45 @@ class Walker:
 
         ImageDamaged for any entry that is not sound.
         """
-        found, bits = References(), self._geometry.cluster_bits
+        return self.references_of_each([l1])[0]
+
+    def references_of_each(self, l1_tables: list[array[int]]) -> list[References]:
+        """The same of several tables: what they share, as snapshots do, is read once."""
+        read: dict[int, References] = {}
+        return [self._references(l1, read if len(l1_tables) > 1 else None) for l1 in l1_tables]
+
+    def _references(self, l1: array[int], read: dict[int, References] | None) -> References:
+        found = References()
         for offset in self._sole_offsets(l1):
-            found.add(offset >> bits, 1)
-            # Guest clusters in a data file have no counts.
-            if self._metadata.data_file is not None or not (raw := self._tables.read(offset)):
+            if read is None:
+                self._add_table(found, offset)
                 continue
-            table = self.entries(load_table(raw))
-            for number, (start, end) in enumerate(self.splitter.runs(table)):
-                if number == _FRAGMENTED:
-                    self._add_entries(found, table[start:])
-                    break
-                entry = table[start]
-                self._mapping.kind(entry)
-                if entry & COMPRESSED:
-                    found.add_compressed(self._mapping.host_clusters(entry))
-                    continue
-                # A run has one set of flags, and its offsets go up: if both ends are sound, it is.
-                self._mapping.kind(table[end - 1])
-                found.add((entry & OFFSET_MASK) >> bits, end - start)
+            if offset not in read:
+                read[offset] = References()
+                self._add_table(read[offset], offset)
+            found.add_all(read[offset])
         return found
+
+    def _add_table(self, found: References, offset: int) -> None:
+        """Add an L2 table and what it names."""
+        bits = self._geometry.cluster_bits
+        found.add(offset >> bits, 1)
+        # Guest clusters in a data file have no counts.
+        if self._metadata.data_file is not None or not (raw := self._tables.read(offset)):
+            return
+        table = self.entries(load_table(raw))
+        for number, (start, end) in enumerate(self.splitter.runs(table)):
+            if number == _FRAGMENTED:
+                self._add_entries(found, table[start:])
+                break
+            entry = table[start]
+            self._mapping.kind(entry)
+            if entry & COMPRESSED:
+                found.add_compressed(self._mapping.host_clusters(entry))
+                continue
+            # A run has one set of flags, and its offsets go up: if both ends are sound, it is.
+            self._mapping.kind(table[end - 1])
+            found.add((entry & OFFSET_MASK) >> bits, end - start)
 
     def range_references(self, start: int, end: int) -> References:
         """What the entries of the guest range [start, end) name; not the L2 tables themselves."""

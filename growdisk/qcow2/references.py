@@ -38,6 +38,12 @@ class References:
         for cluster in clusters:
             self.compressed[cluster] = self.compressed.get(cluster, 0) + 1
 
+    def add_all(self, others: References) -> None:
+        self.packed_runs.extend(others.packed_runs)
+        self.singles.extend(others.singles)
+        for cluster, times in others.compressed.items():
+            self.compressed[cluster] = self.compressed.get(cluster, 0) + times
+
     def runs(self) -> list[Run]:
         """All clusters as joined runs in the file's order; one that n compressed share, n times.
 

@@ -284,7 +284,7 @@ class SnapshotManager:
         ImageDamaged unless it is counted, for all of them together with `kept`, and none of it is a
         table of others.
         """
-        lost = [self._walker.references(table) for table in tables]
+        lost = self._walker.references_of_each(tables)
         for references in lost:
             self._walker.check_counts(references, up=False)
             self.check_tables(references, *self.l1_runs(entries))

@@ -9,7 +9,6 @@ One thing is changed on the way: a volume that says where on the disk it starts 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
@@ -98,7 +97,7 @@ def _copy_chunk(
         return _digest_of_zeros(length)
     data = _stamped(device.read(source, length), start, stamps)
     device.write(destination, data)
-    return hashlib.sha256(data).digest()
+    return _digest(data)
 
 
 def _stamped(data: bytes, start: int, stamps: Sequence[Stamp]) -> bytes:
@@ -118,12 +117,18 @@ def _stamped(data: bytes, start: int, stamps: Sequence[Stamp]) -> bytes:
 def _digest_of(device: BlockDevice, offset: int, length: int) -> bytes:
     if _is_empty(device, offset, length):
         return _digest_of_zeros(length)
-    return hashlib.sha256(device.read(offset, length)).digest()
+    return _digest(device.read(offset, length))
+
+
+def _digest(data: bytes) -> bytes:
+    import hashlib  # OpenSSL comes with it, and most runs move nothing
+
+    return hashlib.sha256(data).digest()
 
 
 @lru_cache(2)  # most chunks have one length
 def _digest_of_zeros(length: int) -> bytes:
-    return hashlib.sha256(bytes(length)).digest()
+    return _digest(bytes(length))
 
 
 def _is_empty(device: BlockDevice, offset: int, length: int) -> bool:
@@ -131,7 +136,7 @@ def _is_empty(device: BlockDevice, offset: int, length: int) -> bool:
 
 
 def _together(digests: Iterator[bytes]) -> str:
-    return hashlib.sha256(b"".join(digests)).hexdigest()
+    return _digest(b"".join(digests)).hex()
 
 
 def _chunks(move: Move) -> list[tuple[int, int]]:
