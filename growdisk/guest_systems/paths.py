@@ -186,15 +186,19 @@ class GuestPaths:
         # Many patterns begin alike: a still guest is looked through once.
         key = folder, pattern, only_folders
         if (found := self._matched.get(key)) is None:
-            place = self.find(folder or "/")
-            no_case = re.IGNORECASE if place and place.tree.ignores_case else 0
-            wanted = re.compile(fnmatch.translate(pattern), no_case)
             # As in a shell, a wildcard does not match a dot at the start.
             hidden = pattern.startswith(".")
             found = [name for name in self.names(folder) if hidden or not name.startswith(".")]
-            found = [name for name in found if wanted.match(name)]
-            if only_folders and place is not None:
-                found = [name for name in found if self._is_folder(place, folder, name)]
+            place = self.find(folder or "/") if found else None
+            if place is not None:
+                no_case = re.IGNORECASE if place.tree.ignores_case else 0
+                wanted = re.compile(fnmatch.translate(pattern), no_case)
+                found = [
+                    name
+                    for name in found
+                    if wanted.match(name)
+                    and not (only_folders and not self._is_folder(place, folder, name))
+                ]
             if self._still:
                 self._matched[key] = found
         return found
