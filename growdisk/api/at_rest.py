@@ -189,7 +189,6 @@ def _load_tools() -> None:
     """What most runs need and planning does not: loading it takes as long as blkid's look."""
     import growdisk.api.session
     import growdisk.backends.direct
-    import growdisk.partitions.parted_disk
     import growdisk.qcow2.revert  # noqa: F401
 
 
