@@ -43,10 +43,7 @@ class SectorCipher(Protocol):
 
 
 def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
-    """By dm-crypt's names: ("aes", "xts-plain64"), ("aes", "cbc-essiv:sha256"), ...
-
-    UnknownCipher for others.
-    """
+    """By dm-crypt's names: ("aes", "xts-plain64"), ("aes", "cbc-essiv:sha256"). UnknownCipher."""
     chaining, ivs = _chaining(algorithm, mode, key)
     if chaining == "cbc":
         return _Cbc(key, ivs)
@@ -57,10 +54,7 @@ def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
 
 
 def decrypt_unit(algorithm: str, mode: str, key: bytes, sector: int, unit: bytes) -> bytes:
-    """One unit of any size, as dm-crypt has them with sectors larger than 512 bytes.
-
-    `sector` counts in 512 bytes all the same. UnknownCipher as in sector_cipher().
-    """
+    """A unit of any size, of dm-crypt; `sector` counts in 512 bytes all the same. UnknownCipher."""
     chaining, ivs = _chaining(algorithm, mode, key)
     iv = ivs(sector, 1)
     chained = modes.XTS(iv) if chaining == "xts" else modes.CBC(iv)

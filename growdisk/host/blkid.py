@@ -64,10 +64,7 @@ class CannotAsk:
 def probe_devices(
     devices: Mapping[str, BlockDevice], meanwhile: Callable[[], None] | None = None
 ) -> dict[str, BlkidResult] | CannotAsk:
-    """What blkid finds on each of `devices`, or why this machine cannot ask it.
-
-    `meanwhile` is called while it looks; it must leave `devices` alone.
-    """
+    """What blkid finds on each, or why it cannot be asked; `meanwhile` must leave them alone."""
     try:
         with mounted(devices) as (place, folder):
             done = run_confined(
@@ -91,10 +88,7 @@ def probe_devices(
 
 
 def verdicts_in(text: str) -> dict[str, BlkidResult]:
-    """Each name with blkid's verdict.
-
-    Its answers are in udev format, between lines that begin with "= ".
-    """
+    """Each name with blkid's verdict, of answers in udev format between lines with "= "."""
     return dict(_read(text))
 
 

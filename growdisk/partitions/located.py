@@ -17,10 +17,7 @@ from growdisk.units import ByteRange
 
 @dataclass(frozen=True)
 class LocatedTable:
-    """A table and where it is: `ranges` are all its sectors.
-
-    `entries` (of an MBR) are (number, offset of the entry) pairs.
-    """
+    """`ranges` are all its sectors; `entries` (of an MBR): (number, offset of the entry)."""
 
     table: PartitionTable
     ranges: tuple[ByteRange, ...]

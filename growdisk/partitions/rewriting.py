@@ -50,10 +50,7 @@ _LBAS_IN_ENTRY = 32
 
 
 def rewrite_gpt(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
-    """The sectors to change so that the GPT on `device` becomes `new`, which may be larger.
-
-    Writes nothing.
-    """
+    """As rewrite(), for a GPT."""
     sector, copies = new.sector_size, read_copies(device, path, new.sector_size)
     if copies.primary is None:
         raise table_rewrite_failed(path, reason="the GPT at the start of the disk is damaged")
