@@ -125,20 +125,14 @@ def _rename_to_new(hidden: Path, path: Path) -> None:
 
 
 def overwrite_file(path: Path, content: bytes) -> None:
-    """Write over what `path` holds, which is as long: no room is needed.
-
-    A crash may leave a part of either.
-    """
+    """Write over what `path` holds, which is as long: no room is needed. A crash may tear it."""
     with _opened(path, os.O_WRONLY) as fd:
         write_all(fd, content)
         os.fsync(fd)
 
 
 def append_record(path: Path, record: bytes) -> None:
-    """Append `record` to `path` (created if absent) and sync it.
-
-    A crash may leave a torn last record.
-    """
+    """Append `record` to `path` (created if absent) and sync it; a crash may tear the last one."""
     # A new file's name is durable only after its folder is synced; an old one's is so already.
     created = not path.exists()
     with _opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as fd:
@@ -149,10 +143,7 @@ def append_record(path: Path, record: bytes) -> None:
 
 
 def read_record(path: Path) -> bytes:
-    """All that a file of a run's folder holds.
-
-    OSError if it is none, or longer than any of them can be.
-    """
+    """All of a file of a run's folder. OSError if it is none, or longer than these can be."""
     # O_NONBLOCK: if a pipe has that name, open() does not wait until somebody writes to it.
     with _opened(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) as fd:
         found = os.fstat(fd)
@@ -224,10 +215,7 @@ def alone_in(folder: Path) -> Iterator[bool]:
 
 
 def open_locked(path: Path, mode: int) -> int:
-    """The file, made if there is none, open and locked; who has it locked may remove it.
-
-    BlockingIOError while somebody else has it.
-    """
+    """The file, made if missing, open and locked: its owner may remove it. BlockingIOError."""
     return _locked(path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
 
 

@@ -39,10 +39,7 @@ class _Field:
 
 
 def quick_dataclass(cls: type | None = None, **options: bool) -> type | Callable[[type], type]:
-    """The decorator, with `frozen`, `eq` and `order`.
-
-    Annotations of fields are strings, as in all modules here.
-    """
+    """The decorator, with `frozen`, `eq` and `order`. Annotations are strings."""
     if cls is None:
         return lambda decorated: _define(decorated, **options)
     return _define(cls, **options)

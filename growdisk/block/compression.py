@@ -53,10 +53,7 @@ class _Context:
 
 
 class Zstd:
-    """Clusters of any number of zstd frames; ToolMissing without the library.
-
-    One object may serve several threads.
-    """
+    """Clusters of any number of zstd frames, for any thread; ToolMissing without the library."""
 
     def __init__(self) -> None:
         try:
@@ -123,10 +120,7 @@ class Libdeflate:
         self._own = threading.local()
 
     def unpack(self, source: memoryview, target: memoryview) -> bool:
-        """Fill `target`; both are writable.
-
-        False if the data do not end with it: perhaps they go on.
-        """
+        """Fill `target`; both are writable. False if the data perhaps go on after it."""
         if (context := getattr(self._own, "context", None)) is None:
             made = self._lib.libdeflate_alloc_decompressor()
             context = self._own.context = _Context(made, self._lib.libdeflate_free_decompressor)

@@ -72,10 +72,7 @@ class BlockDevice(Protocol):
         """Make a range read as zeros, cheaply if the device can."""
 
     def discard(self, offset: int, length: int) -> None:
-        """The range's content is no longer needed; it reads as the old bytes or as zeros.
-
-        May do nothing.
-        """
+        """The range may read as the old bytes or as zeros from now on. May do nothing."""
 
     def flush(self) -> None:
         """When this returns, everything written before is durable."""

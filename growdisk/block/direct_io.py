@@ -36,10 +36,7 @@ def reopen_direct(fd: int) -> int | None:
 
 
 def write_direct(fd: int, offset: int, data: memoryview) -> int:
-    """Write what can be written past the cache of `data`; how much that was.
-
-    The rest must go through it.
-    """
+    """Write what of `data` can go past the cache; how much, from its start, that was."""
     done, length = 0, len(data) // ALIGNMENT * ALIGNMENT
     # Where `data` lie in memory is not looked at: if that is not aligned, pwrite() says so.
     if length < LARGE or offset % ALIGNMENT:
@@ -70,10 +67,7 @@ def aligned(length: int) -> bytearray:
 
 
 def clone(source: int, target: int) -> bool:
-    """Let a file share all blocks of another until one of them changes (reflink).
-
-    False if that is impossible.
-    """
+    """Let a file share all blocks of another until one changes (reflink); False if it cannot."""
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:

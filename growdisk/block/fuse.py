@@ -112,10 +112,7 @@ class _FuseRequest(NamedTuple):
 
 
 class FuseFolder:
-    """A folder with a file for each of `devices`; answers the kernel on `descriptor` until close().
-
-    The descriptor is the folder's own.
-    """
+    """A folder with a file for each of `devices`, served on `descriptor`, which it closes."""
 
     def __init__(
         self,
@@ -145,10 +142,7 @@ class FuseFolder:
         self._thread.start()
 
     def close(self) -> None:
-        """Close the connection to the kernel; a tool with an open file gets errors from then on.
-
-        Once only.
-        """
+        """Close the connection to the kernel, once; open files of tools give errors then."""
         # The thread sits in poll(): closing the descriptor under it would not wake it.
         os.eventfd_write(self._end, 1)
         self._thread.join()

@@ -76,10 +76,7 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Family:
-    """`upper`: the target and what lies on it.
-
-    `lower`: what it lies on, of which only writers count.
-    """
+    """`upper`: the target and what lies on it; `lower`: what it lies on, where writers count."""
 
     upper: frozenset[Node]
     lower: frozenset[Node]
@@ -206,10 +203,7 @@ def _swaps(nodes: frozenset[Node]) -> Iterator[_Held]:
 
 
 def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
-    """Whether the kernel says that a device is claimed, also by a mount of another namespace.
-
-    A device that is claimed cannot be opened exclusively.
-    """
+    """Whether the kernel says that a device is claimed, also by another namespace's mount."""
     for node in family.upper:
         # Our own claim would be the answer: on the device itself, and on its partitions.
         if not isinstance(node, int) or (

@@ -191,10 +191,7 @@ def _number(folder: Path) -> int | None:
 
 @dataclass(frozen=True)
 class HostMount:
-    """A mount: `number` is the file system's device number, `source` is what is mounted at `place`.
-
-    `kind` is the type of the file system.
-    """
+    """`source`, of type `kind`, mounted at `place`; `number` is the file system's device number."""
 
     number: int
     place: str

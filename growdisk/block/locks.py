@@ -174,10 +174,7 @@ def others_write(path: Path) -> Answer:
 
 
 def others_open(fd: int) -> Answer:
-    """Whether anybody but this one open file has it open, be it only to read.
-
-    `fd` is open to write.
-    """
+    """Whether anybody else has the file open, be it only to read. `fd` is open to write."""
     return _ask(fd, fcntl.F_WRLCK)
 
 

@@ -58,10 +58,7 @@ class Export:
 
     @classmethod
     def of(cls, size: int, *, writable: bool) -> Export:
-        """One device lies behind every connection.
-
-        So a flush on one covers the writes of all: MULTI_CONN is true.
-        """
+        """MULTI_CONN: one device is behind every connection, so a flush on one is for all."""
         can = _CAN_FLUSH | _CAN_FUA | _CAN_TRIM | _CAN_WRITE_ZEROES
         return cls(size, _HAS_FLAGS | _MULTI_CONN | (can if writable else _READ_ONLY | _CAN_FLUSH))
 
@@ -92,10 +89,7 @@ def receive(connection: socket.socket, length: int) -> bytearray:
 
 
 def negotiate(connection: socket.socket, export: Export) -> None:
-    """Haggle until the client has chosen the export.
-
-    Raises PeerGone when it goes away instead.
-    """
+    """Haggle until the client has chosen the export. Raises PeerGone when it goes away instead."""
     connection.sendall(_GREETING.pack(b"NBDMAGIC", _OPTION_MAGIC, _FIXED_NEWSTYLE | _NO_ZEROES))
     client_flags = int.from_bytes(receive(connection, 4), "big")
     # The protocol's rule for flags that were not offered: end the connection.
@@ -161,11 +155,7 @@ def _reply(connection: socket.socket, option: int, kind: int, data: bytes = b"")
 
 
 def query_export(server: Address, seconds: float) -> Export:
-    """What the server offers for an export.
-
-    NotOffered if it refuses; TimeoutError without an answer for `seconds`; OSError if it cannot be
-    reached.
-    """
+    """What the server offers for an export. NotOffered; TimeoutError after `seconds`; OSError."""
     with _connected(server, seconds) as connection:
         try:
             return _asked(connection, server.path.encode())

@@ -111,10 +111,7 @@ def require_disk(path: Path, mode: int) -> None:
 
 
 def require_size(fd: int, path: Path) -> None:
-    """Refuse a file without a size, or with more than a disk can have.
-
-    Of those in /proc some give an error, others say 0 and have bytes.
-    """
+    """Refuse a file without a size (as some in /proc are), or with more than a disk can have."""
     try:
         size = os.lseek(fd, 0, os.SEEK_END)
         has_size = size > 0 or not os.pread(fd, 1, 0)
@@ -127,10 +124,7 @@ def require_size(fd: int, path: Path) -> None:
 
 
 def second_look(path: Path, *, not_in_use: bool) -> Callable[[], None] | None:
-    """What to do when the locks are ours, if anything.
-
-    Of a file the kernel is asked before it is open to write here.
-    """
+    """What to do when the locks are ours, if anything; a file's writers are asked for before."""
     try:
         mode = path.stat().st_mode
         require_disk(path, mode)

@@ -83,10 +83,7 @@ class RawFile(InParts):
 
     @classmethod
     def open_disk(cls, path: Path, *, writable: bool = False, not_in_use: bool = False) -> RawFile:
-        """Open a raw image.
-
-        A file that ends within a sector is a disk that has the whole of it, as for QEMU.
-        """
+        """Open a raw image. Of a last sector that the file cuts off, the disk has the whole."""
         file = cls.open(path, writable=writable, not_in_use=not_in_use)
         file._missing = -file._size % _SECTOR
         file._size += file._missing
@@ -198,10 +195,7 @@ class RawFile(InParts):
         return self._direct is not None
 
     def clone_from(self, source: RawFile) -> bool:
-        """Become a copy of another file that shares its blocks.
-
-        False if the file system has no reflinks.
-        """
+        """Share the blocks of another file; False if the file system has no reflinks."""
         if self.is_block_device or not direct_io.clone(source._fd, self._fd):
             return False
         self._size, self._is_synced = source.length, False
@@ -235,10 +229,7 @@ class RawFile(InParts):
         self._fallocate(PUNCH_HOLE, offset, length)
 
     def copy_from(self, source: RawFile, offset: int, length: int, *, move: int = 0) -> None:
-        """Copy a range of another file to the same place or `move` bytes further.
-
-        The kernel does it if it can.
-        """
+        """Copy a range of another file to the same place or `move` bytes further."""
         check_range(self._size, offset + move, length)
         end = offset + length
         self._is_synced = False
@@ -300,10 +291,7 @@ class RawFile(InParts):
         return self._size - self._missing
 
     def trim(self, length: int) -> None:
-        """Free what is reserved after `length`.
-
-        That is the file's length, or ends within the disk's last sector.
-        """
+        """Free what is reserved after `length`: the file's, or within the disk's last sector."""
         if self.is_block_device:
             return
         # some have a size that cannot be set
@@ -315,10 +303,7 @@ class RawFile(InParts):
         self._missing = self._size - length
 
     def allocate(self, offset: int, length: int) -> None:
-        """Reserve host blocks for a range (posix_fallocate).
-
-        OSError ENOSPC when there is no room for it.
-        """
+        """Reserve host blocks for a range (posix_fallocate). OSError if there is no room."""
         if self.is_block_device:
             self._require_room(offset + length)
             return
@@ -327,10 +312,7 @@ class RawFile(InParts):
         self._size = max(self._size, offset + length)
 
     def reserve(self, offset: int, length: int) -> None:
-        """Reserve host blocks for a range without changing size or content, also beyond the end.
-
-        OSError if full.
-        """
+        """Reserve host blocks for a range, also beyond the end; the size stays. OSError."""
         self._is_synced = False
         try:
             fallocate(self._fd, KEEP_SIZE, offset, length)

@@ -43,24 +43,18 @@ class SectorCipher(Protocol):
 
 
 def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
-    """By dm-crypt's names: ("aes", "xts-plain64"), ("aes", "cbc-essiv:sha256"), ...
-
-    UnknownCipher for others.
-    """
+    """By dm-crypt's names: ("aes", "xts-plain64"), ("aes", "cbc-essiv:sha256"). UnknownCipher."""
     chaining, ivs = _chaining(algorithm, mode, key)
     if chaining == "cbc":
         return _Cbc(key, ivs)
     try:
         return _FastXts(key, ivs)
-    except (OSError, ValueError):  # without libcrypto
+    except (OSError, ValueError):  # no libcrypto, or a key with equal halves, which it refuses
         return _Xts(key, ivs)
 
 
 def decrypt_unit(algorithm: str, mode: str, key: bytes, sector: int, unit: bytes) -> bytes:
-    """One unit of any size, as dm-crypt has them with sectors larger than 512 bytes.
-
-    `sector` counts in 512 bytes all the same. UnknownCipher as in sector_cipher().
-    """
+    """A unit of any size, of dm-crypt; `sector` counts in 512 bytes all the same. UnknownCipher."""
     chaining, ivs = _chaining(algorithm, mode, key)
     iv = ivs(sector, 1)
     chained = modes.XTS(iv) if chaining == "xts" else modes.CBC(iv)
@@ -122,25 +116,16 @@ class _FastXts:
     """Sector by sector, if the system's libcrypto can be called."""
 
     def __init__(self, key: bytes, ivs: _Ivs) -> None:
-        self._encrypt, self._decrypt = (
-            _XtsSectors(key, encrypt=True),
-            _XtsSectors(key, encrypt=False),
-        )
-        self._ivs = ivs
-
-    def encrypt(self, sector: int, data: bytes) -> bytes:
-        return self._encrypt.sectors(self._ivs(sector, len(data) // SECTOR), data)
-
-    def decrypt(self, sector: int, data: bytes) -> bytes:
-        return self._decrypt.sectors(self._ivs(sector, len(data) // SECTOR), data)
+        self.encrypt = _XtsSectors(key, ivs, encrypt=True)
+        self.decrypt = _XtsSectors(key, ivs, encrypt=False)
 
 
 class _XtsSectors:
     """One direction of AES-XTS with one key (of both halves), 512 bytes at a time."""
 
-    def __init__(self, key: bytes, *, encrypt: bool) -> None:
+    def __init__(self, key: bytes, ivs: _Ivs, *, encrypt: bool) -> None:
         """OSError if there is no such library, ValueError if it refuses the key."""
-        self._lib = _library()
+        self._lib, self._ivs = _library(), ivs
         # XTS has two keys of one length: 64 bytes are AES-256, 32 are AES-128.
         name = "EVP_aes_256_xts" if len(key) == 64 else "EVP_aes_128_xts"
         self._context = self._lib.EVP_CIPHER_CTX_new()
@@ -156,11 +141,9 @@ class _XtsSectors:
         if context := getattr(self, "_context", None):
             self._lib.EVP_CIPHER_CTX_free(context)
 
-    def sectors(self, ivs: bytes, data: bytes) -> bytes:
-        """As many sectors as there are IVs of 16 bytes.
-
-        OSError if libcrypto fails, which it has no reason to.
-        """
+    def __call__(self, sector: int, data: bytes) -> bytes:
+        """OSError if libcrypto fails, which it has no reason to."""
+        ivs = self._ivs(sector, len(data) // SECTOR)
         result, written = ctypes.create_string_buffer(len(data)), ctypes.c_int()
         source = ctypes.create_string_buffer(data, len(data))
         iv = ctypes.create_string_buffer(ivs, len(ivs))

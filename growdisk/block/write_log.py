@@ -55,10 +55,7 @@ def _write_zeros_over_data(base: BlockDevice, zeros: Extent) -> None:
 
 
 def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
-    """Keep in `undo` (of base's size) what `redo(delta, base)` will overwrite.
-
-    Durable on return.
-    """
+    """Keep in `undo` (of base's size) what `redo(delta, base)` will overwrite, durably."""
     for extent in delta.own_extents():
         # Beyond the base's end there is nothing to keep.
         if extent.start >= base.size:

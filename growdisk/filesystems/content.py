@@ -16,10 +16,7 @@ from growdisk.filesystems.volume_group import VolumeGroup
 
 @dataclass(frozen=True)
 class Content:
-    """A recognised content.
-
-    `size` is what it covers of its device, `used` what of that is taken.
-    """
+    """`size` is what it covers of its device, `used` what of that is taken."""
 
     kind: str
     uuid: str = ""
@@ -142,10 +139,7 @@ class SwapContent(Content):
 
 @dataclass(frozen=True)
 class XfsContent(Content):
-    """XFS; all allocation groups but the last have `ag_blocks`.
-
-    `unfit` says why no kernel here can mount it.
-    """
+    """XFS; all groups but the last have `ag_blocks`. `unfit`: why no kernel here mounts it."""
 
     block_size: int = 4096
     block_count: int = 0
@@ -162,10 +156,7 @@ class XfsContent(Content):
 
     @property
     def held(self) -> int:
-        """A twentieth, at most 8192 blocks, and eight blocks of each group.
-
-        Sources: xfs_default_resblks, xfs_alloc_set_aside.
-        """
+        """xfs_default_resblks (a 20th, at most 8192 blocks) and xfs_alloc_set_aside."""
         return (min(self.block_count // 20, 8192) + 8 * self.ag_count) * self.block_size
 
 
@@ -187,10 +178,7 @@ class BtrfsContent(Content):
 
 @dataclass(frozen=True)
 class NtfsContent(Content):
-    """`dirty`: Windows wants to check it first.
-
-    `hibernated`: Windows sleeps in it, or was only half shut down.
-    """
+    """`dirty`: Windows wants to check it. `hibernated`: it sleeps, or was half shut down."""
 
     cluster_size: int = 4096
     dirty: bool = False

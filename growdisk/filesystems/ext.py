@@ -196,10 +196,7 @@ _BACKED_UP = 1
 
 
 def _kept_blocks(content: ExtContent) -> int:
-    """Blocks that the kernel reserves beside root's: a 50th, at most 4096 clusters.
-
-    Source: ext4_set_resv_clusters.
-    """
+    """What the kernel reserves beside root's blocks (ext4_set_resv_clusters)."""
     # They are for new metadata of extents that have to be split: without extents there are none.
     if not content.incompat & _EXTENTS:
         return 0

@@ -120,10 +120,7 @@ def kernel_mounts(content: ExtContent) -> bool:
 
 
 def kernel_can_mount(content: ExtContent) -> bool:
-    """Whether the kernels that growdisk starts (Debian's, 6.1 and later) mount such a file system.
-
-    A journal on a device of its own is not considered.
-    """
+    """As kernel_mounts(), wherever the journal is: Debian's kernels, 6.1 and later."""
     names = feature_names(content)
     known = _NOT_FOR_KERNELS.isdisjoint(names) and not any(
         name.startswith("FEATURE_") for name in names

@@ -19,10 +19,7 @@ _BITMAPS = 2
 
 
 def grown_size(content: ExtContent, partition_size: int) -> int:
-    """Bytes of the file system after resize2fs on a partition of `partition_size` bytes.
-
-    Never less than now.
-    """
+    """Bytes of it after resize2fs on a partition of `partition_size` bytes; never less than now."""
     # Without bigalloc the field says nothing that resize2fs would heed.
     clusters = content.cluster_size if content.ro_compat & _BIGALLOC else 0
     whole = max(_PAGE, content.block_size, clusters)

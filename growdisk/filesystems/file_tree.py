@@ -49,10 +49,7 @@ class Run(NamedTuple):
 
 
 class Subvolume(NamedTuple):
-    """A subvolume; `path` is below the top level, "" for that itself.
-
-    `is_copy`: it is a snapshot of another one.
-    """
+    """`path` is below the top level, "" for that itself; `is_copy`: a snapshot of another one."""
 
     number: int
     path: str

@@ -131,10 +131,7 @@ class Foreign:
 
 
 class Ends:
-    """A device, both ends of which are read once.
-
-    Not `thorough`: nothing that lies between them is read.
-    """
+    """A device, both ends of which are read once; not `thorough`: nothing between them is."""
 
     def __init__(self, device: BlockDevice, head: bytes, *, thorough: bool = True) -> None:
         self._device, self._head, self.size, self._thorough = device, head, device.size, thorough
@@ -157,10 +154,7 @@ class Ends:
 
 
 def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> tuple[Foreign, ...]:
-    """All signatures that are found, those of a larger whole first.
-
-    `head` is the beginning of the device.
-    """
+    """All signatures, those of a larger whole first. `head` is the beginning of the device."""
     ends = Ends(device, head, thorough=thorough)
     finders = (_linux_raid, _by_magic, _zfs, _silicon, _via, _jmicron, _nilfs, _journal)
     found = [content for finder in finders for content in finder(ends)]
@@ -277,10 +271,7 @@ _RIGID_DISK_BLOCKS = 16  # an Amiga looks for its table in so many sectors
 
 
 def nested_gpt(head: bytes) -> str:
-    """Its kind, or "".
-
-    The protective MBR before it makes it valid; without one it is a leftover.
-    """
+    """Its kind, or "". Without a protective MBR before it, it is a leftover."""
     header = head[_SECTOR : 2 * _SECTOR]
     if len(header) < _SECTOR or not any(kind == _PROTECTIVE for _, kind, _, _ in _entries(head)):
         return ""
@@ -293,10 +284,7 @@ def nested_gpt(head: bytes) -> str:
 
 
 def nested_mbr(head: bytes, size: int) -> str:
-    """Its kind, or "".
-
-    The end mark stands in every boot sector; entries that make sense are in a table only.
-    """
+    """Its kind, or "". Every boot sector has the end mark; only a table has sensible entries."""
     entries = _entries(head)
     used = [(first, count) for _, kind, first, count in entries if kind and count]
     sound = all(flag in (0, _BOOT_FLAG) for flag, *_ in entries)

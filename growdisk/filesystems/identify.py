@@ -68,10 +68,7 @@ _READERS = (
 
 
 def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
-    """The content of a partition or a whole disk; None when nothing is recognised.
-
-    Not `thorough`: only the very ends are read: for devices on which each read is slow.
-    """
+    """The content, or None. Not `thorough` (where reads are slow): only the very ends are read."""
     head = device.read(0, min(device.size, _HEAD))
     found = [content for reader in _READERS if (content := reader(head)) is not None]
     foreign = [

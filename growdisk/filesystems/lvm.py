@@ -37,10 +37,7 @@ _IGNORED = 0x1  # a metadata area that its owner told LVM not to use
 
 @dataclass(frozen=True)
 class Label:
-    """What the label says: metadata areas as (offset, size).
-
-    Of a device of size 0 LVM takes all there is.
-    """
+    """Metadata areas as (offset, size). Of a device of size 0 LVM takes all there is."""
 
     uuid: str
     device_size: int
@@ -97,10 +94,7 @@ def with_group(device: BlockDevice, content: PhysicalVolumeContent) -> PhysicalV
 
 
 def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
-    """The volume group of a physical volume; None: it belongs to none yet.
-
-    VolumeGroupUnreadable otherwise.
-    """
+    """The group of a physical volume; None if it belongs to none yet. VolumeGroupUnreadable."""
     label = label_of(device)
     if label is None:
         raise VolumeGroupUnreadable("it has no LVM label")

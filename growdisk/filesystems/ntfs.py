@@ -47,10 +47,7 @@ def read_ntfs(head: bytes) -> Content | None:
 
 
 def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
-    """The same with label and state, which lie after the beginning.
-
-    What cannot be read counts as dirty.
-    """
+    """The same with label and state. What cannot be read counts as dirty."""
     try:
         table = _master_file_table(device, content.cluster_size)
         volume = table.record(_VOLUME_FILE)

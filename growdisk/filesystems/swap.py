@@ -55,10 +55,7 @@ _LABEL_SIZE = 16
 
 
 def swap_header(size: int, uuid: str | None, label: str | None) -> bytes:
-    """For `size` bytes of swap; a new UUID if none is given.
-
-    ValueError if something does not fit.
-    """
+    """For `size` bytes of swap, with a new UUID if none is given. ValueError."""
     name = (label or "").encode()
     # mkswap's least.
     if size < 10 * PAGE or len(name) > _LABEL_SIZE:

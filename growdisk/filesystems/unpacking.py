@@ -29,10 +29,7 @@ class Unpackable(ValueError):
 
 
 def unpacked(data: bytes | memoryview, limit: int) -> bytes:
-    """The stream that `data` begins with, at most `limit` bytes of it.
-
-    What follows the stream is ignored.
-    """
+    """The stream that `data` begins with, at most `limit` bytes; what follows it is ignored."""
     found = bytearray()
     for piece in pieces_of(data):
         found += piece[: limit - len(found)]
@@ -42,10 +39,7 @@ def unpacked(data: bytes | memoryview, limit: int) -> bytes:
 
 
 def pieces_of(data: bytes | memoryview) -> Iterator[memoryview]:
-    """The same, piece by piece and without a limit.
-
-    Each piece is gone when the next one is asked for.
-    """
+    """The same without a limit, in pieces; each is gone when the next one is asked for."""
     view = memoryview(data)
     for magic, unpack in _KINDS:
         if view[: len(magic)] == magic:

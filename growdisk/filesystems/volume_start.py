@@ -46,10 +46,7 @@ class Stamp:
 
 
 def start_stamps(volume: BlockDevice, start: int) -> tuple[Stamp, ...]:
-    """The changes that make `volume` say that it starts at sector `start` of its disk.
-
-    There are none for other contents.
-    """
+    """What makes `volume` say that it starts at sector `start`; nothing for other contents."""
     head = volume.read(0, min(volume.size, _SECTOR))
     for reader, stamps in ((read_ntfs, _ntfs), (read_exfat, _exfat), (read_fat, _fat)):
         content: Content | None = reader(head)

@@ -10,10 +10,7 @@ from growdisk.fast_dataclass import dataclass
 
 
 class GuestFiles(Protocol):
-    """A guest's files by their paths in the guest.
-
-    Writing keeps a file's inode, owner, mode and attributes.
-    """
+    """A guest's files by their paths in it. Writing keeps inode, owner, mode, attributes."""
 
     def read(self, path: str) -> bytes: ...
     def read_start(self, path: str, length: int) -> bytes:
@@ -27,10 +24,7 @@ class GuestFiles(Protocol):
 
     def exists(self, path: str) -> bool: ...
     def glob(self, pattern: str) -> list[str]:
-        """Regular files that match, without symbolic links.
-
-        A pattern without wildcards matches itself.
-        """
+        """Regular files that match, no links. Without wildcards it matches itself."""
         ...
 
 
@@ -133,10 +127,7 @@ def change_lines(text: str, change: Callable[[str], str]) -> str:
 
 
 def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
-    """Whether one of `needles` is in it outside of comments. /dev/sda5 is not in /dev/sda55.
-
-    Programs say nothing.
-    """
+    """Whether one is in it outside of comments, with no digit after it. Programs say nothing."""
     if content.startswith(PROGRAM):
         return False
     absent = tuple(start for start in _STARTS if start not in content)

@@ -73,10 +73,7 @@ def change_unified(files: GuestFiles, gone: RemovedPartition, *, rooted: bool) -
 
 
 def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
-    """Whether it is kernel8.img of a Raspberry Pi, which begins as a packed initrd does.
-
-    With anything before it, it does not start any more.
-    """
+    """Whether it is kernel8.img of a Raspberry Pi, which may have nothing before it."""
     # Cheap signs first: unpacking takes longest.
     if initrd.is_archive(head) or any(word in path.rpartition("/")[2] for word in _NAMES):
         return False

@@ -89,10 +89,7 @@ class RemovedPartition:
         return path in self._kernel_names()
 
     def on_disk_of(self, sources: Iterable[str]) -> RemovedPartition:
-        """The partition with the names it has in a guest whose root, or /boot, is on `sources`.
-
-        These are on the same disk.
-        """
+        """With the names it has in a guest whose root, or /boot, is on `sources`, the same disk."""
         paths = [_as_path(source) for source in sources]
         stems = [match["stem"] for path in paths if (match := _OF_SOME_DISK.fullmatch(path))]
         disks = [match["disk"] for path in paths if (match := _OF_KERNEL.fullmatch(path))]

@@ -89,10 +89,7 @@ def left_to_repair(
 
 
 def has_plain_initrds(files: GuestFiles) -> bool:
-    """Whether initramfs-tools is the only one that makes initrds there.
-
-    Of a removed dracut its folders remain.
-    """
+    """Whether only initramfs-tools makes initrds there; of a removed dracut folders remain."""
     return any(map(files.exists, INITRAMFS_TOOLS)) and not any(map(files.exists, OTHER_MAKERS))
 
 
@@ -178,10 +175,7 @@ def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
 
 
 def known_in(files: GuestFiles, gone: RemovedPartition) -> RemovedPartition:
-    """The partition with the names that crypttab and the kernel's options give its content.
-
-    And with those of the disk that root's line has.
-    """
+    """With the names that crypttab, the kernel's options and root's line in fstab give it."""
     made: list[str] = []
     if rooted := is_system(files):
         entries = [entry for text in _texts(files, places.FSTABS) for entry in parse_fstab(text)]

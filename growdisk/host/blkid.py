@@ -134,10 +134,7 @@ class Blkid:
 
 
 def verdicts_in(text: str) -> dict[str, BlkidResult]:
-    """Each name with blkid's verdict.
-
-    Its answers are in udev format, between lines that begin with "= ".
-    """
+    """Each name with blkid's verdict, of answers in udev format between lines with "= "."""
     return dict(_read(text))
 
 

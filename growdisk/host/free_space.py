@@ -69,10 +69,7 @@ def room_for(path: Path) -> HostRoom:
 
 
 def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom | None:
-    """The pool of a thin volume, if `volumes` has one with this number that is thin.
-
-    NotThatValue.
-    """
+    """The pool of a thin volume, if `volumes` has one with this number. NotThatValue."""
     own = with_number(volumes, major, minor)
     pool = pool_of(own, volumes) if own else None
     if pool is None:

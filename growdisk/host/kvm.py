@@ -61,10 +61,7 @@ class Accelerator:
 
 
 def accelerator(*, fresh: bool = False) -> Accelerator:
-    """Find out what works, once per boot, kernel and QEMU: the answer is cached.
-
-    `fresh` tries again. Raises ToolMissing when there is no QEMU.
-    """
+    """What works, tried once per boot, kernel and QEMU, or `fresh`. ToolMissing without QEMU."""
     if not _KVM.exists():
         return Accelerator(KvmState.ABSENT, "this machine has no /dev/kvm")
     if not os.access(_KVM, os.R_OK | os.W_OK):

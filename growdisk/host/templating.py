@@ -26,10 +26,7 @@ Failure = jinja2.TemplateError
 
 
 class _Bare(jinja2.ext.Extension):
-    """Leaves out what no shell reads: comments, indents, empty lines.
-
-    Of the template: a value may look like one.
-    """
+    """Leaves out comments, indents and empty lines of the template; a value may be like one."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         lines = (line.lstrip(" ") for line in source.splitlines(keepends=True))
@@ -44,10 +41,7 @@ class _Bare(jinja2.ext.Extension):
 def shell_environment(
     finalize: Callable[[object], str], *, comments: bool = True
 ) -> jinja2.Environment:
-    """For templates/*.sh.j2, each compiled once.
-
-    Shell is full of {% and {#, as in {%s} and ${#x}.
-    """
+    """For templates/*.sh.j2, each compiled once. Shell is full of {% and {#: {%s}, ${#x}."""
     return jinja2.Environment(
         extensions=[] if comments else [_Bare],
         block_start_string="<%",
@@ -132,10 +126,7 @@ class Sandbox:
         return self._environment.from_string(text).render(values)
 
     def value(self, expression: str, values: Mapping[str, object]) -> object:
-        """What an expression comes to, as the value that it is.
-
-        Unknown names are an error as soon as they are used.
-        """
+        """What an expression comes to, as a value; unknown names are an error when used."""
         found: object = self._environment.compile_expression(expression, undefined_to_none=False)(
             **values
         )

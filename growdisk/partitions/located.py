@@ -17,10 +17,7 @@ from growdisk.units import ByteRange
 
 @dataclass(frozen=True)
 class LocatedTable:
-    """A table and where it is: `ranges` are all its sectors.
-
-    `entries` (of an MBR) are (number, offset of the entry) pairs.
-    """
+    """`ranges` are all its sectors; `entries` (of an MBR): (number, offset of the entry)."""
 
     table: PartitionTable
     ranges: tuple[ByteRange, ...]
@@ -85,6 +82,6 @@ def table_rewrite_failed(path: Path, reason: str) -> OperationFailed:
         "table-rewrite-failed",
         "cannot write the new partition table of {path}",
         "{reason}",
-        "check that parted and sfdisk can read the image's table; it has not been changed",
+        "check the image's table with sfdisk; it has not been changed",
         {"path": path, "reason": reason},
     )

@@ -5,7 +5,7 @@
 
 In an extended boot record (EBR) entry 0 is the logical partition, counted from this EBR, and entry
 1 the link to the next EBR, counted from the start of the *extended partition*. Logical numbers
-follow the chain, not the disk; that is what Linux and libparted do too. Linux takes an entry of
+follow the chain, not the disk; that is what Linux and parted do too. Linux takes an entry of
 length 0 for an empty one, whatever its type.
 """
 
@@ -41,10 +41,7 @@ _ENTRY = struct.Struct("<B3xB3xII")
 
 @dataclass(frozen=True)
 class MbrEntry:
-    """One entry of sector 0 or of an EBR; its 16 bytes lie at `offset`.
-
-    `first` and `count` are sectors.
-    """
+    """An entry of sector 0 or an EBR; 16 bytes at `offset`. `first`, `count` are sectors."""
 
     offset: int
     flag: int
@@ -66,10 +63,7 @@ class MbrEntry:
         return self.type in EXTENDED_TYPES
 
     def claim(self, number: int, sector_size: int, *, mirrors: bool = False) -> Claim:
-        """The space that an entry of sector 0 names, if it is not one of the table's partitions.
-
-        It may reach beyond the disk's end.
-        """
+        """The space that an entry names that is not a partition's; maybe beyond the disk's end."""
         start, end = self.first * sector_size, (self.first + self.count) * sector_size
         what = f"entry {number} of the MBR (type {self.type:x})"
         return Claim(start, end, what, number, mirrors)
@@ -102,10 +96,7 @@ def parse_entries(sector: bytes, offset: int = 0) -> tuple[MbrEntry, ...] | None
 def read_mbr(
     device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...]
 ) -> LocatedTable:
-    """The table whose four primary entries are given.
-
-    Raises TableDamaged if it contradicts itself or the disk.
-    """
+    """The table with these primary entries. TableDamaged if it contradicts itself or the disk."""
     disk_size = device.size - device.size % sector_size
     signature = int.from_bytes(device.read(SIGNATURE_OFFSET, 4), "little")
     used = {n: e for n, e in enumerate(entries, 1) if e.in_use}

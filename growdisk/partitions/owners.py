@@ -60,8 +60,5 @@ def owner_of(part: Partition) -> str:
 
 
 def is_dynamic_disk(table: PartitionTable) -> bool:
-    """Whether it is a dynamic disk: Windows keeps a database of all its volumes at the end.
-
-    The table alone says little then.
-    """
+    """Whether Windows keeps a list of its volumes at the end: the table alone says little then."""
     return any(owner_of(part) == DYNAMIC_DISK for part in table.partitions)

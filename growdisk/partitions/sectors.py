@@ -1,7 +1,4 @@
-"""Finds, reads and changes the sectors of a partition table, on any device, without libparted.
-
-This is the fast path of `show` and `plan`, and the second way by which a written table is verified.
-"""
+"""Finds, reads and changes the sectors of a partition table, on any device."""
 
 from __future__ import annotations
 

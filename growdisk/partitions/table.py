@@ -62,10 +62,7 @@ class Partition:
 
     @property
     def read_only(self) -> bool:
-        """Whether a GPT entry says so, by the bit that Windows and systemd use alike.
-
-        UEFI leaves its meaning to the type.
-        """
+        """Whether a GPT entry says so, by the bit that Windows and systemd use alike."""
         return bool(self.attributes & _READ_ONLY)
 
     def moved_by(self, distance: int) -> Partition:
@@ -144,10 +141,7 @@ class PartitionTable:
         return align_down(self.disk_size, self.sector_size) - backup
 
     def free_ranges(self) -> tuple[ByteRange, ...]:
-        """Free space in whole MiB, in order.
-
-        The gap before the first MiB belongs to boot loaders and is not free.
-        """
+        """Free space in whole MiB, in order, without the first, which is the boot loader's."""
         # `cursor` is the end of all that was seen so far: ranges in it may overlap or be empty.
         free, cursor = [], MiB
         # An empty range at the end closes the last gap.

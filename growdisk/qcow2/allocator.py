@@ -95,10 +95,7 @@ class Allocator:
         self._next_scan, self._end = 0, -1
 
     def check_metadata(self) -> None:
-        """Raise ImageDamaged if metadata are counted as free.
-
-        Otherwise that is found when such a cluster is wanted.
-        """
+        """ImageDamaged if metadata are counted as free: else found when they are wanted."""
         self._refuse_free_metadata(0, sys.maxsize)
 
     def metadata_in(self, first: int, count: int) -> int | None:
@@ -177,10 +174,7 @@ class Allocator:
             ]
 
     def _note_free(self, first: int, count: int) -> None:
-        """Remember holes in refcount blocks that the search has passed already.
-
-        It finds the others itself.
-        """
+        """Remember holes in refcount blocks that the search, which finds others, has passed."""
         per_block = self._geometry.refblock_entries
         while count > 0:
             index, entry = divmod(first, per_block)
@@ -208,10 +202,7 @@ class Allocator:
             self._holes.extend((index * per_block + a, b - a) for a, b in zero_runs(block, 0, stop))
 
     def _refuse_free_metadata(self, first: int, end: int) -> None:
-        """Raise ImageDamaged if clusters that are about to be handed out hold metadata.
-
-        Wrong counts are found so before the clusters that they call free are used.
-        """
+        """ImageDamaged, before they are used, if clusters to be handed out hold metadata."""
         known = self._known_metadata()
         for cluster in known[bisect_left(known, first) : bisect_left(known, end)]:
             if self._refcounts.peek(cluster) == 0:
@@ -241,10 +232,7 @@ class Allocator:
         return end
 
     def _append(self, count: int) -> int:
-        """Allocate `count` clusters at the end.
-
-        Refcount blocks and table that they need go in front.
-        """
+        """Allocate `count` clusters at the end, after new refcount blocks and table."""
         #   ... used │ longer table (rarely) │ new blocks │ the clusters that were asked for
         #              start                                first
         start = self._free_end(count)

@@ -123,10 +123,7 @@ class FragmentedDataTables:
 
 
 class UnbackedClusters:
-    """The clusters of one file that the host has nothing of: 1 each, 0 for all others.
-
-    `gone` is the entry of a cluster that reads as zeros.
-    """
+    """1 for each cluster that the host has nothing of; `gone` is an entry that reads as zeros."""
 
     def __init__(self, marks: bytearray, bits: int, gone: int) -> None:
         self._marks, self._bits, self._gone = marks, bits, gone
@@ -170,10 +167,7 @@ class UnbackedClusters:
                 yield start, position - start
 
     def take_out(self, table: array[int], runs: Iterable[Run]) -> None:
-        """Change a standard L2 table.
-
-        `runs`: its ranges [start, end) of entries with contiguous clusters.
-        """
+        """Change a standard L2 table, with its `runs` [start, end) of contiguous clusters."""
         for number, (start, end) in enumerate(runs):
             if number == _FRAGMENTED:
                 table[start:] = array("Q", map(self._entry, table[start:]))

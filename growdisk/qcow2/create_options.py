@@ -85,10 +85,7 @@ class CreateOptions:
         )
 
     def problem(self, size: int, *, backed: bool = False, encrypted: bool = False) -> str | None:
-        """Why no image of `size` bytes can be so, or None.
-
-        `backed`: it is to have a backing file.
-        """
+        """Why no image of `size` bytes can be so, or None. `backed`: by a backing file."""
         if encrypted and self.preallocation != "off" and self.version == 2:
             return "preallocated clusters of an encrypted version 2 image would not read as zeros"
         if encrypted and self.data_file_raw:

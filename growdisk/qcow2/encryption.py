@@ -209,10 +209,7 @@ class _DecryptingFile:
 
 
 class EncryptedData(_DecryptingFile):
-    """Implements DataFile: host offsets, whose sectors are the IVs.
-
-    Less than a sector is read, changed and written.
-    """
+    """Implements DataFile: host sectors are the IVs. Parts of a sector are read first."""
 
     def over(self, file: ResizableDevice) -> EncryptedData:
         """The same key for another file."""

@@ -38,10 +38,7 @@ class L2Kind(Enum):
 
 @dataclass(frozen=True)
 class CompressedRange:
-    """Where compressed data lie: `length` bytes from `offset`.
-
-    As decoded it ends at a 512-byte sector, perhaps beyond the end of the file.
-    """
+    """`length` bytes from `offset`; as decoded, to the end of a sector, maybe beyond the file's."""
 
     offset: int
     length: int

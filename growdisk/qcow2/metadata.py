@@ -39,10 +39,7 @@ _PENDING_MAX = 4096  # runs that wait to be freed
 
 
 class DataFile(Protocol):
-    """Guest data by host offset.
-
-    `guest_offset` of the first byte is for ciphers that depend on it.
-    """
+    """Guest data by host offset; `guest_offset`, of its first byte, is for some ciphers."""
 
     @property
     def size(self) -> int: ...
@@ -137,10 +134,7 @@ class Metadata:
         self.header = header
 
     def move_reftable(self, run: Run) -> Run:
-        """Write the refcount table to these clusters, and switch to it by one header write.
-
-        Returns the clusters where it was.
-        """
+        """Write the refcount table here and switch to it; the clusters where it was."""
         (first, clusters), old = run, self.header.reftable_run
         offset = first << self.geometry.cluster_bits
         self.refcounts.write_table_copy(offset, clusters * self.geometry.cluster_size // 8)
@@ -264,10 +258,7 @@ class Metadata:
             self.flush()
 
     def sync(self) -> None:
-        """Make what has been written durable.
-
-        If that fails once, the disk's state is unknown and writing ends.
-        """
+        """Make what was written durable. If that fails once, writing ends."""
         self._require_sound()
         try:
             if self.data_file is not None:
@@ -278,10 +269,7 @@ class Metadata:
             raise
 
     def flush(self) -> None:
-        """Make all changes durable, in order.
-
-        On OSError what was not written stays changed in memory.
-        """
+        """Make all changes durable, in order. On OSError the rest stays in memory."""
         self._require_sound()
         # Counts first: a crash may leak a cluster, but never hands one out twice.
         self.refcounts.write_blocks()

@@ -29,10 +29,7 @@ _trusted: ContextVar[frozenset[Path] | None] = ContextVar("trusted", default=fro
 
 @contextmanager
 def trusting(*paths: Path) -> Iterator[None]:
-    """Inside the block an image may name these files, wherever they are.
-
-    It is for files that the user has named himself.
-    """
+    """Inside the block an image may name these files, which the user has named himself."""
     # None trusts all files already.
     known = _trusted.get()
     token = _trusted.set(None if known is None else known.union(map(real, paths)))
@@ -89,10 +86,7 @@ def data_path(image: Path, name: str) -> Path:
 
 
 def real(path: Path) -> Path:
-    """Where a name leads, all symbolic links resolved as far as they can be.
-
-    Unlike Path.resolve() without errors.
-    """
+    """Where a name leads, links resolved as far as can be: unlike Path.resolve(), no errors."""
     return Path(os.path.realpath(path))
 
 

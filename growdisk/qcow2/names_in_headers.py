@@ -45,10 +45,7 @@ def identity(path: str | bytes) -> Identity | None:
 
 
 def named_files(path: str) -> dict[Identity, str]:
-    """The files that the image at `path` lies on or keeps its data in, with their paths.
-
-    Other files name none.
-    """
+    """What the image at `path` lies on or keeps its data in; nothing for other files."""
     try:  # O_NONBLOCK: a pipe must not be waited for
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
@@ -100,10 +97,7 @@ def _data_files(start: bytes, backing_offset: int) -> Iterator[bytes]:
 
 
 def _places(image: bytes, name: bytes) -> Iterator[bytes]:
-    """Where a file of this name may lie.
-
-    A relative one counts from the image's folder, by whichever name it has.
-    """
+    """Where such a file may lie: relative to the image's folder, by whichever name."""
     folders = dict.fromkeys((os.path.dirname(image), os.path.dirname(os.path.realpath(image))))  # noqa: PTH120
     for spelling in filter(None, _spellings(name.split(b"\0")[0])):
         yield from (os.path.join(folder, spelling) for folder in folders)  # noqa: PTH118

@@ -27,10 +27,7 @@ class Preallocator:
         self._geometry = metadata.geometry
 
     def fill(self, start: int, end: int, mode: Preallocation) -> None:
-        """Map all clusters of [start, end), which must be empty.
-
-        OSError if the host is full; the caller flushes.
-        """
+        """Map all clusters of [start, end), which are empty; the caller flushes. OSError."""
         for first, last in split_range(start, end, self._geometry.l2_coverage):
             self._fill_in_table(first, last, mode)
 
@@ -46,10 +43,7 @@ class Preallocator:
         self._metadata.l2_changed(l1_index, table)
 
     def _empty_clusters(self, guest_cluster: int, count: int, mode: Preallocation) -> int:
-        """Zeros for `count` clusters; the index of the first.
-
-        In a data file their places are given.
-        """
+        """The first of `count` zeroed clusters; in a data file their places are given."""
         bits = self._geometry.cluster_bits
         if self._metadata.data_file is not None:
             # Its last cluster may be cut short: a data file is as long as the disk.

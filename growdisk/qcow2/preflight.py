@@ -26,10 +26,7 @@ ByteRange = tuple[int, int]
 
 
 class Preflight:
-    """Changes nothing.
-
-    Each method raises ImageDamaged (or ImageUnsupported) if the change could not be finished.
-    """
+    """ImageDamaged, ImageUnsupported if the change could not be finished; changes nothing."""
 
     def __init__(
         self, metadata: Metadata, mapping: Mapping, reader: Reader, walker: Walker

@@ -108,10 +108,7 @@ def probe_to_write(path: Path) -> ImageFormat:
 
 
 def _refuse_packed(path: Path) -> None:
-    """A download that is still packed, or is the page of an error.
-
-    The first bytes of a disk are never so.
-    """
+    """A download still packed, or the page of an error: no disk's first bytes are so."""
     with path.open("rb") as file:
         start = file.read(_START)
     for magic, offset, name, cure in _PACKED:

@@ -30,10 +30,7 @@ _ZEROS = bytes(1 << 16)
 
 
 class Reader:
-    """Guest content of one layer and those below.
-
-    Ranges may lie beyond the disk's end; zeros are there.
-    """
+    """Guest content of a layer and those below, zeros beyond the disk's end."""
 
     def __init__(self, metadata: Metadata, mapping: Mapping, backing: BlockDevice | None) -> None:
         self._metadata, self._mapping, self.backing = metadata, mapping, backing
@@ -51,10 +48,7 @@ class Reader:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def parts(self, start: int, end: int) -> Iterator[Part]:
-        """The range, which must end within the disk, as parts.
-
-        Whole compressed clusters are one part.
-        """
+        """A range within the disk, as parts, of which whole compressed clusters are one."""
         packed: list[GuestRun] = []
         for run in self._mapping.runs(start, end):
             if run.kind is L2Kind.COMPRESSED and run.end - run.start == self._geometry.cluster_size:
@@ -147,10 +141,7 @@ class Reader:
         return found.ljust(length, b"\0")
 
     def _cluster(self, entry: int) -> bytes:
-        """A compressed cluster.
-
-        Nobody else writes the file, and writing a compressed cluster calls `forget`.
-        """
+        """A compressed cluster, known until forget(): nobody else writes the file."""
         cluster = self._clusters.get(entry)
         if cluster is None:
             cluster = self._decompressed(entry)
@@ -165,10 +156,7 @@ class Reader:
         return bytes(cluster)
 
     def _unpack_each(self, entries: list[int], buffer: memoryview) -> None:
-        """Fill `buffer` with whole clusters, one after the other.
-
-        For any thread, when the unpacker is there.
-        """
+        """Fill `buffer` with whole clusters, in any thread once the unpacker is there."""
         unpack, size = self._unpacker(), self._geometry.cluster_size
         ranges = [CompressedRange.of(entry, self._geometry.cluster_bits) for entry in entries]
         for number, (source, place) in enumerate(zip(self._stored(ranges), ranges, strict=True)):

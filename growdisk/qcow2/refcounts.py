@@ -109,10 +109,7 @@ class Refcounts:
         return min(found, limit)
 
     def counts_from(self, cluster: int) -> bool:
-        """Whether `cluster` or any after it has a count.
-
-        In a file that ends before it, that is a leak, or the file was cut off.
-        """
+        """Whether `cluster` or any after it has a count: leaked, or the file was cut off."""
         index, entry = divmod(cluster, self.geometry.refblock_entries)
         blocks = TableReader(self._file, self.geometry.cluster_size)
         # Straight from the file: that is what it says before the first change.
@@ -132,10 +129,7 @@ class Refcounts:
         return True
 
     def runs_of(self, first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
-        """Runs of clusters with exactly this count, among `count` from `first`.
-
-        They are half-open, and relative to `first`.
-        """
+        """Runs [start, end), relative to `first`, of the `count` clusters with that count."""
         done = 0
         for index, entry, length in self._pieces(first, count):
             block = self.block(index)
@@ -159,10 +153,7 @@ class Refcounts:
                 )
 
     def add(self, runs: Iterable[Run], delta: int) -> None:
-        """Add `delta` to every cluster of the runs, in memory.
-
-        Check first: a failure half-way is ImageDamaged.
-        """
+        """Add `delta` to the runs, in memory. To be checked before: a failure is ImageDamaged."""
         entries, limit = self.geometry.refblock_entries, self.geometry.refcount_max
         current, block = -1, None
         for first, count in runs:
@@ -201,10 +192,7 @@ class Refcounts:
         return None
 
     def add_blocks(self, offsets: dict[int, int]) -> None:
-        """Put new, empty blocks at these host offsets, by block index.
-
-        The table must be long enough.
-        """
+        """New, empty blocks at these host offsets, by index; the table is long enough."""
         for index, offset in offsets.items():
             self.table[index] = offset
             self._unlinked.add(index)
@@ -235,10 +223,7 @@ class Refcounts:
         self._unlinked.clear()
 
     def drop_empty_blocks(self) -> list[Run]:
-        """Unlink, durably, blocks that count nothing but themselves.
-
-        Where they lay; some of it may still be counted. There must be nothing unwritten.
-        """
+        """Unlink blocks that count only themselves, durably, all being flushed; where they lay."""
         dropped = []
         for index, offset in enumerate(self.used_table()):
             cluster, block = offset >> self.geometry.cluster_bits, self.block(index)
@@ -254,10 +239,7 @@ class Refcounts:
         return dropped
 
     def write_table_copy(self, offset: int, entries: int) -> None:
-        """Write all blocks, and a copy of the table with `entries` entries at `offset`.
-
-        The header does not name it yet.
-        """
+        """Write all blocks, and `entries` entries of the table where no header names it yet."""
         for index, _ in self._cache.dirty():
             self._write_block(index)
         longer = self.table + array("Q", bytes(8 * (entries - len(self.table))))

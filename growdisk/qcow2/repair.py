@@ -127,10 +127,7 @@ def _is_misplaced_zero(entry: int, cluster_size: int) -> bool:
 
 
 def _complete_snapshots(file: ResizableDevice, path: Path) -> None:
-    """A new snapshot table, whose entries say how large their disks are.
-
-    The counts must be right by now.
-    """
+    """A new snapshot table that has the disks' sizes; the counts are right by now."""
     metadata = Metadata(file, path, read_header(file, path))
     ImageServices(metadata, None).snapshots.complete(lambda: None)
 

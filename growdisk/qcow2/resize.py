@@ -43,10 +43,7 @@ class Resizer:
     def check(
         self, size: int, preallocation: Preallocation = "off", *, upgrade: bool = False
     ) -> None:
-        """Raise ImageUnsupported, before anything is written, if the image cannot have this size.
-
-        `upgrade`: it will be version 3 then.
-        """
+        """ImageUnsupported if it cannot have this size, version 3 after an `upgrade`."""
         header = self._metadata.header
         reason = None
         hint = "choose another size, or convert the image; growdisk has not changed it"
@@ -175,10 +172,7 @@ class Resizer:
         Preallocator(self._metadata, self._mapping).fill(start, end, mode)
 
     def _check_key_not_needed(self, old: int) -> None:
-        """Raise KeyNeeded if zeros must be written as guest data into a locked image.
-
-        Zero flags do not need the key.
-        """
+        """KeyNeeded if zeros, and not only flags, go into a locked image as guest data."""
         if not self._metadata.is_locked and self._metadata.header.crypt_method != LEGACY_AES:
             return
         backing = self._reader.backing

@@ -39,10 +39,7 @@ class Reverter:
         return count
 
     def can_revert(self, position: int) -> bool:
-        """Whether an entry's L1 table can be the disk's as it is: not too short, without VM state.
-
-        QEMU's may be either.
-        """
+        """Whether an L1 table can be the disk's: QEMU's may be short, or have VM state."""
         entry = self._manager.entries[position]
         table = self._manager.l1_of(entry)
         count = self._geometry.l1_entries(entry.disk_size(self._metadata.header.size))
@@ -65,10 +62,7 @@ class Reverter:
             self._manager.release_disks(lost, l1_runs, either(tables))
 
     def revert(self, position: int, begin: Callable[[], None]) -> None:
-        """Make the disk what it was at the entry at `position`, durably.
-
-        That and all later ones are dropped.
-        """
+        """Make the disk what it was at that entry, durably, and drop it and all later."""
         self._metadata.flush()
         header, entries = self._metadata.header, self._manager.entries
         target, later = entries[position], entries[position + 1 :]

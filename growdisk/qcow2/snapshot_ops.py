@@ -191,10 +191,7 @@ class SnapshotManager:
             self._metadata.refcounts.write_blocks()
 
     def _guest_part(self, l1: array[int], size: int) -> array[int]:
-        """The L1 entries for a disk of `size` bytes.
-
-        VM state beyond them is the snapshot's alone.
-        """
+        """The L1 entries for a disk of `size` bytes, without the snapshot's VM state."""
         count = self._geometry.l1_entries(size)
         entries = without_copied(l1[:count])
         # A table may be shorter than its disk. A disk of 0 bytes gets one empty entry.
@@ -202,10 +199,7 @@ class SnapshotManager:
         return entries
 
     def _switch_l1(self, l1: array[int], cluster: int, size: int) -> Run:
-        """Make `l1`, which stands at `cluster`, the active table.
-
-        Returns the clusters of the old one.
-        """
+        """Make `l1`, at `cluster`, the active table; the clusters of the old one."""
         old = self._metadata.header
         offset = cluster << self._geometry.cluster_bits
         self._metadata.change_header(SIZE_AND_L1, size=size, l1_size=len(l1), l1_offset=offset)
@@ -308,10 +302,7 @@ class SnapshotManager:
         self._metadata.flush_flags()
 
     def check_tables(self, references: References, *others: Run) -> None:
-        """Raise ImageDamaged unless all metadata are counted, and none of them is in `references`.
-
-        `others`: further tables that are about to be freed.
-        """
+        """ImageDamaged unless metadata, with `others`, are counted and not in `references`."""
         tables = [*self.present_tables(), *others]
         bad = self._metadata.refcounts.first_outside(tables, 1, self._geometry.refcount_max)
         if bad is not None:
@@ -369,10 +360,7 @@ class SnapshotManager:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Set the dirty bit while many counts change.
-
-        It stays set if a failure cannot be repaired here.
-        """
+        """Set the dirty bit meanwhile; it stays if a failure cannot be repaired here."""
         self._metadata.set_dirty_bit(dirty=True)
         try:
             yield

@@ -81,10 +81,7 @@ class SnapshotEntry:
         return int.from_bytes(self.extra[8:16], "big") if len(self.extra) >= 16 else image_size
 
     def completed(self, image_size: int) -> SnapshotEntry:
-        """The entry with the extra data that version 3 demands.
-
-        A size not stored is the image's.
-        """
+        """With what version 3 demands: a size that is not stored is the image's."""
         if len(self.extra) >= _V3_EXTRA:
             return self
         return replace(self, extra=_EXTRA.pack(self.vm_state_size, image_size, _NO_ICOUNT))
@@ -117,10 +114,7 @@ def dump_entries(entries: tuple[SnapshotEntry, ...]) -> bytes:
 
 
 def read_entries(file: BlockDevice, path: Path, header: Header) -> tuple[SnapshotEntry, ...]:
-    """All entries of the snapshot table.
-
-    ImageDamaged if the table leaves the file or cannot be read.
-    """
+    """ImageDamaged if the table leaves the file or cannot be read."""
     entries: list[SnapshotEntry] = []
     offset = header.snapshots_offset
     for _ in range(header.snapshot_count):

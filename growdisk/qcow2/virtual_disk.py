@@ -136,10 +136,7 @@ class VirtualDisk(InParts):
         self._services.writer.write(offset, memoryview(data).cast("B"))
 
     def check_change(self, offset: int, length: int) -> None:
-        """Raise what writing this range would raise half-way through, if the image is damaged.
-
-        Changes nothing.
-        """
+        """Raise what would stop a write half-way if the image is damaged. Changes nothing."""
         check_range(self.size, offset, length)
         self._guard.refuse_guest_change()
         self._services.preflight.guest_change(offset, offset + length)

@@ -23,10 +23,7 @@ _ZERO_CHUNK = 1 << 20
 
 
 class Writer:
-    """Changes the guest content of the top layer.
-
-    Ranges may lie beyond the disk's end, as far as the L1 reaches.
-    """
+    """Changes the top layer's guest content, also beyond the disk's end within the L1."""
 
     def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader) -> None:
         self._metadata, self._mapping, self._reader = metadata, mapping, reader
@@ -62,10 +59,7 @@ class Writer:
         return first, max(align_down(end, cluster_size), first)
 
     def discard(self, start: int, end: int) -> None:
-        """Free the clusters wholly inside [start, end).
-
-        They read as zeros, or stay if that is impossible.
-        """
+        """Free the whole clusters inside: they read as zeros, or stay if that cannot be."""
         cluster_size = self._geometry.cluster_size
         start, end = align_up(start, cluster_size), align_down(end, cluster_size)
         # In a version 2 overlay the zeros would have to be stored as data, which frees nothing.
@@ -125,10 +119,7 @@ class Writer:
         return stop
 
     def _write_new(self, start: int, data: memoryview) -> int:
-        """Put data into new clusters, as many as can be had in a row.
-
-        Returns how far that reached.
-        """
+        """Put data into new clusters in a row, as many as there are; where that ends."""
         bits = self._geometry.cluster_bits
         l1_index = start // self._geometry.l2_coverage
         table = self._metadata.writable_l2(l1_index)

@@ -62,10 +62,7 @@ def clients_of(path: Path) -> tuple[str, ...] | None:
 
 
 def others_in(status: str, own: str) -> tuple[str, ...]:
-    """Of what `rbd status` says.
-
-    `own` is the mapping's client, as the kernel writes it: client4112.
-    """
+    """In what `rbd status` says; `own` is the mapping's client, client4112 to the kernel."""
     # Everybody who has the image open watches its header: our own mapping is one of them.
     watchers = decoded(status, _Status).watchers
     return tuple(watcher.address for watcher in watchers if f"client{watcher.client}" != own)

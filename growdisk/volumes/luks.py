@@ -78,10 +78,7 @@ class LuksHeader:
     registers: frozenset[int] = frozenset()
 
     def volume_key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
-        """The key that the passphrase opens; None when it opens none.
-
-        LuksUnreadable, ToolMissing.
-        """
+        """The key, None if it opens none. LuksUnreadable, ToolMissing."""
         try:
             return self.unlock(device, passphrase)
         except (ValueError, TypeError) as error:

@@ -91,10 +91,7 @@ def _refuse_disagreement(group: VolumeGroup, devices: Mapping[str, BlockDevice])
 
 
 class LogicalVolumeView(ReadOnlyDevice):
-    """A linear volume, wholly on the physical volumes `devices`, which are named by their keys.
-
-    It is the second way to verify LVM's work.
-    """
+    """A linear volume on the physical volumes `devices`, by key: verifies LVM's work."""
 
     def __init__(
         self, devices: Mapping[str, BlockDevice], group: VolumeGroup, volume: LogicalVolume

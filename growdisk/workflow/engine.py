@@ -284,10 +284,7 @@ class Engine(Generic[C]):
             raise _restore_failed(state, (what,)) from error
 
     def _restore(self, step: Step[C]) -> str:
-        """Restore one step if it was touched; the error's text, or "".
-
-        The others are restored all the same.
-        """
+        """Restore one step, if it was touched; the error's text, or ""."""
         if self.state.event_of(step.name) not in TOUCHED:
             return ""
         try:

@@ -70,10 +70,7 @@ class RunDirectory:
 
     @classmethod
     def of(cls, path: Path) -> RunDirectory:
-        """The run of the image at `path`, links followed, or of the device.
-
-        ImageNotReadable if there can be none.
-        """
+        """Of the image at `path`, links followed, or of the device. ImageNotReadable."""
         try:
             directory = cls(lasting_path(path) if path.is_block_device() else path.resolve())
             _is_there(directory.plan_file)
@@ -175,10 +172,7 @@ class RunDirectory:
             (self.path / name).unlink(missing_ok=True)
 
     def set_aside(self) -> None:
-        """Take the reserve from the host's disk.
-
-        OSError if there is none left: then no run should begin.
-        """
+        """Take the reserve from the host's disk. OSError: then no run should begin."""
         reserve_room(self.journal_file, JOURNAL_ROOM)
         sync_directory(self.path)
         with self._reserve.open("wb") as file:
@@ -238,10 +232,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Others can see that this process is at work on the run, until it ends or dies.
-
-        It keeps nobody out: the lock on the image does.
-        """
+        """Others see that this process works on the run; the image's lock keeps them out."""
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with contextlib.suppress(OSError):  # a file system without locks: then nobody sees it
@@ -272,10 +263,7 @@ class RunDirectory:
 
 
 def refuse_if_unfinished(directory: RunDirectory) -> None:
-    """run-stands-in-the-way while a run is unfinished.
-
-    A kept run blocks only runs that would change something.
-    """
+    """run-stands-in-the-way while a run is unfinished: a kept one blocks only changes."""
     _refuse(directory, RunStatus.UNFINISHED)
 
 

@@ -18,10 +18,7 @@ class SnapshotStore:
 
     @property
     def can_restore(self) -> bool:
-        """False if nothing can be restored at all.
-
-        A run that fails then stays as it is, to be continued.
-        """
+        """False if nothing can be restored: a run that fails stays, to be continued."""
         return True
 
     def is_in_use(self) -> bool:
@@ -32,10 +29,7 @@ class SnapshotStore:
         return False
 
     def take(self, step: str) -> None:
-        """Take the snapshot that restores what was before `step`.
-
-        It appears atomically; one that is there already is kept.
-        """
+        """Take, atomically, what restores the content before `step`; one that is there stays."""
         raise NotImplementedError
 
     def refuse_missing(self, step: str) -> None:
@@ -54,10 +48,7 @@ class SnapshotStore:
         raise NotImplementedError
 
     def reserve(self) -> None:
-        """Take what `keep` and `commit` will need, so that they cannot fail for want of space.
-
-        OSError otherwise.
-        """
+        """Take what `keep` and `commit` will need on the host. OSError if it is not there."""
 
     def keep(self) -> None:
         """Make the present content final in the image, and keep what `restore` needs."""

@@ -44,10 +44,7 @@ class StopRequest:
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` when a stop is requested while the context lasts, or was before.
-
-        It may be called twice.
-        """
+        """Call `callback`, maybe twice, when a stop is requested meanwhile, or was before."""
         self.callbacks.append(callback)
         try:
             if self.requested:  # just before the callback was there
@@ -57,10 +54,7 @@ class StopRequest:
             self.callbacks.remove(callback)
 
     def requested_within(self, seconds: float) -> bool:
-        """Whether a stop is requested within that time.
-
-        The death of a tool that the same signal hit may be noticed before the request is.
-        """
+        """A tool's death of the same signal may be seen before the request is."""
         return self._flag.wait(seconds)
 
     def check(self) -> None:

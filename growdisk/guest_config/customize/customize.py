@@ -213,10 +213,7 @@ _OWN_ADDRESS = "127.0.1.1"
 
 
 def hosts_for(hosts: str, old: str, new: str) -> str:
-    """/etc/hosts of a guest that was called `old`: its own lines name `new` instead.
-
-    A full name is followed by the short one.
-    """
+    """/etc/hosts of a guest that was called `old`: its own lines name `new` instead."""
     names = [new, new.partition(".")[0]] if "." in new else [new]
     own = f"{_OWN_ADDRESS}\t{' '.join(names)}"
     lines, found = [], False

@@ -181,10 +181,7 @@ class _Masks(NamedTuple):
 
 
 class FragmentedTables:
-    """Recognises them, in one image.
-
-    A table is taken as one number, with a lane of 64 bits for each entry.
-    """
+    """Recognises them by a table as one number, with a lane of 64 bits for each entry."""
 
     def __init__(self, cluster_bits: int, clusters_in_file: int, *, zero_flag: bool) -> None:
         self._bits, self._end = cluster_bits, clusters_in_file

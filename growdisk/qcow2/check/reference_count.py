@@ -251,10 +251,7 @@ class ReferenceCount:
             self.counted.add_run(start >> self._bits, length, times)
 
     def _is_cut_off(self, offset: int, times: int) -> bool:
-        """Whether a data cluster lies beyond the file's end and once existed: it has a refcount.
-
-        If so, that is recorded.
-        """
+        """Whether a cluster beyond the file's end once existed (has a refcount); recorded."""
         cluster = offset >> self._bits
         if (
             offset % self._cluster_size

@@ -68,10 +68,7 @@ def table_problem(header: Header, file_size: int) -> str | None:
 
 
 def counts_for(file: BlockDevice) -> ClusterCounts:
-    """An empty table that is as large as an image may need.
-
-    Each segment needs at least 512 bytes of refcounts on the host.
-    """
+    """As large as an image may need: each segment takes 512 bytes of refcounts on the host."""
     if not isinstance(file, RawFile):
         return ClusterCounts()
     # What a sparse file really has bounds how many counts there can be.
