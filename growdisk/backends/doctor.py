@@ -28,6 +28,7 @@ from growdisk.host.kvm import Accelerator, KvmState, accelerator
 
 _BOOT = Path("/boot")
 _NEEDED_TOOLS = ("qemu-system-x86_64", "qemu-img", "supermin")
+_NEEDED_MODULES = {"guestfs": "python3-guestfs", "parted": "python3-parted"}
 _CURES = {
     KvmState.ABSENT: "nothing to do: growdisk uses software emulation, some seconds slower",
     KvmState.BROKEN: "nothing to do: growdisk uses software emulation, some seconds slower",
@@ -54,7 +55,7 @@ class MachineCheck:
 def run_checks(*, launch_appliance: bool = False) -> Iterator[MachineCheck]:
     """All findings, as they are found; really launching the appliance takes ten seconds or more."""
     yield from (tool_finding(tool) for tool in _NEEDED_TOOLS)
-    yield _module_finding("guestfs", "python3-guestfs")
+    yield from (_module_finding(module, package) for module, package in _NEEDED_MODULES.items())
     yield kernel_finding(_BOOT)
     try:
         found = accelerator(fresh=True)

@@ -1,1 +1,4 @@
-"""Partition tables: values, pure decisions, readers and writers. Sectors live here only."""
+"""Partition tables: values and pure decisions, our own readers, rewriting through libparted.
+
+Sectors live here only.
+"""

@@ -82,6 +82,6 @@ def table_rewrite_failed(path: Path, reason: str) -> OperationFailed:
         "table-rewrite-failed",
         "cannot write the new partition table of {path}",
         "{reason}",
-        "check the image's table with sfdisk; it has not been changed",
+        "check that parted and sfdisk can read the image's table; it has not been changed",
         {"path": path, "reason": reason},
     )

@@ -5,7 +5,7 @@
 
 In an extended boot record (EBR) entry 0 is the logical partition, counted from this EBR, and entry
 1 the link to the next EBR, counted from the start of the *extended partition*. Logical numbers
-follow the chain, not the disk; that is what Linux and parted do too. Linux takes an entry of
+follow the chain, not the disk; that is what Linux and libparted do too. Linux takes an entry of
 length 0 for an empty one, whatever its type.
 """
 

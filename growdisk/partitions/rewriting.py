@@ -1,4 +1,7 @@
-"""Makes a new table of the old one, or a new GPT for an MBR; writes nothing."""
+"""Makes a new table of the old one: an MBR by libparted on a copy, a GPT in its own sectors.
+
+A GPT may be new as well.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,6 @@ from growdisk.partitions.gpt import (
 )
 from growdisk.partitions.located import SectorChange, table_rewrite_failed
 from growdisk.partitions.mbr import ENTRIES_OFFSET, PROTECTIVE_TYPE, parse_entries
-from growdisk.partitions.mbr_rewriting import rewrite_mbr
 from growdisk.partitions.table import GPT_ENTRY_SIZE, Partition, PartitionTable
 from growdisk.units import align_up
 
@@ -31,7 +33,11 @@ def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[Secto
     `new` may be larger than the device, which then has yet to grow. Partitions keep their numbers,
     and none may be new. Raises table-rewrite-failed, which names `path`.
     """
-    return (rewrite_gpt if new.kind == "gpt" else rewrite_mbr)(device, path, new)
+    if new.kind == "gpt":
+        return rewrite_gpt(device, path, new)
+    from growdisk.partitions.parted_disk import rewrite_mbr  # libparted is loaded when it is needed
+
+    return rewrite_mbr(device, path, new)
 
 
 # --- a GPT, changed where it lies, and nothing in it that need not change ------------------------

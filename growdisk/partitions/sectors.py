@@ -1,4 +1,7 @@
-"""Finds, reads and changes the sectors of a partition table, on any device."""
+"""Finds, reads and changes the sectors of a partition table, on any device, without libparted.
+
+This is the fast path of `show` and `plan`, and the second way by which a written table is verified.
+"""
 
 from __future__ import annotations
 

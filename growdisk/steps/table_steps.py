@@ -1,7 +1,8 @@
 """The steps on the partition table: written as planned, it must be what another reader sees.
 
-At rest the changed sectors are written. Partitions that the new table has elsewhere are copied
-there first, and compared; the table is switched last. The other reader is a kernel, or sfdisk.
+At rest pyparted works on a copy, and the changed sectors are written. Partitions that the new table
+has elsewhere are copied there first, and compared; the table is switched last. The other reader is
+a kernel, or sfdisk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random layouts and goals: plans are sound, and the tables written are exactly these."""
+"""Random layouts and goals: plans are sound, and libparted does exactly these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tmp_path in memory, for disks: parted and sfdisk sync every file that they write."""
+"""A tmp_path in memory, for disks: libparted and sfdisk sync every file that they write."""
 
 from __future__ import annotations
 

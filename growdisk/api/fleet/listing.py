@@ -1,7 +1,7 @@
 """The list: which disks, looked at by several processes, running guests asked, overlays found.
 
-Reads only. A process each for a share of the images: what is to be done is computing. They are
-forked before guests are asked, which takes threads.
+Reads only. A process each for a share of the images: what is to be done is computing, and libparted
+keeps state of its own. They are forked before guests are asked, which takes threads.
 """
 
 from __future__ import annotations

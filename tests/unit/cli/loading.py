@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.unit.cli.command import GROWDISK, environment
 
 HEAVY = (
-    "msgspec", "rich", "guestfs", "jinja2", "asyncio", "yaml", "socket",
+    "msgspec", "rich", "parted", "_ped", "guestfs", "jinja2", "asyncio", "yaml", "socket",
     "logging",
 )  # fmt: skip
 

@@ -14,13 +14,16 @@ def test_show_loads_nothing_heavy(classic: Path) -> None:
 
 
 def test_status_of_nothing_loads_no_library_of_a_run(classic: Path) -> None:
-    assert loaded_by("status", classic).intersection({"guestfs", "rich", "asyncio"}) == set()
+    assert (
+        loaded_by("status", classic).intersection({"parted", "_ped", "guestfs", "rich", "asyncio"})
+        == set()
+    )
 
 
 def test_plan_loads_no_hands(classic: Path) -> None:
     assert (
         loaded_by("plan", classic, "+1G", before=WITHOUT_LIBVIRT).intersection(
-            {"guestfs", "rich", "asyncio"}
+            {"parted", "_ped", "guestfs", "rich", "asyncio"}
         )
         == set()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_the_root_grows_past_swap(tmp_path: Path, label: str, swap_moves: bool) 
         apply_changes(device, rewrite(device, disk, growth.table))
     assert {p.number: (p.start, p.end) for p in growth.table.partitions} == places(disk)
     assert table_of(disk) == growth.table
+    assert "PARTED_SECTOR_SIZE" not in os.environ
     fdisk = subprocess.run(
         ["/sbin/fdisk", "-b", "4096", "-l", disk], capture_output=True, text=True, check=True
     )
