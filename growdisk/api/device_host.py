@@ -97,10 +97,7 @@ def fit_to_device(plan: Plan, path: Path, directory: RunDirectory) -> Plan:
 
 
 def _room_for(plan: Plan) -> int:
-    """Bytes: overlays with what the steps write, and once more for undo files.
-
-    Partitions that move are all written.
-    """
+    """Bytes: overlays with what the steps write, all that moves, and once more for undo files."""
     steps = [step.own for step in plan.steps]
     growth = sum(step.added for step in steps)
     moved = sum(move.size for step in steps for move in step.moves)

@@ -41,10 +41,7 @@ def second_opinion(
     opened: Opened,
     meanwhile: Callable[[], None] | None = None,
 ) -> Opinion:
-    """Ask blkid. belongs-to-others if it, or data in free space, contradicts the proposal.
-
-    `meanwhile` is called while it looks; it must leave `device` alone.
-    """
+    """Ask blkid, and `meanwhile` do something that leaves `device` alone. belongs-to-others."""
     # Needs no tool, so it is asked even if blkid cannot be.
     refuse_occupied(facts, proposal, device)
     seen = {

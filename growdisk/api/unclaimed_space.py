@@ -1,8 +1,6 @@
 """Checks whether space without a partition is really free: what data there have a signature.
 
-A boot loader of a board, a file system whose entry somebody took out of the table by mistake, a
-container that was put after the last partition on purpose. Only what is about to be grown into is
-read, and only where the image holds data: of a sparse image that is nothing in most cases.
+Only what is about to be grown into is read, and only where the image holds data.
 """
 
 from __future__ import annotations
@@ -108,10 +106,9 @@ def _outside(area: ByteRange, taken: list[ByteRange]) -> Iterator[ByteRange]:
 
 
 def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Occupant | None:
-    """The first thing that is found in `space`.
+    """The first thing that is found in `space`; old swap is nobody's loss.
 
-    `enclosed`: partitions stand before and after it, where nobody puts data but on purpose;
-    elsewhere only a signature counts, and old swap is nobody's loss.
+    `enclosed` by partitions, all data count: nobody puts any there but on purpose.
     """
     # The common case, a sparse image: nothing was ever written there, and nothing is read.
     if not any(_data(device, space)):
@@ -157,8 +154,7 @@ def _places(device: BlockDevice, space: ByteRange) -> Iterator[int]:
     # Partitions start at whole MiB: what is in between cannot be the start of one.
     left = _PROBES
     for start, end in _data(device, space):
-        # From the MiB that the data begin in. It may lie before `space`, which the next line sorts
-        # out.
+        # From the MiB that the data begin in, which may lie before `space`.
         for offset in range(align_down(start, MiB), end, MiB):
             if left and space.start < offset < space.end - 4096:
                 left -= 1

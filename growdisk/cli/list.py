@@ -1,7 +1,4 @@
-"""growdisk list: many disks, a line each: how full, how large, what prevents growth.
-
-Names and mount points come from strangers: they are put through `printable`.
-"""
+"""growdisk list: many disks, a line each: how full, how large, what prevents growth."""
 
 from __future__ import annotations
 

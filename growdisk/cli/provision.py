@@ -1,7 +1,4 @@
-"""growdisk provision: a base image in, ready images out, before their first boot.
-
-Options take precedence over a recipe file.
-"""
+"""growdisk provision: a base image in, ready images out, before their first boot."""
 
 from __future__ import annotations
 

@@ -76,8 +76,7 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             raise bad_value(f"{option} names nothing", option, words, hint="leave it out for all")
     path = _found(arguments.playbook)
     if arguments.resume or arguments.undo:
-        # Hosts, variables and tags are those in the record of that run; of the options here only -j
-        # counts.
+        # The record of that run has hosts, variables and tags; of options only -j counts.
         action = partial(resume_playbook, path, jobs=arguments.jobs, undo=arguments.undo)
     else:
         action = partial(run_playbook, _request(arguments, path))

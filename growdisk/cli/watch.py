@@ -44,8 +44,7 @@ def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:
         show,
         dry_run=arguments.dry_run,
         jobs=arguments.jobs,
-        # Not entered here: it starts a thread, and watch_once first forks processes that look at
-        # the disks.
+        # Not entered here: it starts a thread, and watch_once forks processes first.
         stopping=SignalsStop(StopRequest()),
     )
     output.lines([_summary(ended)])

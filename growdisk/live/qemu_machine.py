@@ -1,7 +1,4 @@
-"""A running machine as its QEMU describes it: disks, their buses, and what can be asked of them.
-
-QEMU would shrink a disk in use without a warning: `resize` never does.
-"""
+"""A running machine as its QEMU describes it: disks, their buses, and what can be asked of them."""
 
 from __future__ import annotations
 
@@ -36,10 +33,7 @@ class Monitor(Protocol):
     """What takes QMP commands: QEMU's own socket, or libvirt on its behalf."""
 
     def execute(self, command: str, **arguments: object) -> object:
-        """QEMU's answer.
-
-        Underscores in names of arguments stand for hyphens. OperationFailed if it says no.
-        """
+        """QEMU's answer, or OperationFailed; underscores stand for hyphens in names."""
         ...
 
     def close(self) -> None: ...
@@ -93,10 +87,7 @@ _BUSES = {
 
 
 class Machine:
-    """A running QEMU.
-
-    `name` is what people call it, `folder` what its relative file names start from.
-    """
+    """A running QEMU; relative names of files start from `folder`."""
 
     def __init__(self, monitor: Monitor, name: str, folder: Path | None = None) -> None:
         self.monitor, self.name, self._folder = monitor, name, folder

@@ -1,8 +1,6 @@
 """The options that command line, playbooks and Ansible modules share: declared once, as data.
 
-argparse's options are made from this table (cli/declaring.py), playbook tasks take it as it is
-(playbook/specs.py), and a test compares what the modules document with it. Names have underscores
-here; the command line writes hyphens. A default of None means: not given.
+Names have underscores here; the command line writes hyphens. Default None: not given.
 """
 
 from __future__ import annotations

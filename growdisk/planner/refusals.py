@@ -1,7 +1,4 @@
-"""What the planner refuses for the sake of the data, before anything is touched.
-
-It does so even if the table would allow it.
-"""
+"""What the planner refuses for the sake of the data, even if the table would allow it."""
 
 from __future__ import annotations
 

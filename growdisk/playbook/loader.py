@@ -1,7 +1,6 @@
 """Reads a playbook: every word, option, value and expression is looked at before anything runs.
 
-What cannot be known yet (a template's value) is looked at again for each host, by preflight, and
-still before the first task.
+What cannot be known yet (a template's value) is looked at for each host, by preflight.
 """
 
 from __future__ import annotations
@@ -132,8 +131,7 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
         loop=loop.plain() if loop is not None else None,
         loop_control=_loop_control(words.node("loop_control")),
         register=words.variable_name("register"),
-        # None if it is not written. () is not the same: no condition at all is always true, and
-        # would fail the task.
+        # None if it is not written: () would mean that no condition is true.
         failed_when=words.conditions("failed_when"),
         changed_when=words.conditions("changed_when"),
         ignore_errors=words.flag_or_template("ignore_errors"),

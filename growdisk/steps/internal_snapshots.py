@@ -1,7 +1,6 @@
 """Snapshots inside the qcow2 image, by our own engine: instant, and nothing else to look after.
 
-Their names also tell an image that was renamed or copied without the folder of its run from one
-that has none. A user's own snapshots are never touched.
+By their names an image without its run's folder is known. A user's snapshots are never touched.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ class InternalSnapshots(SnapshotStore):
                 raise snapshot_missing(name, path=self._image.path)
             return  # it went with the restore that was cut short
         self._image.set_run_mark(on=True)  # it is off after a kept run
-        # The short way: one header write for disk and snapshots. It is not there if, for instance,
-        # somebody else's snapshot was taken after ours: then they go one by one.
+        # One header write for disk and snapshots, unless somebody else's snapshot came after ours.
         if not self._image.revert_to(name, newer):
             self._image.apply_snapshot(name)
             self._delete(newer)

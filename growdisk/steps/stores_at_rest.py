@@ -1,7 +1,7 @@
 """What the snapshots of a run at rest need besides a store for each of its disks.
 
-Before a store does anything appliances write back or end, and nobody else may use the disks. A
-device's growth is undone together with the first of its steps.
+Before a store acts, appliances write back or end, and nobody else may use the disks. A device's
+growth is undone together with the first of its steps.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from growdisk.workflow.snapshots import SnapshotStore
 class SyncedSnapshots(SnapshotStore):
     """The stores of all disks of a run as one, for all backends that work on them.
 
-    `disk` is the first of these disks. A run goes forward and back on all of them: each call goes
-    to all stores. One that dies in between is made again, as every call may be; what a store has
-    done already it leaves as it is.
+    `disk` is the first. A run goes forward and back on all disks: each call goes to all stores, and
+    again if it was cut short, which each store bears.
     """
 
     def __init__(
@@ -95,10 +94,7 @@ class SyncedSnapshots(SnapshotStore):
 
 
 def shrink_device(disk: Disk, old_size: int, new_size: int) -> None:
-    """Undo a device's growth once its content is restored: what is cut off is not needed any more.
-
-    new-room-in-use if anything but growdisk has come to need it.
-    """
+    """Undo a device's growth once its content is restored; new-room-in-use if it is needed."""
     # Here: most runs are not on a device.
     from growdisk.storage.device import device_size, resize_device
 

@@ -59,17 +59,13 @@ def _take_backing_options(arguments: argparse.Namespace) -> None:
         if name in _BACKING:
             setattr(arguments, _BACKING[name], value)
         else:
-            # QEMU's way to write a comma inside a value: these words are joined and
-            # parsed once more.
+            # QEMU's way to write a comma inside a value: joined, and parsed once more.
             kept.append(option.replace(",", ",,"))
     arguments.options = kept
 
 
 def _format(arguments: argparse.Namespace) -> str:
-    """As asked; else by the name, so that a .raw does not become qcow2.
-
-    UsageError if what is asked contradicts the name.
-    """
+    """As asked; else by the name (.raw is not qcow2), which must not contradict it."""
     named = format_of_name(arguments.path)
     qcow2_only = (
         arguments.backing is not None or arguments.encrypt or arguments.backing_format is not None
