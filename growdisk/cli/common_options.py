@@ -20,12 +20,18 @@ def add_flag(parser: argparse._ActionsContainer, forms: str, text: str, **settin
     parser.add_argument(*forms.split(), action="store_true", help=text, **settings)  # type: ignore[arg-type]
 
 
+def add_value(
+    parser: argparse._ActionsContainer, forms: str, metavar: str, text: str, **settings: object
+) -> None:
+    """An argument that has a value."""
+    parser.add_argument(*forms.split(), metavar=metavar, help=text, **settings)  # type: ignore[arg-type]
+
+
 def add_list(
     parser: argparse._ActionsContainer, forms: str, metavar: str, text: str, **settings: object
 ) -> None:
     """An option that may be given several times."""
-    settings |= {"action": "append", "default": [], "metavar": metavar, "help": text}
-    parser.add_argument(*forms.split(), **settings)  # type: ignore[arg-type]
+    add_value(parser, forms, metavar, text, action="append", default=[], **settings)
 
 
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
