@@ -15,10 +15,9 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volume_groups
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import OtherDisk, RunOptions
 from growdisk.planner.proposal import Proposal
-from growdisk.planner.refusals import refuse_unwritable
+from growdisk.planner.refusals import option_unsupported, refuse_unwritable
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.steps.place_at_rest import look_through
 from growdisk.steps.registry import disk_name

@@ -14,9 +14,9 @@ from growdisk.block.opening import require_writable
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import PACKAGES, is_here
 from growdisk.planner.facts import ImageFacts
-from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
+from growdisk.planner.refusals import device_cannot_grow
 from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind

@@ -10,8 +10,13 @@ from pathlib import Path
 from growdisk.api.disk_facts import inspect_device
 from growdisk.api.live_request import LiveRequest
 from growdisk.api.live_target import RunningGuest, reach
-from growdisk.api.second_opinion import grown_inside, touched, whole_disk_part
-from growdisk.api.unclaimed_space import grown_over, newly_covered
+from growdisk.api.second_opinion import (
+    grown_inside,
+    grown_over,
+    newly_covered,
+    touched,
+    whole_disk_part,
+)
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.blkid import BlkidResult, CannotAsk, verdicts_in

@@ -25,11 +25,11 @@ from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.free_space import room_for
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
+from growdisk.planner.refusals import option_unsupported
 from growdisk.steps.live_overlays import is_same_file
 from growdisk.steps.live_place import GuestAccess
 from growdisk.storage.device import look_at_storage

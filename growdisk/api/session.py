@@ -18,13 +18,12 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.fingerprint import ImageFingerprint
-from growdisk.steps.internal_snapshots import InternalSnapshots
 from growdisk.steps.place_at_rest import is_openable
 from growdisk.steps.registry import disk_name
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind
-from growdisk.steps.stores_at_rest import SyncedSnapshots, shrink_device
+from growdisk.steps.stores_at_rest import InternalSnapshots, SyncedSnapshots, shrink_device
 from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring

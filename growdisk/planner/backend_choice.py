@@ -29,10 +29,10 @@ from growdisk.filesystems.ext_features import (
 )
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.giving_up import changes_guest
 from growdisk.planner.goal import RunOptions
 from growdisk.planner.proposal import Proposal
+from growdisk.planner.refusals import CannotGrow, option_unsupported
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind

@@ -13,10 +13,10 @@ from growdisk.filesystems.content import PhysicalVolumeContent
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, Proposal
+from growdisk.planner.refusals import CannotGrow, option_unsupported
 from growdisk.steps.guest_steps import RepairGuest
 from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.step_traits import first

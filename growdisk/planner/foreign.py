@@ -14,8 +14,8 @@ from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, belongs_to_others, nothing_to_grow
 from growdisk.planner.goal import Goal
+from growdisk.planner.refusals import CannotGrow, belongs_to_others, nothing_to_grow
 
 _VERIFIED = "rebuild the image with what built it; or grow another partition (--partition)"
 # Known by its second header alone.

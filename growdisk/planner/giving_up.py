@@ -22,11 +22,15 @@ from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import FIRST_DISK, Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import ContentGrowth
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
-from growdisk.planner.refusals import refuse_file_for_random_key, refuse_large_swap_file
+from growdisk.planner.refusals import (
+    CannotGrow,
+    option_unsupported,
+    refuse_file_for_random_key,
+    refuse_large_swap_file,
+)
 from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first, of_kind

@@ -16,7 +16,7 @@ from growdisk.guest_scripts.script_plan import (
 )
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow
+from growdisk.planner.refusals import CannotGrow
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import LayerStep

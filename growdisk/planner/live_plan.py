@@ -16,12 +16,12 @@ from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.live.live_disk import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_plan import growth_layers, growths_of, guest_plan, kind_of
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import LEAST_REFCOUNT_BITS, GuestConnection, Plan
 from growdisk.planner.proposal import Proposal
+from growdisk.planner.refusals import option_unsupported
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind

@@ -8,7 +8,7 @@ from growdisk.filesystems.volume_start import COUNTED, MOST_HIDDEN_SECTORS, NAME
 from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import BIOS_BOOT, EFI_SYSTEM, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import cannot_move
+from growdisk.planner.refusals import cannot_move
 from growdisk.steps.moving import Move
 from growdisk.units import format_size
 

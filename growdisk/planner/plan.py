@@ -14,11 +14,11 @@ from growdisk.host.json_codec import NotThatValue, converted, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.extra_disks import ExtraDiskPlan, given_up, notes, steps_of
 from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.proposal import Proposal
+from growdisk.planner.refusals import option_unsupported
 from growdisk.steps.registry import DiskStep, ExtraDiskStep, in_todays_words, step_of
 from growdisk.steps.step_traits import first, of_kind
 from growdisk.steps.table_steps import RewritePartitions

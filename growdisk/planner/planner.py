@@ -18,12 +18,6 @@ from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTabl
 from growdisk.partitions.to_gpt import NotConvertible, as_gpt
 from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import (
-    CannotGrow,
-    device_cannot_grow,
-    option_unsupported,
-    would_shrink,
-)
 from growdisk.planner.foreign import (
     refuse_foreign,
     refuse_foreign_blockers,
@@ -38,10 +32,14 @@ from growdisk.planner.layers.growers import grow_contents, notes_on_tpm
 from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.refusals import (
+    CannotGrow,
+    device_cannot_grow,
+    option_unsupported,
     refuse_hibernated,
     refuse_unwritable,
     refuse_volumes_without_lvm,
     refuse_wrong_consent,
+    would_shrink,
 )
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk, refuse_table_options
 from growdisk.steps.moving import Move

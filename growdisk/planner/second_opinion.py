@@ -14,8 +14,8 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
 from growdisk.filesystems.foreign import MEMBER_KINDS
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.foreign import INSIDE, content_in_words
+from growdisk.planner.refusals import belongs_to_others
 
 if TYPE_CHECKING:
     from growdisk.host.blkid import BlkidResult

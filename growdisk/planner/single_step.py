@@ -9,14 +9,18 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import SwapContent
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import belongs_to_others, nothing_to_grow
 from growdisk.planner.foreign import content_in_words, refuse_foreign_disk, refuse_target
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import contents_after, together
 from growdisk.planner.layers.growers import grow_contents
 from growdisk.planner.planner import grown_image, propose, wanted_size, whole_disk, without_gone
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
-from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
+from growdisk.planner.refusals import (
+    belongs_to_others,
+    nothing_to_grow,
+    refuse_hibernated,
+    refuse_unwritable,
+)
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk
 from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep

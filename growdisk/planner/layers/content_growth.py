@@ -17,9 +17,9 @@ from collections.abc import Collection, Mapping
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal
 from growdisk.planner.host_need import NOTHING, HostWrites, sum_of_writes
+from growdisk.planner.refusals import CannotGrow
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.registry import DiskStep
 

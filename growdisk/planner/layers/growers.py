@@ -26,12 +26,12 @@ from growdisk.filesystems.ntfs import grown_ntfs
 from growdisk.filesystems.xfs import group_count, grown_xfs
 from growdisk.partitions.table import FIRST_DISK, Partition
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow
 from growdisk.planner.foreign import INSIDE, content_in_words
 from growdisk.planner.goal import Goal
 from growdisk.planner.host_need import host_writes_of
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.lvm import grow_physical_volume
+from growdisk.planner.refusals import CannotGrow
 from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.grow_filesystem import GrowFilesystem, is_plain_ext
 from growdisk.steps.grow_layers import GrowLuks
