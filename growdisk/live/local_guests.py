@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from growdisk.block.holders import use_of
+from growdisk.block.host_devices import device_number
 from growdisk.block.locks import image_writers
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
@@ -199,7 +200,9 @@ def _answers(path: Path) -> bool:
 def running_users(number: int) -> list[str]:
     """The names of running machines with a disk of that device number, if libvirt answers."""
     uris = listening() if shutil.which("virsh") else ()
-    return [name for uri in uris for name, path in _running_disks(uri) if _number(path) == number]
+    return [
+        name for uri in uris for name, path in _running_disks(uri) if device_number(path) == number
+    ]
 
 
 def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
@@ -221,11 +224,3 @@ def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
             name = found[1]
         elif found := re.fullmatch(r"block\.\d+\.path=(.*)", line.strip()):
             yield name, found[1]
-
-
-def _number(path: str) -> int | None:
-    try:
-        # 0 is a file: it has no number.
-        return Path(path).stat().st_rdev or None
-    except (OSError, ValueError):
-        return None

@@ -1,4 +1,4 @@
-"""Snapshot stores of a run at rest: of all its disks as one; in a qcow2 image, by our own engine."""
+"""Snapshot stores of a run at rest: of all its disks as one; in a qcow2 image, by our engine."""
 
 from __future__ import annotations
 
