@@ -59,8 +59,7 @@ __all__ = [
     "status", "trusting_references", "write_scripts",
 ]  # fmt: skip
 
-# No file of this folder may have the name of a function: importing it would put the file in the
-# function's place.
+# No file of this folder may have the name of a function: importing it would hide the function.
 _MODULES = {
     "growdisk.api.disks": ("image_of", "inspect"),
     "growdisk.api.live_request": ("LiveRequest",),

@@ -1,8 +1,4 @@
-"""Disks at rest as a run's target: how they are opened, what is read, how a plan is made.
-
-To plan, they are opened for reading; to carry it out, as their one writer. What is read is the
-same.
-"""
+"""Disks at rest as a run's target: opened to read (plan) or as their one writer (expand)."""
 
 from __future__ import annotations
 
@@ -91,10 +87,9 @@ def _closing(disk: Disk) -> Iterator[Disk]:
 
 
 class DisksAtRest:
-    """Target (api/runs.py). Each call may raise refusals.
+    """Target (api/runs.py): `device` is what `path` holds, `disk` the same if open to write.
 
-    `device` is what `path` holds; `others` are the guest's further disks. `disk` is the same to
-    write; None if it is open to be read.
+    `others` are the guest's further disks.
     """
 
     def __init__(

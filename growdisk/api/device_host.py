@@ -8,6 +8,7 @@ from pathlib import Path
 from growdisk.block.holders import use_of
 from growdisk.block.host_blocks import free_room
 from growdisk.block.host_devices import (
+    device_number,
     disk_of_partition,
     holders_of,
     memory_under,
@@ -97,10 +98,7 @@ def fit_to_device(plan: Plan, path: Path, directory: RunDirectory) -> Plan:
 
 
 def _room_for(plan: Plan) -> int:
-    """Bytes: overlays with what the steps write, and once more for undo files.
-
-    Partitions that move are all written.
-    """
+    """Bytes: overlays with what the steps write, all that moves, and once more for undo files."""
     steps = [step.own for step in plan.steps]
     growth = sum(step.added for step in steps)
     moved = sum(move.size for step in steps for move in step.moves)
@@ -138,7 +136,9 @@ def _system_place(disk: int) -> str:
     on_disk = set(_built_on(disk))
     for mount in mounts():
         # btrfs has a device number of its own in the list of mounts: there the source tells.
-        if mount.place in _SYSTEM and (mount.number in on_disk or _number(mount.source) in on_disk):
+        if mount.place in _SYSTEM and (
+            mount.number in on_disk or device_number(mount.source) in on_disk
+        ):
             return mount.place
     return ""
 
@@ -147,13 +147,6 @@ def _built_on(number: int) -> list[int]:
     # What is mounted may be several layers up: a partition, in it LUKS, in that LVM.
     upper = [*partitions_of(number), *holders_of(number)]
     return [number, *(built for device in upper for built in _built_on(device))]
-
-
-def _number(source: str) -> int | None:
-    try:
-        return Path(source).stat().st_rdev or None
-    except (OSError, ValueError):
-        return None
 
 
 # --- the room of a qcow2 image on a device is the device's, as in oVirt's LVs ---------------------

@@ -1,7 +1,4 @@
-"""Reads what there is on a disk: image, table, superblocks.
-
-No appliance and no tool: growdisk show answers in a tenth of a second.
-"""
+"""Reads what there is on a disk: image, table, superblocks; no appliance, and no tool."""
 
 from __future__ import annotations
 
@@ -91,8 +88,7 @@ def inspect_device(
             )
     # From here on there is a table, if only an MBR without entries.
     contents = _contents(device, table, look)
-    # Where a GPT would have its own sectors, a board may have its boot loader, without any code in
-    # sector 0.
+    # A board may have its boot loader where a GPT has its sectors, without any code in sector 0.
     own = device.read(0, min(first_usable(table), device.size))
     boot_code = starts_something(own[:sector_size]) or (
         table.kind == "mbr" and any(own[sector_size:])
@@ -141,8 +137,7 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
 def _contents(device: BlockDevice, table: PartitionTable, look: Look) -> dict[int, Content]:
     found: dict[int, Content] = {}
     for part in table.partitions:
-        # A partition may reach beyond the end: the image was cut off, or is smaller than the disk
-        # that it was copied from.
+        # It may reach beyond the end: the image was cut off, or copied from a larger disk.
         if part.role is Role.EXTENDED or part.end > device.size:
             continue
         content = look(Window(device, part.start, part.size), part.start)
@@ -164,8 +159,7 @@ def _owner(
         if part.number in contents
     ]
     for foreign in find_foreign(device, head, thorough=thorough):
-        # A signature at the end of the last partition is that one's own, if it was read as such
-        # there.
+        # A signature at the end of the last partition is that one's own, if it was read so there.
         inside = any(
             place.start <= foreign.offset < place.end and kind == foreign.kind
             for place, kind in own
@@ -178,10 +172,7 @@ def _owner(
 def opened_image(
     path: Path, image_format: ImageFormat, keys: tuple[bytes, ...] = (), *, lock: bool = True
 ) -> BlockDevice:
-    """The guest-visible disk, to read; one of `keys` opens an image that is encrypted.
-
-    Not `lock`: also while a guest writes to it, which may then change it at any time.
-    """
+    """The guest-visible disk, to read; not `lock`: also while a guest writes to it."""
     if lock:
         is_qcow2 = image_format == "qcow2"
         return Qcow2Image.open(path, key=keys) if is_qcow2 else RawFile.open_disk(path)

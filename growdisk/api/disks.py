@@ -1,7 +1,4 @@
-"""What is on a disk, of an image at rest or a running guest; refusals that say more than the host.
-
-Loads no more than that needs.
-"""
+"""What is on a disk, at rest or of a running guest; refusals that say more than the host."""
 
 from __future__ import annotations
 
@@ -65,10 +62,7 @@ def image_of(request: LiveRequest) -> Path:
 
 @contextmanager
 def explained_refusals(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
-    """If the image is in use, report the command that grows it through its running guest.
-
-    Otherwise as unreadable_refused().
-    """
+    """Report an image in use with the command that grows it through its running guest."""
     try:
         with unreadable_refused(path):
             yield

@@ -17,10 +17,9 @@ from growdisk.host.blkid import Blkid
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volume_groups
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import OtherDisk, RunOptions
 from growdisk.planner.proposal import Proposal
-from growdisk.planner.refusals import refuse_unwritable
+from growdisk.planner.refusals import option_unsupported, refuse_unwritable
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.steps.place_at_rest import look_through
 from growdisk.steps.registry import disk_name
@@ -30,10 +29,7 @@ from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
 def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
-    """Each image with its format.
-
-    Refused: one that is named twice, and one with an unfinished run.
-    """
+    """Each image with its format; refused if named twice, or with an unfinished run."""
     paths = [other.path for other in others]
     formats = [(other, probe_to_write(other)) for other in paths]
     for number, other in enumerate(paths):
@@ -46,10 +42,7 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
 
 
 def refuse_spoiling(path: Path, options: RunOptions) -> None:
-    """Refuse, before planning, an image or other disk with a kept run, or with dependents.
-
-    See refuse_dependents().
-    """
+    """Refuse, before planning, an image or other disk with a kept run, or with dependents."""
     for disk_path in (path, *(other.path for other in options.others)):
         refuse_run_at(disk_path)
         refuse_dependents(disk_path, overlays_may_break=options.overlays_may_break)

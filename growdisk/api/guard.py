@@ -43,10 +43,7 @@ _MOST_FOLDERS = 1000
 
 @dataclass(frozen=True)
 class CarriedRun:
-    """What the image at `path` carries.
-
-    `run` is "" if only the mark is there; `snapshots` are those of all runs, oldest first.
-    """
+    """What the image at `path` carries: the newest `run` ("": a mark alone), snapshots of all."""
 
     path: Path
     run: str
@@ -75,8 +72,7 @@ class CarriedRun:
     def is_recorded(self) -> bool:
         """Whether the folder beside the image is that of the run that it carries."""
         leading = _run_directory(self.path).leading()
-        # Empty if only the mark is there, which names no run: an open record beside it is its own
-        # then.
+        # Empty if only the mark is there, which names no run: an open record beside it is its own.
         runs = {snapshot.run for snapshot in self.snapshots}
         if not (leading.state().is_open and runs):
             return leading.state().is_open
@@ -89,8 +85,7 @@ class CarriedRun:
     def is_without_folder(self) -> bool:
         """Whether the run that an image carries is not recorded beside it.
 
-        The mark of a run that never began hinders nobody: the next to write to the image removes
-        it.
+        A run that never began does not count: the next to write to the image removes its mark.
         """
         if self.is_recorded:
             return False
@@ -119,10 +114,7 @@ def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedR
 
 
 def carried_at(path: Path) -> CarriedRun | None:
-    """The same without a lock: what can be read of it while somebody may be writing.
-
-    A damaged image carries nothing. ImageNotReadable if there is no image of that name.
-    """
+    """The same without a lock; None for a damaged image. ImageNotReadable if there is none."""
     with closing(RawFile.open(path, lock=False)) as file:
         try:
             return carried_in(file, path, read_header(file, path))
@@ -180,8 +172,7 @@ def _folder_of(run: str, path: Path) -> str:
 
     for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):
         with suppress(OSError, Refused):
-            # IMAGE.growdisk: without an IMAGE beside it, the image was renamed, and the folder
-            # follows it.
+            # IMAGE.growdisk: if there is no IMAGE, it was renamed, and the folder follows it.
             image = plan.parent.with_suffix("")
             if run and RunDirectory(image, plan.parent).run() == run:
                 verb = "cp -a" if image.exists() else "mv"
@@ -217,10 +208,7 @@ class ConflictGuard:
     shows_the_same: bool = False
 
     def __call__(self, file: BlockDevice, header: Header | None) -> None:
-        """Raises run-stands-in-the-way, run-without-folder, memory-saved or overlays-on-it.
-
-        `header` is None for raw.
-        """
+        """Raises run-stands-in-the-way, run-without-folder, memory-saved or overlays-on-it."""
         refuse_run(self.path, carried_in(file, self.path, header))
         data_file = self._data_file(header)
         if data_file is not None:
@@ -235,10 +223,7 @@ class ConflictGuard:
             refuse_dependents(data_file, merging=self.path, overlays_may_break=may_break)
 
     def _data_file(self, header: Header | None) -> Path | None:
-        """The external data file; None if there is none, or if it is outside the image's folder.
-
-        Opening the image for writing refuses the latter.
-        """
+        """The external data file; one outside the image's folder is refused when it is opened."""
         if header is None or not header.has(Incompatible.DATA_FILE):
             return None
         try:
@@ -263,19 +248,13 @@ def refuse_run_at(path: Path) -> None:
 
 
 def refuse_run_below(path: Path) -> None:
-    """As refuse_run_at(), for an image that others are to lie on, and for all that it lies on.
-
-    Continuing one of their runs, or going back, would change what those show.
-    """
+    """As refuse_run_at(), for an image that others are to lie on, and for all below it."""
     for each, carried in _carried_in_chain(path):
         refuse_run(each, carried)
 
 
 def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
-    """Which file of those that the image shows is in the middle of a run; None if none is.
-
-    A guest would see half of a change. `alone`: nothing below it counts.
-    """
+    """The file in the middle of a run among those that the image shows (`alone`: it alone)."""
     chain = [(path, carried_at(path))] if alone else _carried_in_chain(path)
     return next((each for each, carried in chain if _is_in_a_run(each, carried)), None)
 
@@ -293,10 +272,7 @@ def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
 def refuse_dependents(
     path: Path, *, merging: Path | None = None, overlays_may_break: bool = False
 ) -> None:
-    """memory-saved if a machine will resume with what it knew of the image.
-
-    overlays-on-it if other images lie on it.
-    """
+    """memory-saved if a machine will resume on it; overlays-on-it if other images lie on it."""
     # Not waived by overlays_may_break here: that says nothing of a machine's memory.
     if machine := suspended_with(path):
         raise _memory_saved(path, machine, f"qm resume {machine}, and shut it down from inside")
@@ -346,17 +322,13 @@ def _carried_in_chain(path: Path) -> Iterator[tuple[Path, CarriedRun | None]]:
 
 
 def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
-    """The data file of the image at `path`, then layer for layer what it lies on.
-
-    Each with its format; one that can only be probed counts as qcow2.
-    """
+    """The data file of an image, then layer for layer what it lies on; unknown formats: qcow2."""
     above: list[Path] = []
     seen = {real(path)}
     # Ends at the first file that is not a qcow2 image, or cannot be read.
     while len(above) <= MAX_DEPTH and (header := _header(path)) is not None:
         with suppress(ImageError):
-            # A data file outside the folder is not followed; what the image lies on may be all the
-            # same.
+            # A data file outside the folder is not followed; what the image lies on may be.
             if header.has(Incompatible.DATA_FILE):
                 yield data_file_path(path, header), "raw"
         try:

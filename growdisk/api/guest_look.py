@@ -1,8 +1,6 @@
 """What the guest's own files say that a plan must know, and nothing else on the disk says.
 
-Whether it sleeps in a swap file, which partitions are swap with a random key, whether all that
-names what is given up can be changed, and whether this machine's tools can write there. Read here,
-decided in planner/.
+Read here, decided in planner/.
 """
 
 from __future__ import annotations
@@ -55,10 +53,7 @@ _RANDOM_SWAP = SwapContent("swap", random_key=True)
 
 
 def with_crypttab_names(facts: Facts, look: Look) -> Facts:
-    """With what a guest's crypttab says of partitions of unknown content.
-
-    Refused: a guest that sleeps in a file.
-    """
+    """With what a crypttab says of unknown partitions; refused if a guest sleeps in a file."""
     # A guest that sleeps goes on from its memory, and would not know of any change.
     for home in look.systems:
         for path, signature in _sleeping(home):
@@ -92,8 +87,7 @@ def _sleeping(home: Home) -> Iterator[tuple[str, str]]:
         with suppress(Unknown, OSError):
             place = home.paths.find(path)
             if place is not None and place.inode.is_file:
-                # The signature ends the first page, and how long a page is (4 to 64 KiB) is not
-                # known before.
+                # The signature ends the first page, whose length (4 to 64 KiB) is not known.
                 content = read_swap(place.tree.read(place.inode, LARGEST_PAGE))
                 if isinstance(content, SwapContent) and content.hibernated:
                     yield path, content.hibernated
@@ -111,13 +105,11 @@ def _swap_files(home: Home) -> Iterator[str]:
             yield from home.paths.matching(pattern)
 
 
-# Swap that is encrypted with another key at each start: nothing on the disk says so, the guest's
-# crypttab does.
+# Swap that is encrypted with another key at each start is known by the guest's crypttab alone:
 #
 #     cryptswap  PARTUUID=…  /dev/urandom  swap,cipher=aes-xts-plain64
 #
-# It is made again at each start, so that it may be given up, or be anywhere: only its names must
-# stay.
+# It may be given up, or be anywhere: only its names must stay.
 
 
 def _with_random_swap(facts: Facts, look: Look) -> Facts:
@@ -138,8 +130,7 @@ def _with_random_swap(facts: Facts, look: Look) -> Facts:
 
 def _is_unknown(facts: Facts, part: Partition) -> bool:
     return (
-        # An extended partition has only others in it, a BIOS boot partition code without a
-        # signature.
+        # An extended partition has only others in it, BIOS boot code without a signature.
         part.role is not Role.EXTENDED
         and part.type_code != BIOS_BOOT
         and part.number not in facts.contents

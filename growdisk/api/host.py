@@ -1,7 +1,6 @@
 """What this host says to a run: who uses its images, what cannot be known, which tools are here.
 
-What is so of block devices alone is in device_host.py. That loads all kinds of storage, and is
-loaded for a device.
+What is so of block devices alone (device_host.py) is loaded for a device.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from growdisk.block.opening import require_writable
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import PACKAGES, is_here
 from growdisk.planner.facts import ImageFacts
-from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
+from growdisk.planner.refusals import device_cannot_grow
 from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
@@ -39,10 +38,7 @@ _FIXED = "its server says how large it is, and no client can change that"
 
 
 def refuse_unfit_host(path: Path, options: RunOptions) -> None:
-    """ImageInUse, use-unknown or ImageNotReadable for the image and the guest's other disks.
-
-    The last one is raised if it cannot be written to.
-    """
+    """ImageInUse, use-unknown or ImageNotReadable (not writable) for an image of the run."""
     for disk_path in (path, *(other.path for other in options.others)):
         if disk_path.is_block_device():
             from growdisk.api.device_host import refuse_unfit_device
@@ -67,11 +63,7 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
 
 
 def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOptions) -> Plan:
-    """The plan with notes on what this host does not show.
-
-    Refused if the host has no room for it, or no place to keep the run: storage-full,
-    storage-refuses, state-in-memory, no-room-for-run.
-    """
+    """The plan with notes on what this host does not show; refused without room on this host."""
     refuse_full_storage(plan, path)
     for step in plan.steps:
         _refuse_fixed_size(plan, path, step)
@@ -145,10 +137,7 @@ def _doubt(path: Path) -> str:
 
 @dataclass(frozen=True)
 class FoundTools:
-    """Implements HostTools; what tries something out is loaded when it is asked.
-
-    `tried`: this machine's tools have just worked here, confined.
-    """
+    """Implements HostTools; `tried`: this machine's tools have just worked here, confined."""
 
     tried: bool = False
 

@@ -39,10 +39,7 @@ _MAX_FILES = (errno.EFBIG, errno.EINVAL)
 def host_too_full(
     path: Path, place: Path, needed: int, free: int, problem: str = "", *, aside: bool = True
 ) -> Refused:
-    """The refusal; sizes in bytes: what the run takes at least, what `place` has free.
-
-    `aside`: what it takes includes what is set aside for going back.
-    """
+    """The refusal; sizes in bytes. `aside`: `needed` includes what is set aside to go back."""
     return Refused.named(
         "host-too-full",
         "{path} cannot grow so far: the host has no room for that",
@@ -185,10 +182,7 @@ def _refuse_length(path: Path, file: Path, growing: GrowingImage) -> None:
 
 
 def _tried(place: Path, action: Callable[[int], None]) -> int | None:
-    """The errno with which `action` fails on an unnamed file; None if it does not.
-
-    Also None if the file system has none of these: the run will find out.
-    """
+    """The errno with which `action` fails on an unnamed file; None if not, or if none can be."""
     with suppress(OSError):
         fd = os.open(place, os.O_TMPFILE | os.O_RDWR, 0o600)
         try:
@@ -204,10 +198,7 @@ def _tried(place: Path, action: Callable[[int], None]) -> int | None:
 
 
 def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) -> None:
-    """host-would-fill, pool-overcommitted: only if a rule grows it, for then nobody watches.
-
-    Sizes in bytes.
-    """
+    """refuse_to_fill(), only if a rule grows it, for then nobody watches. Sizes in bytes."""
     rule, growth = goal.rule, new_size - old_size
     if rule is None or growth <= 0:
         return
@@ -217,10 +208,7 @@ def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) ->
 def refuse_to_fill(
     path: Path, room: HostRoom, growth: int, keep_free: float, promised: int = 0
 ) -> None:
-    """host-would-fill, pool-overcommitted.
-
-    `promised`: what others may take of the same room, and have not yet.
-    """
+    """host-would-fill, pool-overcommitted; others may take `promised` of the same room yet."""
     # A thin pool gives no error until it is full, and then to all of its volumes.
     if room.promised is not None and room.promised + promised + growth > room.total:
         all_promised = room.promised + promised + growth
@@ -275,10 +263,9 @@ class Promise:
 
 
 class Promises:
-    """The host space promised in one round. Rooms are distinguished by `HostRoom.shared`.
+    """The host space promised in one round, by `HostRoom.shared`.
 
-    A growth that would not fit with those under way waits for their end: some grow nothing in the
-    end.
+    A growth that would not fit with those under way waits for their end.
     """
 
     def __init__(self) -> None:
@@ -288,10 +275,7 @@ class Promises:
 
     @contextmanager
     def of(self, path: str, growth: int, keep_free: float) -> Iterator[Promise]:
-        """host-would-fill, pool-overcommitted.
-
-        Nothing is promised to a disk that is not a file of this host.
-        """
+        """host-would-fill, pool-overcommitted. A disk elsewhere needs no promise."""
         promise = Promise()
         try:
             shared = self._granted(Path(path), growth, keep_free) if path and growth else None
@@ -318,8 +302,7 @@ class Promises:
                 try:
                     refuse_to_fill(path, room, growth, keep_free, kept + self._pending[room.shared])
                 except Refused:
-                    # Nobody is under way who could still turn out to need nothing: waiting would
-                    # not help.
+                    # Nobody is under way who could still turn out to need nothing.
                     if not self._pending[room.shared]:
                         raise
                     self._changed.wait()

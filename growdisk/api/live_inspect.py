@@ -10,8 +10,13 @@ from pathlib import Path
 from growdisk.api.disk_facts import inspect_device
 from growdisk.api.live_request import LiveRequest
 from growdisk.api.live_target import RunningGuest, reach
-from growdisk.api.second_opinion import grown_inside, touched, whole_disk_part
-from growdisk.api.unclaimed_space import grown_over, newly_covered
+from growdisk.api.second_opinion import (
+    grown_inside,
+    grown_over,
+    newly_covered,
+    touched,
+    whole_disk_part,
+)
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.blkid import BlkidResult, CannotAsk, verdicts_in
@@ -66,10 +71,7 @@ class InspectedGuest:
 def inspected(
     request: LiveRequest, sector_size: int, stop: StopRequest, *, fullness: bool = False
 ) -> Iterator[InspectedGuest | Path]:
-    """The running guest, looked at; or the path of its image, if it is off.
-
-    `fullness`: with what its df says.
-    """
+    """The running guest, with what its df says if `fullness`; or the image's path, if it is off."""
     reached = reach(request)
     if isinstance(reached, Path):
         yield reached
@@ -151,9 +153,8 @@ def _image_facts(reached: RunningGuest, path: Path) -> ImageFacts:
 
 # --- the second opinion: the guest's own blkid, before a plan is made -----------------------------
 #
-# What of a disk at rest is read byte by byte (space that no partition has) is asked for here at its
-# beginning alone: everything comes through the guest's agent, or ssh. The answer is the guest's
-# word, and nothing of it reaches a command.
+# Of space that no partition has the beginning alone is asked for: all comes through the agent, or
+# ssh. The answer is the guest's word, and nothing of it reaches a command.
 
 
 _LEAST = 4096  # bytes of free space that are worth a question
@@ -246,10 +247,7 @@ def _is_somebodys(verdict: BlkidResult) -> bool:
 def ask_guest(
     shell: GuestShell, places: Mapping[str, GuestPlace]
 ) -> dict[str, BlkidResult] | CannotAsk:
-    """What the guest's blkid finds at each of `places` (plain names), or why it cannot be asked.
-
-    GuestLost.
-    """
+    """What the guest's blkid finds at `places` (by plain names), or why it cannot be asked."""
     questions = (_question(name, place) for name, place in places.items())
     answer = shell.run(_KNOWN + "".join(questions), _SECONDS)
     # Other failures are in the answer, place by place.

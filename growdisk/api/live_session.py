@@ -85,8 +85,7 @@ class LiveSession:
             )
         if self.run.plan.snapshots != "overlay":
             return error
-        # Overlays: a running guest cannot go back, but the image is as it was until they are
-        # merged.
+        # A running guest cannot go back, but the image is as it was until overlays are merged.
         if isinstance(error, StoppedWithoutSnapshots):
             return NeedsUser.named(
                 "stopped-on-overlays",
@@ -105,21 +104,16 @@ class LiveSession:
         return error
 
     def refuse_other_image(self) -> None:
-        """wrong-image if the guest was started without the run's overlays.
-
-        Nothing is recorded then.
-        """
+        """wrong-image, and nothing recorded, if the guest runs without the overlays of the run."""
         if isinstance(self.snapshots, LiveOverlays):
             self.snapshots.refuse_other_image()
 
     def refuse_closed(self) -> None:
         """What does not let us in now, a user can open: that is no reason to take the run back.
 
-        GuestUnreachable; and guest-refused, if containers are closed since the guest has
-        restarted.
+        GuestUnreachable; guest-refused if containers are closed since a restart.
         """
-        # Raised here, it leaves the run as it is. In a step it would be a failure, and be taken
-        # back.
+        # Raised here, it leaves the run as it is. In a step it would be taken back.
         state = self.engine.state
         if state.committing or state.keeping or state.rolling_back:
             return
@@ -178,10 +172,7 @@ def _store(
 
 
 def while_frozen(reached: RunningGuest, inside: GuestAccess, action: Callable[[], None]) -> None:
-    """Call `action` while an agent has frozen the guest's file systems, if one can.
-
-    The agent is tried even if the way inside is ssh.
-    """
+    """Call `action` while an agent, if there is one, has frozen the guest's file systems."""
     if not reached.by_ssh:
         inside.forget()  # an agent talks to one at a time
     try:

@@ -1,10 +1,8 @@
 """Which images lie on an image: overlays, overlays of those, and images that keep their data in it.
 
-Such an image shows the guest its own clusters, and those below where it has none: whatever is
-written below it becomes a mixture of two disks. An image does not know what lies on it. So the
-headers of all files in its folder are read (with Proxmox, in those of the other machines), and
-where a libvirt answers, the disks of its machines and the folders of its pools. All are bounded, in
-number and time.
+An image does not know what lies on it. So the headers of all files in its folder are read (with
+Proxmox, in those of the other machines), and where a libvirt answers, the disks of its machines and
+the folders of its pools; bounded in number and time.
 """
 
 from __future__ import annotations
@@ -40,20 +38,14 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Dependents:
-    """Who would be harmed by a change: `overlays`, and `saved`, libvirt machines.
-
-    The memory of these is saved.
-    """
+    """Who would be harmed by a change: images, and machines of libvirt whose memory is saved."""
 
     overlays: tuple[Overlay, ...] = ()
     saved: tuple[str, ...] = ()
 
 
 def overlays_on(path: Path, *, libvirt: bool = True) -> tuple[Overlay, ...]:
-    """The images that lie on the image at `path`, directly or not.
-
-    To look is not refused if Python has no module for libvirt: the folder alone is searched then.
-    """
+    """The images that lie on the image at `path`; without libvirt's module in its folder alone."""
     try:
         return dependents_of(path, libvirt=libvirt).overlays
     except Refused as error:
@@ -67,8 +59,7 @@ def dependents_of(
 ) -> Dependents:
     """The images on the image at `path`, and machines that resume from saved memory with them.
 
-    Without the overlay `apart_from` and those on it alone. `libvirt` False: only the image's own
-    folder is searched.
+    Without `apart_from` and those on it alone; not `libvirt`: in the image's own folder.
     """
     target = identity(str(path))
     if target is None:
@@ -107,10 +98,7 @@ class _Search:
                     self._read(path)
 
     def ask_libvirt(self) -> None:
-        """Search what libvirt knows, if one listens.
-
-        If none does, its library is not loaded: that takes longer than all the rest.
-        """
+        """Search what libvirt knows; its library, which loads slowly, is loaded if one listens."""
         from growdisk.live.local_guests import listening
 
         for uri in listening():

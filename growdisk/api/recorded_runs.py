@@ -47,10 +47,9 @@ def resume(
     overlays_may_break: bool = False,
     not_in_use: bool = False,
 ) -> Result:
-    """Go on with an unfinished run, in the direction it was going.
+    """Go on with an unfinished run, in the direction it was going; a kept one is left as it is.
 
-    A finished or kept one is left as it is. `keys` are the passphrases of what is encrypted inside.
-    `not_in_use` is as in RunOptions.
+    `keys` are the passphrases of what is encrypted inside, `not_in_use` is as in RunOptions.
     """
     path = Path(image)
     refuse_carried(carried_at(path))
@@ -75,8 +74,7 @@ def _put_away(directory: RunDirectory, *, not_in_use: bool) -> None:
     folders = [directory, *(RunDirectory(Path(extra.path)) for extra in plan.extra_disks)]
     # The run is over: nothing that fails here may make `resume` fail.
     with suppress(GrowdiskError, OSError), ExitStack() as disks:
-        # With the lock nobody begins a run: a folder without a plan is then left over from an old
-        # one.
+        # With the lock nobody begins a run: a folder without a plan is then left over.
         for folder in folders if plan.way is None else ():
             file = RawFile.open(folder.image, writable=True, not_in_use=not_in_use)
             disks.enter_context(closing(file))
@@ -89,10 +87,7 @@ def _put_away(directory: RunDirectory, *, not_in_use: bool) -> None:
 
 
 def clear_up(image: Path, run: str) -> None:
-    """Remove what later runs have left beside an image that was put back to before them.
-
-    `run` is the one from before. Not while somebody uses the image, who may begin a run.
-    """
+    """Remove what runs after `run` have left beside an image put back, unless it is in use."""
     directory = RunDirectory.of(image)
     with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
         leading = directory.leading()
@@ -208,11 +203,7 @@ def _with_session(
 
 @contextmanager
 def _session(run: CurrentRun, verb: str, allowed: Allowed) -> Iterator[AnySession]:
-    """The run that another process began.
-
-    That of a guest which was grown while it ran goes on in the guest; where this is off now, its
-    image can be worked on here.
-    """
+    """The run that another process began: in its guest, or on the images if the guest is off."""
     with ExitStack() as stack:
         if run.plan.way is not None:
             from growdisk.api.running import reopened_guest
@@ -269,10 +260,7 @@ def _nothing_to_resume(
 def commit_carried(
     path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool = False, sector_size: int = 512
 ) -> Result:
-    """Keep the image as it is, and remove the snapshots of all runs and their mark.
-
-    `sector_size` is the disk's logical one, by which the layout in the Result is read.
-    """
+    """Keep the image as it is, and remove the snapshots of all runs and their mark."""
 
     def accept(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
         return partial(_forget, names=[snapshot.name for snapshot in carried.snapshots])
@@ -289,10 +277,7 @@ def rollback_carried(
     not_in_use: bool = False,
     sector_size: int = 512,
 ) -> Result:
-    """Go back to before the latest run, and remove what the image carries of it.
-
-    `sector_size`: as for commit_carried.
-    """
+    """Go back to before the latest run, and remove what the image carries of it."""
 
     def roll_back(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
         first = carried.first
@@ -336,8 +321,7 @@ def _ended(
         repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
         image = disk.base(writable=True)
         assert isinstance(image, Qcow2Image)
-        # It writes through this view; the disk still reads through its own, until that is
-        # activated.
+        # It writes through this view; the disk reads through its own until that is activated.
         todo(image)
         disk.activate(image)
         after = layout_now(disk, path, sector_size, keyring)

@@ -38,10 +38,7 @@ _NO_RECORD = JournalRecord(Event.CHECKED)  # as good as none
 
 @dataclass(frozen=True)
 class StepReport:
-    """`state` is pending, done, skipped, restored or unfinished; `detail` is in words.
-
-    It says what was done, or would be.
-    """
+    """`state` is pending, done, skipped, restored or unfinished; `detail` says what is done."""
 
     name: str
     state: str
@@ -168,8 +165,7 @@ def outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
     return "changed" if error is None else "stuck"
 
 
-# What --json shows of a Result: the contract's keys, for the command line and for the tasks of
-# playbooks.
+# What --json shows of a Result: for the command line and for the tasks of playbooks.
 
 
 def document(result: Result) -> dict[str, object]:

@@ -1,7 +1,4 @@
-"""A running guest as a run's target: how it is reached and locked, how a plan is made.
-
-A guest that is off is handled as disks at rest: every call here begins by finding out.
-"""
+"""A running guest as a run's target: how it is reached and locked, how a plan is made."""
 
 from __future__ import annotations
 
@@ -28,11 +25,11 @@ from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.free_space import room_for
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
+from growdisk.planner.refusals import option_unsupported
 from growdisk.steps.live_overlays import is_same_file
 from growdisk.steps.live_place import GuestAccess
 from growdisk.storage.device import look_at_storage
@@ -91,10 +88,7 @@ class GuestTarget:
         return replace(goal, size=SizeSpec(whole, relative=False)) if whole > size else goal
 
     def facts(self, goal: Goal) -> Facts:
-        """The facts; with the host's storage, if the goal is larger than its device.
-
-        The device must grow first then.
-        """
+        """With the host's storage, if the goal is larger than its device, which must grow first."""
         facts, present = self.guest.facts, self._device_size()
         if (
             present is None
@@ -147,10 +141,7 @@ class GuestTarget:
                 self.directory.put_away()
 
     def _refuse_other_overlays(self) -> None:
-        """overlay-of-no-run if the guest lies on an overlay of growdisk, or QEMU has one open.
-
-        The caller has seen that no run is recorded. A new one would empty its folder.
-        """
+        """overlay-of-no-run if the guest has an overlay open: a new run would empty its folder."""
         on_overlay = is_run_folder(Path(self.guest.reached.disk.file).parent)
         if on_overlay or self._has_open_there():
             raise Refused.named(
@@ -186,8 +177,8 @@ def reopened_guest(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
         status = reached.machine.status()
         if status != "running":
             raise guest_not_running(reached.machine.name, status=status)
-        # A growdisk that died between freeze and thaw has left a guest that cannot write. Only
-        # putting an overlay in place freezes.
+        # A growdisk that died between freeze and thaw (for an overlay alone) has left a guest that
+        # cannot write.
         if run.plan.snapshots == "overlay":
             thaw(reached)
         session = LiveSession(

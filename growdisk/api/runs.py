@@ -68,10 +68,7 @@ def plan(
     image_format: ImageFormat | None = None,
     propose: PlanFunction = propose,
 ) -> Result:
-    """What expand would do, as a Result that is "planned" or "nochange".
-
-    Reads only. Arguments: see expand.
-    """
+    """What expand would do: a Result that is "planned" or "nochange". Reads only; as for expand."""
     goal, options = _goal(goal), options or RunOptions()
     with _opened(target, goal, options, image_format, StopRequest(), verb="plan") as found:
         prepared = _prepare(found, goal, propose)
@@ -156,10 +153,7 @@ def _opened(
 
 
 def _prepare(target: Target, goal: Goal, propose: PlanFunction) -> Prepared | Result:
-    """The plan as it would be carried out now; the Result, if there is nothing to do.
-
-    Raises refusals.
-    """
+    """The plan as it would be carried out now; the Result, if there is nothing to do. Refusals."""
     # A kept run is let through here: if there is nothing to do, it hinders nobody.
     refuse_if_unfinished(target.directory)
     goal = target.completed(_known_to_host(goal, target.path))
@@ -189,8 +183,7 @@ def _known_to_host(goal: Goal, path: Path) -> Goal:
 def _since_growth(path: Path) -> float | None:
     """Seconds since its last run ended well.
 
-    One from the future shows that the clock was wrong then, or is now: it delays a growth no longer
-    than the interval.
+    After a wrong clock it may lie in the future: that delays a growth by the interval at most.
     """
     directory = RunDirectory.of(path)
     if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
@@ -219,10 +212,7 @@ def _not_begun(run: CurrentRun, error: OSError, room: int) -> Refused:
 
 
 def carry_out(session: AnySession, action: Callable[[], RunState]) -> Result:
-    """Do it, and say how it ended.
-
-    Errors of growdisk become part of the Result; everything else is a bug.
-    """
+    """Do it, and say how it ended: errors of growdisk become part of the Result."""
     with closing(session.snapshots), session.run.directory.working():
         # The error is kept, not raised: the Result also says how the disk stands now.
         error = session.explained(run_to_outcome(action))

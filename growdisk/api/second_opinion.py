@@ -1,25 +1,29 @@
-"""Before a plan is made: blkid's opinion of all that it touches, besides growdisk's own."""
+"""Before a plan is made: blkid's opinion of what it touches, data where no partition is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from growdisk.api.unclaimed_space import refuse_occupied
-from growdisk.block.device import BlockDevice
+from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.window import Padded, Window
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
+from growdisk.filesystems.content import ForeignContent, SwapContent
+from growdisk.filesystems.foreign import MBR_KIND
 from growdisk.filesystems.identify import identify
 from growdisk.host.blkid import Blkid, BlkidResult, CannotAsk
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import Proposal
+from growdisk.planner.refusals import belongs_to_others
 from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.step_traits import of_kind
+from growdisk.units import ByteRange, MiB, align_down, format_size
 
 Opened = Callable[[DevicePath], BlockDevice]
 """What stands in containers and volumes, to read. Raises DeviceNotReadable."""
@@ -42,10 +46,7 @@ def second_opinion(
     blkid: Blkid,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Opinion:
-    """Ask blkid. belongs-to-others if it, or data in free space, contradicts the proposal.
-
-    `meanwhile` is called while it looks; it must leave `device` alone.
-    """
+    """Ask blkid, and `meanwhile` do something that leaves `device` alone. belongs-to-others."""
     # Needs no tool, so it is asked even if blkid cannot be.
     refuse_occupied(facts, proposal, device)
     seen = {
@@ -157,3 +158,165 @@ def grown_inside(facts: Facts, proposal: Proposal, disk_size: int) -> Iterator[D
             old = facts.table.by_number(step.number) if facts.table else None
             size = old.size if old else disk_size - step.start
             yield DevicePath(step.number, step.start, size, step.layers)
+
+
+# --- whether space without a partition is really free --------------------------------------------
+#
+# Only what is about to be grown into is read, and only where the image holds data.
+
+
+_PROBES = 1024  # places that are looked at: each MiB of a GiB of data
+_CHUNK = 64 << 10
+_MOST = 64 * MiB  # of data between partitions that is looked through for a byte that is not zero
+# What boards start by, which often lies where no partition is; (magic, its place, what it is).
+_LOADERS = (
+    (b"\xd0\x0d\xfe\xed", 0, "a boot image or device tree of U-Boot (FIT)"),
+    (b"\x27\x05\x19\x56", 0, "a boot image of U-Boot (uImage)"),
+    (b"ANDROID!", 0, "a boot image of Android"),
+    (b"VNDRBOOT", 0, "a boot image of Android"),
+    (b"AVB0", 0, "verified-boot metadata of Android"),
+    (b"RKNS", 0, "a boot loader of Rockchip"),
+    (b"LOADER  ", 0, "a boot loader of Rockchip"),
+    (b"eGON.BT0", 4, "a boot loader of Allwinner"),
+    (b"HdrS", 0x202, "a kernel of Linux"),
+)
+_SLACK = MiB  # what alignment leaves between partitions is never more
+
+
+@dataclass(frozen=True)
+class Occupant:
+    """Something at byte `offset` of the disk, in words."""
+
+    offset: int
+    what: str
+
+
+def refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> None:
+    for part, space, enclosed in newly_covered(facts, proposal, device.size):
+        if (finding := occupied(device, space, enclosed=enclosed)) is not None:
+            raise grown_over(facts, part, finding.what, finding.offset)
+
+
+def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> Refused:
+    sector = offset // (facts.table.sector_size if facts.table else 512)
+    return belongs_to_others(
+        facts.image.path,
+        0,
+        hint=f"if it is of use, give it a partition that starts at sector {sector} (sfdisk "
+        "--append); if it is not, the same, and let that one go with --delete",
+        reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte "
+        f"{offset} of the disk, where no partition is",
+    )
+
+
+def newly_covered(
+    facts: Facts, proposal: Proposal, old_size: int
+) -> Iterator[tuple[Partition, ByteRange, bool]]:
+    """What partitions are to get of the disk's present space, and whether it is enclosed."""
+    before, after = facts.table, proposal.after.table
+    if before is None or after is None:
+        return
+    staying = [part for part in before.partitions if after.by_number(part.number)]
+    for new in after.partitions:
+        old = before.by_number(new.number)
+        if (
+            new.role is Role.EXTENDED
+            or old is None
+            or new.range == old.range
+            # Wholly in space that the disk does not have yet.
+            or new.start >= old_size
+        ):
+            continue
+        # For a logical partition the extended one that it lies in is the free space.
+        within = new.role is Role.LOGICAL
+        taken = [p.range for p in before.partitions if not (within and p.role is Role.EXTENDED)]
+        for space in _outside(ByteRange(new.start, min(new.end, old_size)), taken):
+            # A partition that stays stands after it: not just the free end of the disk.
+            yield new, space, any(other.start >= space.end for other in staying)
+
+
+def _outside(area: ByteRange, taken: list[ByteRange]) -> Iterator[ByteRange]:
+    """What of `area` belongs to none of `taken`."""
+    cursor = area.start
+    # `cursor`: up to there everything is either yielded or taken. Ranges of `taken` may overlap.
+    for place in sorted(taken, key=lambda one: one.start):
+        if place.start > cursor and place.end > area.start and cursor < area.end:
+            yield ByteRange(cursor, min(place.start, area.end))
+        cursor = max(cursor, place.end)
+    if cursor < area.end:
+        yield ByteRange(cursor, area.end)
+
+
+def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Occupant | None:
+    """The first thing that is found in `space`; old swap is nobody's loss.
+
+    `enclosed` by partitions, all data count: nobody puts any there but on purpose.
+    """
+    # The common case, a sparse image: nothing was ever written there, and nothing is read.
+    if not any(_data(device, space)):
+        return None
+    for offset in _places(device, space):
+        if (finding := _signature(device, offset, space)) is not None:
+            return finding
+    # Once more as if all of it were one partition: some signatures stand at the end.
+    content = identify(Window(device, space.start, space.length))
+    if content is not None and not _is_worthless(content):
+        return Occupant(space.start, content.kind)
+    if enclosed and space.length >= _SLACK:
+        return _first_byte(device, space)
+    return None
+
+
+def _signature(device: BlockDevice, offset: int, space: ByteRange) -> Occupant | None:
+    # More than 64 KiB: the superblock of btrfs lies there, after a head that may be all zeros.
+    head = device.read(offset, min(_CHUNK + 8192, space.end - offset))
+    if not any(head):
+        return None
+    for magic, place, what in _LOADERS:
+        if head[place : place + len(magic)] == magic:
+            return Occupant(offset, what)
+    content = identify(Window(device, offset, min(space.end - offset, 16 * MiB)), thorough=False)
+    if content is None or _is_worthless(content):
+        return None
+    return Occupant(offset, content.kind)
+
+
+def _is_worthless(content: object) -> bool:
+    """Old swap; the boot record of a logical partition that is gone."""
+    if isinstance(content, SwapContent):
+        return not content.hibernated
+    return isinstance(content, ForeignContent) and content.kind == MBR_KIND
+
+
+def _places(device: BlockDevice, space: ByteRange) -> Iterator[int]:
+    """The start, where an unaligned partition would have stood, and each MiB that data begin in."""
+    yield space.start
+    if space.start + MiB < space.end and space.start % MiB:
+        yield space.start + MiB
+    # Partitions start at whole MiB: what is in between cannot be the start of one.
+    left = _PROBES
+    for start, end in _data(device, space):
+        # From the MiB that the data begin in, which may lie before `space`.
+        for offset in range(align_down(start, MiB), end, MiB):
+            if left and space.start < offset < space.end - 4096:
+                left -= 1
+                yield offset
+
+
+def _data(device: BlockDevice, space: ByteRange) -> Iterator[tuple[int, int]]:
+    for extent in device.extents(space.start, space.length):
+        if extent.kind is ExtentKind.DATA:
+            yield extent.start, extent.end
+
+
+def _first_byte(device: BlockDevice, space: ByteRange) -> Occupant | None:
+    # Allocated is not written: converted images have clusters of zeros. So bytes are looked at.
+    left = _MOST
+    for start, end in _data(device, space):
+        for offset in range(start, min(end, start + left), _CHUNK):
+            if any(device.read(offset, min(_CHUNK, end - offset))):
+                return Occupant(
+                    offset, f"data ({format_size(end - start)} of it) that no partition speaks of"
+                )
+        left -= min(left, end - start)
+    return None

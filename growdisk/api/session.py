@@ -18,13 +18,12 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.fingerprint import ImageFingerprint
-from growdisk.steps.internal_snapshots import InternalSnapshots
 from growdisk.steps.place_at_rest import is_openable
 from growdisk.steps.registry import disk_name
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind
-from growdisk.steps.stores_at_rest import SyncedSnapshots, shrink_device
+from growdisk.steps.stores_at_rest import InternalSnapshots, SyncedSnapshots, shrink_device
 from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
@@ -48,15 +47,11 @@ class Session:
 
     @classmethod
     def begin(cls, run: CurrentRun, disk: Disk, *, room: int = 0) -> Session:
-        """A new run: planned and written down, not yet begun.
-
-        OSError if the host has not `room` bytes for it.
-        """
+        """A new run: written down, not yet begun; OSError if the host lacks `room` bytes for it."""
         journal = run.directory.begin(encode_plan(run.plan), room)
         run_disks = _run_disks(run, disk)
         try:
-            # The images first: once the journal has begun, each must show whether somebody else has
-            # written to it.
+            # The images first: once the journal has begun, each must show who else wrote to it.
             cls._announce(run_disks)
             journal.append(JournalRecord(Event.BEGIN, facts={"run": run.plan.run}))
         except OSError:
@@ -81,8 +76,7 @@ class Session:
     def reopen(cls, run: CurrentRun, disk: Disk, *, accepting: bool = False) -> Session:
         """A run that another process began. image-changed if the image is not as that one left it.
 
-        `accepting` the image as it is now is possible for a kept run, whatever a guest has written
-        since.
+        `accepting` a kept run is possible whatever a guest has written since.
         """
         journal = Journal(run.directory.journal_file)
         state = run.directory.state()
@@ -90,8 +84,7 @@ class Session:
             from growdisk.qcow2.repair import repair  # a run that begins needs none of it
 
             run_disks = _run_disks(run, disk)
-            # All are looked at before the first is repaired: a refusal leaves every image as it
-            # was.
+            # All are looked at before the first is repaired: a refusal leaves every image alone.
             for run_disk in run_disks:
                 _refuse_changed(
                     run.path if run_disk.disk is disk else run_disk.disk.path,
@@ -100,8 +93,7 @@ class Session:
                     state,
                 )
             for run_disk in run_disks:
-                # A fingerprint that is there was set after the last write of ours: nothing is
-                # half-made, and a repair would break it.
+                # A fingerprint was set after the last write of ours: a repair would break it.
                 if run_disk.disk.format == "qcow2" and not run_disk.fingerprint.exists():
                     # what a crash left half-made: leaks, no more
                     repair(run_disk.disk.file, run_disk.disk.path, errors=False)
@@ -147,8 +139,7 @@ class Session:
 
     def put_away(self) -> None:
         """Remove a finished run's folders; the first disk's, to which the others lead, last."""
-        # Were the first one's folder gone before them, a crash here would leave folders that lead
-        # nowhere.
+        # Without the first one's folder, a crash here would leave folders that lead nowhere.
         for run_disk in reversed(_run_disks(self.run, self.disk)):
             run_disk.directory.put_away()
 
@@ -175,10 +166,7 @@ class Session:
 def layout_now(
     disk: Disk, path: Path, sector_size: int, keyring: Keyring, name: str = FIRST_DISK
 ) -> Layout:
-    """What is on the disk as it is now; nothing, if nobody has the key.
-
-    `path` is the image as the user named it.
-    """
+    """What is on the disk now (nothing, if nobody has the key); `path` as the user named it."""
     image = image_facts(disk.base(writable=False), path)
     if disk.is_locked:
         return layout_of(Facts(image, None, {}))
@@ -188,10 +176,7 @@ def layout_now(
 
 
 def _worker(run: CurrentRun, disk: Disk) -> WorkerAtRest:
-    """Who does the steps' work.
-
-    A further disk that grows has a backend of its own; the others are there for the first.
-    """
+    """Who does the steps' work; a further disk that grows has a backend of its own."""
     plan, stop, keyring = run.plan, run.stop, run.keyring
     known = list(zip(disk.extra_disks, plan.extra_disks, strict=True))
     extra_disks = tuple(

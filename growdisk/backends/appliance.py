@@ -28,10 +28,7 @@ _ASK_DOCTOR = "growdisk doctor says what is missing on this machine"
 
 @dataclass(eq=False)
 class ApplianceHangs(OperationFailed):
-    """It was not up in time.
-
-    Emulation sometimes hangs at the very start; another try may well succeed.
-    """
+    """It was not up in time: emulation sometimes hangs at the start; try again."""
 
     WHAT = "{name} {failed}"
     WHY = "{reason}"
@@ -59,18 +56,12 @@ def appliance_failed(
 
 
 class Appliance(FilesystemTools):
-    """A running appliance.
-
-    As a context manager it is closed at the end, and killed when the block fails.
-    """
+    """A running appliance; as a context manager it is closed at the end, killed on failure."""
 
     table_reader = "the kernel"
 
     def __init__(self, handle: Handle, tag: str, disk: str, name: str) -> None:
-        """`tag` is in its process's command line; `disk` is its kernel's name of the disk.
-
-        `name` is for people.
-        """
+        """`tag` is in its process's command line; `disk` is its kernel's name of the disk."""
         super().__init__(Shell(handle, disk))
         self._handle, self._tag, self._name = handle, tag, name
         self._owner = threading.get_ident()
@@ -112,13 +103,11 @@ class Appliance(FilesystemTools):
     def reread(self) -> None:
         """Make the kernel read the table again, from our engine and not from its cache.
 
-        Tried for a while: as long as anything inside looks at a partition (udev does at any change)
-        it is busy.
+        Tried for a while: it is busy as long as anything inside (udev) looks at a partition.
         """
         # Our engine has written without this kernel: what it has cached of the disk is stale.
         self._shell.run("blockdev", "--flushbufs", DISK)
-        # Logical volumes, which the appliance activates when it starts, would keep their partition
-        # busy.
+        # Logical volumes, activated at the start, would keep their partition busy.
         self._shell.run("sh", "-c", "test ! -e /sys/block/dm-0 || lvm vgchange -an; true")
         reread = f"udevadm settle; blockdev --rereadpt {self._shell.disk}"
         self._shell.run(
@@ -129,10 +118,9 @@ class Appliance(FilesystemTools):
         self._shell.run("udevadm", "settle")
 
     def open_luks(self, device: str, name: str, volume_key: bytes) -> None:
-        """/dev/mapper/`name` is then the decrypted content.
+        """/dev/mapper/`name` is then the decrypted content. Spec: cryptsetup(8).
 
-        Its key gets in as a file in memory, and as the volume key itself: a passphrase is never
-        there. Spec: cryptsetup(8).
+        Its key gets in as a file in memory, and as the volume key itself: no passphrase does.
         """
         self._synced = False
         # A resumed step opens it again in an appliance that may have it already.
@@ -149,10 +137,9 @@ class Appliance(FilesystemTools):
         self._shell.run("udevadm", "settle")
 
     def activate_volume(self, volume: str, owner: str = "") -> None:
-        """/dev/`volume` (GROUP/VOLUME) is then there, also what only its owner would activate.
+        """/dev/`volume` (GROUP/VOLUME) is then there, also what only its `owner` would activate.
 
-        `owner` is the system ID of the group, "" if it has none. Not the whole group: its other
-        volumes may be of kinds that this kernel has no module for.
+        Not the whole group: this kernel may have no module for its other volumes.
         """
         self._synced = False
         if self._shell.is_device(f"/dev/{volume}"):
@@ -216,10 +203,7 @@ class Appliance(FilesystemTools):
         self._synced = True
 
     def close(self) -> None:
-        """Unmount and sync; appliance-failed if it does not obey within a minute.
-
-        Then there is nothing to shut down.
-        """
+        """Unmount and sync; appliance-failed if it does not obey within a minute."""
         if not self._open:
             return
         try:
@@ -240,10 +224,9 @@ class Appliance(FilesystemTools):
         self.kill()
 
     def kill(self) -> None:
-        """End it at once; what it had not yet written is lost. Harmless after close().
+        """End it at once, unsynced; harmless after close().
 
-        May be called from another thread to end a call that hangs: the call fails, and its thread
-        calls kill() again.
+        From another thread too: a call that hangs fails then, and its thread calls kill() again.
         """
         # Another thread only kills: the handle is locked as long as its call goes on.
         kill_all(self._tag)

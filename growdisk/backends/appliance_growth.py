@@ -1,15 +1,13 @@
 """What an appliance does with file systems: check, grow, judge.
 
-The kernel grows a *mounted* ext4 by adding groups at its end, as every cloud guest does at first
-boot; resize2fs on an unmounted one walks all its bitmaps, 83 s for 2 TiB under emulation where
-mounted takes 2. Mounted needs space for the new group descriptors (`Reserved GDT blocks`), else the
-kernel would change the layout to meta_bg: then it is done unmounted, and likewise if the
-appliance's kernel does not know a feature of the file system. What becomes more than 64 times as
-large is grown mounted all the same: resize2fs fails there, or says that it is done and has lost the
-tables. Likewise a full check loops over all inode numbers, used or not: 32 s for 134 million.
+The kernel grows a *mounted* ext4 by adding groups at its end; resize2fs on an unmounted one walks
+all its bitmaps, 83 s for 2 TiB under emulation where mounted takes 2. Mounted needs space for the
+new group descriptors (`Reserved GDT blocks`), else the kernel would change the layout to meta_bg:
+then it is done unmounted, and likewise if the appliance's kernel does not know a feature. What
+becomes more than 64 times as large is grown mounted all the same: resize2fs fails there. Likewise a
+full check loops over all inode numbers, used or not: 32 s for 134 million.
 
-XFS and btrfs are grown by the kernel, mounted: mounting replays their logs, and refuses what is
-damaged or too new. NTFS and F2FS are grown by their tools alone, after a check by them.
+XFS and btrfs are grown by the kernel, mounted, NTFS and F2FS by their tools alone, after a check.
 Specs: e2fsck(8), resize2fs(8), Linux fs/ext4/resize.c, xfs_growfs(8), btrfs-filesystem(8),
 ntfsresize(8), resize.f2fs(8).
 """
@@ -42,17 +40,15 @@ _log = LateLogger("growdisk.appliance")
 
 _SECTOR = 512
 _MOUNT_POINT = "/tmp/growing"
-# Up to here (256 GiB as mkfs makes them) a full check takes seconds. Larger file systems are
-# checked in full if their superblock shows any reason to: not cleanly unmounted, errors seen, or
-# due by its own count or interval.
+# Up to here (256 GiB as mkfs makes them) a full check takes seconds. Larger ones are checked in
+# full if their superblock shows any reason to.
 _FULL_CHECK_INODES = 16 << 20
 _READ_HEAD = f'head -c {SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE} "$1" 2>/dev/null | base64'
 _TOO_NEW = (
     "grow it on a machine with a newer e2fsprogs (the appliance has this machine's), or from "
     "inside the guest"
 )
-# What the kernel grows. The top level of btrfs: a default subvolume may be read-only, or not there
-# any more.
+# What the kernel grows. The top level of btrfs: a default subvolume may be read-only, or gone.
 _MOUNTED = {"xfs": "noatime", "btrfs": "noatime,subvolid=5"}
 # The checkers of these read all metadata: of a large one that takes longer than growing it.
 _CHECKED_TO = {"xfs": 16 << 30, "btrfs": 16 << 30}
@@ -76,10 +72,7 @@ class FilesystemTools:
         return self._e2fsck(device, full=_is_checked_in_full(superblock))
 
     def resize_ext(self, device: str, size: int) -> str:
-        """Grow an ext2/3/4, after check_ext(), to `size` bytes.
-
-        Mounted if that is possible and safe, else unmounted. Returns what resize2fs said.
-        """
+        """Grow an ext2/3/4, after check_ext(): mounted if that is possible and safe."""
         self._synced = False
         # Asked before it grows: a mount that failed already proves nothing if it fails again.
         self._mountable[device] = not self._why_not_mounted("ext4", device)
@@ -102,18 +95,13 @@ class FilesystemTools:
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
     ) -> str:
-        """XFS, btrfs, NTFS or F2FS, to the size of its device: what the tool said.
-
-        `device_id` is btrfs's number of it. ToolFailed, with a hint if the appliance's kernel does
-        not know the file system.
-        """
+        """XFS, btrfs (`device_id`), NTFS or F2FS, to the size of its device: what the tool said."""
         # What a mount grew could be mounted. Of the others no mount is asked afterwards.
         self._mountable[device] = kind in _MOUNTED
         self._synced = False
         if kind in UNMOUNTED_GROWTH:
             if replay:
-                # A mount takes in what was synced last, which the tools would cut off
-                # (filesystems/f2fs.py).
+                # A mount takes in what was synced last, which the tools would cut off (f2fs.py).
                 with self._mounted(kind, "noatime", device):
                     pass
             # All of them run in order, the check first; only what the last said is of interest.
@@ -208,8 +196,5 @@ def _is_checked_in_full(content: Content | None) -> bool:
 
 
 def _may_grow_mounted(content: ExtContent, size: int) -> bool:
-    """Whether the descriptors have room, or resize2fs makes none for so many in the first group.
-
-    A kernel puts new descriptors elsewhere.
-    """
+    """Whether the descriptors have room, or are so many that resize2fs makes no room for them."""
     return descriptor_blocks_missing(content, size) == 0 or grows_far(content, size)

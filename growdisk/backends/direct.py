@@ -1,8 +1,7 @@
 """The `direct` backend: this machine's e2fsprogs and sfdisk, confined, on partitions as files.
 
-FUSE shows them. No appliance and no root. A tool sees one partition and nothing else of the disk,
-so that resize2fs cannot take what lies after it, and a hostile file system reaches no table. The
-engine stays in this process: see block/fuse.py.
+FUSE shows them. A tool sees one partition and nothing else of the disk, so that resize2fs cannot
+take what lies after it, and a hostile file system reaches no table.
 """
 
 from __future__ import annotations
@@ -54,20 +53,14 @@ _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 
 
 class DirectTools:
-    """Implements Backend on a disk whose table is as it will stay.
-
-    Nothing is started before it is needed.
-    """
+    """Implements Backend on a disk whose table is as it will stay; starts what is needed."""
 
     table_reader = "sfdisk"
 
     def __init__(
         self, disk: BlockDevice, path: Path, writes: Callable[[], int] | None = None
     ) -> None:
-        """`writes` counts all writes to the disk, by anybody.
-
-        With it, tools share what they have read.
-        """
+        """`writes` counts all writes to the disk: with it, tools share what they have read."""
         self._disk, self._path, self._writes = disk, path, writes
         self._devices: Mapping[str, _WatchedWindow] = {}
         self._table_seen: tuple[int | None, str] | None = None
@@ -127,8 +120,7 @@ class DirectTools:
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
     ) -> str:
-        # `replay` wants a kernel: for such a file system the planner chooses a backend that has
-        # one.
+        # `replay` wants a kernel: the planner chooses a backend that has one.
         for command in UNMOUNTED_GROWTH[kind]:
             done = self._run([*command, SHOWN], _name(device), writable=True)
         return done.stdout
@@ -180,8 +172,7 @@ class DirectTools:
         try:
             self._device(_name(root))
             mounts = mounts or (GuestMount("/", root),)
-            # These trees are for the replay alone: what e2fsck changes below them makes them stale,
-            # and the editor gets new ones.
+            # For the replay alone: what e2fsck changes below them makes them stale.
             for tree in self._paths(mounts).trees:
                 if isinstance(tree, ExtTree):
                     self._replay(tree)
@@ -232,8 +223,8 @@ class DirectTools:
     def _checks_in_full(self, device: str) -> bool:
         """Whether e2fsck -f, which reads every block's bit, is worth its time."""
         content = identify(self._device(_name(device)))
-        # Of a huge one e2fsck -p goes by the superblock, and still checks all if that says so. What
-        # is not known as ext goes to e2fsck in full: it says best what is wrong.
+        # Of a huge one e2fsck -p goes by the superblock. What is not known as ext goes to e2fsck in
+        # full: it says best what is wrong.
         is_huge = isinstance(content, ExtContent) and content.block_count > _FULL_CHECK_BLOCKS
         return not is_huge
 
@@ -305,8 +296,7 @@ class DirectTools:
         return self._devices[name]
 
     def _wrote(self, name: str, offset: int, length: int) -> None:
-        # The kernel keeps pages of what it has read by FUSE: what we write past it is stale
-        # there.
+        # The kernel keeps pages of what it has read by FUSE: stale where we write past it.
         if self._folder is not None:
             self._folder.changed(name, offset, length)
 

@@ -1,7 +1,6 @@
 """Files made and removed by debugfs, in a guest that is not mounted.
 
-Works as DirectGuest does: our own reader finds the place, debugfs changes it by inode number,
-e2fsck judges at the end.
+Our own reader finds the place, debugfs changes it by inode number, e2fsck judges at the end.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ class DirectEditor(DirectGuest):
     """Implements GuestEditor, but for commands: they need a kernel."""
 
     def put(self, path: str, content: bytes, owner: FileOwner) -> None:
-        # `write` of debugfs makes a file from one of the sandbox, an empty one. Its content comes
-        # after, by the same way as for any file.
+        # `write` of debugfs makes an empty file of one of the sandbox; its content comes after.
         if not self.exists(path):
             self._in_folder(path, f"write {EMPTY_FILE}")
         self.write(path, content)
@@ -71,8 +69,7 @@ class DirectEditor(DirectGuest):
     def _in_folder(self, path: str, action: str, *words: str) -> None:
         """Do something with the last name of `path` in its folder, whose time shows it."""
         folder, name = self._folder(path), PurePosixPath(path).name
-        # By inode number: a path may lead through links and mounts, and debugfs sees one file
-        # system alone.
+        # By inode number: a path may lead through links and mounts, unlike debugfs.
         number, now = folder.inode.number, clock.now()
         times = [f"sif <{number}> {stamp} @{now}" for stamp in ("mtime", "ctime")]
         self._edit(

@@ -40,10 +40,7 @@ _CURES = {
 
 @dataclass(frozen=True)
 class MachineCheck:
-    """One fact about the machine.
-
-    Where it is not `ok`, `cure` says what to do; growdisk can work unless `needed`.
-    """
+    """One fact about the machine; growdisk can work unless it is `needed` and not `ok`."""
 
     name: str
     ok: bool
@@ -166,10 +163,7 @@ _KERNEL = ("uml", "guestfs")
 
 @dataclass(frozen=True)
 class _Feature:
-    """Something that can be grown, by the first of `backends` that works.
-
-    It needs the host's `tools`, and `modules` of Python, each with its package.
-    """
+    """Something that can be grown by the first of `backends` that works, with the `tools`."""
 
     what: str
     backends: tuple[str, ...]
@@ -179,10 +173,7 @@ class _Feature:
 
 @dataclass(frozen=True)
 class Capability:
-    """Whether `what` can be grown here, and by which backend.
-
-    `missing` are Debian's packages, `fedora` are Fedora's in the same order.
-    """
+    """Whether `what` can be grown here, by which backend, which packages are missing."""
 
     what: str
     ok: bool
@@ -212,10 +203,7 @@ MAIN = _FEATURES[0].what
 
 
 def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
-    """`backends`: which of direct, uml and guestfs work here.
-
-    The appliance of guestfs brings tools of its own.
-    """
+    """`backends`: which of direct, uml and guestfs (with tools of its own) work here."""
     for feature in _FEATURES:
         yield _capability(feature, backends)
 

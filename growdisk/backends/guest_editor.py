@@ -1,8 +1,7 @@
 """A guest's files, mounted inside the appliance: read, rewritten, made, removed.
 
-A file is rewritten in place, never replaced: the same inode, so owner, mode, xattrs, ACLs and hard
-links stay. It is safe because the step that does it is guarded by a snapshot. Paths are the guest's
-own (/etc/fstab); its symbolic links are resolved inside it.
+A file is rewritten in place, never replaced: owner, mode, xattrs, ACLs and hard links stay. The
+step's snapshot makes that safe. Symbolic links are resolved inside the guest.
 """
 
 from __future__ import annotations
@@ -101,8 +100,7 @@ class MountedGuest:
         """Put `block` before a file's content.
 
         Where the file system can (ext4, XFS; whole blocks), it only shifts the file's extents: no
-        copy of a large initrd, and no room needed. Else the content makes a round trip through the
-        host.
+        copy of a large initrd, and no room needed.
         """
         self._even_if_locked(path, lambda: self._prepend(path, block))
 
@@ -182,10 +180,7 @@ class MountedGuest:
                     self._handle.upload(str(copy), path)
 
     def _even_if_locked(self, path: str, work: Callable[[], None]) -> None:
-        """Do `work`; if it fails on a locked path, unlock it for that time and try again.
-
-        Locked is what is immutable, append-only, or in a read-only subvolume of btrfs.
-        """
+        """Do `work`; if `path` is immutable, append-only or read-only, unlock it and try again."""
         try:
             work()
         except ToolFailed:
@@ -241,8 +236,7 @@ class MountedGuest:
         self._handle.chmod(owner.mode, path)  # last: chown takes the setuid bit away
 
 
-# A file in memory that has a path: a guest's bytes are not for the host's disk, which may not be
-# encrypted.
+# In memory: a guest's bytes are not for the host's disk, which may not be encrypted.
 
 
 @contextmanager

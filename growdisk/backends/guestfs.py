@@ -1,8 +1,7 @@
 """Starts the libguestfs appliance (see appliance.py). Sole `import guestfs`.
 
-It sees the image as /dev/sda, over NBD from this very process, so no line here names an image file;
-python3-guestfs lets other threads run during its calls, else the appliance would wait for the
-server and the server for the call. Device names inside are /dev/sda, /dev/sda1, ...
+It sees the image as /dev/sda, over NBD from this very process: python3-guestfs lets other threads
+run during its calls, else the appliance and the server would wait for each other.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ _MEMORY_MIB = 768  # resize2fs of a 2 TiB file system stays below; an empty appl
 # Building the appliance once takes half a minute, booting it 5 to 15 s.
 _FIRST_LAUNCH_SECONDS = 300.0
 _CONSOLE_LINES = 60
-# Measured under emulation: faster RCU and no cleared pages save an eighth of the launch. Nothing
-# untrusted runs inside.
+# Under emulation faster RCU and no cleared pages save an eighth; nothing untrusted runs inside.
 _KERNEL_OPTIONS = "rcupdate.rcu_expedited=1 init_on_alloc=0 mitigations=off nokaslr audit=0"
 
 
@@ -71,10 +69,9 @@ def launch(
     sector_size: int = 512,
     extra_disks: Sequence[Path] = (),
 ) -> Appliance:
-    """Start it on the NBD server at `socket`.
+    """Start it on the NBD server at `socket`; LVM finds the rest of groups on `extra_disks`.
 
-    appliance-failed, with the reason, at the latest after `timeout`, and soon after `cancelled` has
-    become true. `extra_disks`: the sockets of further disks of the guest, for LVM to find.
+    appliance-failed, with the reason, at the latest after `timeout`, and soon once `cancelled`.
     """
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)
@@ -97,8 +94,7 @@ def launch(
                 raise _launch_failure(
                     str(error), console, timeout if limit.overrun else None
                 ) from error
-        # The appliance has a root disk of its own, and kernels name disks as they answer: which of
-        # them is ours only the label shows.
+        # Kernels name disks, of which one is the appliance's own, as they answer: the label tells.
         _, disk = Shell(handle, DISK).run("readlink", "-e", f"/dev/disk/guestfs/{_LABEL}")
         appliance = Appliance(handle, str(socket), disk.strip(), "the libguestfs appliance")
         undo.pop_all()
@@ -108,10 +104,8 @@ def launch(
 class _TemporaryFiles:
     """A folder for the files of QEMU and supermin during a launch, removed afterwards.
 
-    QEMU keeps what is written to the appliance in a file that it creates and unlinks at once.
-    Killed in between it leaves that file, and nothing about it says whose it was. Both take the
-    place from TMPDIR, which a process has only one of: all threads that launch at the time share
-    the folder.
+    A QEMU that is killed leaves a file that nobody would know. TMPDIR says where, and a process
+    has one of it: all threads that launch at the time share the folder.
     """
 
     def __init__(self) -> None:

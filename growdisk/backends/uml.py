@@ -38,8 +38,7 @@ _END_SECONDS = 10.0
 _PANIC = "Kernel panic"
 _NAME = "the user-mode kernel"
 _HINT = "--backend guestfs does without it; growdisk doctor says what works on this machine"
-# Its own root is what bwrap shows it. Modules come from where its package puts them; nobody plays
-# udev.
+# Its root is what bwrap shows it; modules come from where its package puts them.
 _INIT = """#!/bin/sh
 export PATH=/run/growdisk:/usr/sbin:/usr/bin DM_DISABLE_UDEV=1 LC_ALL=C
 mount -t proc proc /proc; mount -t sysfs sysfs /sys
@@ -58,9 +57,8 @@ echo /run/growdisk/modprobe >/proc/sys/kernel/modprobe
 } >/etc/lvm/lvm.conf
 exec python3 -X utf8 -I -S /exchange/agent.py
 """
-# More than half of its start, if it were let: how to make parity quickest, which no file system on
-# one disk has; 256 terminals of an old kind; how long a loop takes, so that devices get their
-# delays, of which it has none.
+# Half of its start, if it were let: RAID's parity, 256 terminals of an old kind, how long a loop
+# takes, for delays of devices.
 _QUICK = ("initcall_blacklist=raid6_select_algo", "pty.legacy_count=0", "lpj=30000000")
 _KERNEL = (
     "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", "init=/exchange/init", "con=null",
@@ -77,9 +75,8 @@ def launch(
 ) -> Appliance:
     """Start it on the files `disks`, the one to work on first, in a folder that is nobody else's.
 
-    `flush` makes durable what was written to them: this kernel does not pass a disk's flush on.
-    appliance-failed with the reason, at the latest after a minute and a half, and soon after
-    `cancelled` has become true.
+    `flush` makes their writes durable: this kernel passes no flush on. appliance-failed, at the
+    latest after a minute and a half, and soon after `cancelled`.
     """
     # In the folder that the FUSE folder is in: what lies there goes with the mount.
     exchange = disks[0].parent.parent / "exchange"
@@ -123,10 +120,7 @@ def launch(
 
 
 class UmlHandle:
-    """Implements guest_handle's Handle.
-
-    A call that fails, also because the kernel is gone, raises RuntimeError.
-    """
+    """Implements guest_handle's Handle; failures, also a kernel that is gone, are RuntimeErrors."""
 
     def __init__(
         self,
@@ -298,8 +292,7 @@ def _answer(base: Path) -> bytes:
 
 def _content(path: Path) -> bytes | None:
     try:
-        # A kernel that was taken over may put anything there. A link would lead out of the folder,
-        # and a FIFO would let us wait.
+        # A kernel that was taken over may put anything there: a link out of it, a FIFO to wait for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None

@@ -132,8 +132,8 @@ def sync(_base: str) -> None:
 @contextmanager
 def _inside() -> Iterator[None]:
     """SYSROOT is the root of all paths."""
-    # In this very process: one of its own would cost ten times what it does.
-    # A descriptor from before leads out again: chroot does not change it.
+    # In this process: one of its own would cost ten times as much. A descriptor from before leads
+    # out again, which chroot does not change.
     outside = os.open("/", os.O_RDONLY)
     os.chroot(SYSROOT)
     os.chdir("/")

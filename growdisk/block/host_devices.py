@@ -174,6 +174,14 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
+def device_number(path: str) -> int | None:
+    """Of a device node; None for a file, which has none, and where nothing is."""
+    try:
+        return Path(path).stat().st_rdev or None
+    except (OSError, ValueError):
+        return None
+
+
 def _numbers(folders: Iterable[Path]) -> list[int]:
     return [number for folder in sorted(folders) if (number := _number(folder)) is not None]
 

@@ -142,10 +142,9 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
 
 
 def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
-    """`data.qcow2`, `data.qcow2=+10G`.
+    """`data.qcow2`, `data.qcow2=+10G`: one with a size, or named by `requests`, grows itself.
 
-    One with a size, or with a partition that `requests` name, grows itself; what may be given up
-    for it is as for the first disk, whose goal is `like`.
+    What may be given up for it is as for the first disk, whose goal is `like`.
     """
     # A file's own name may have a = in it: then it is a name alone.
     name, equals, size = (
@@ -215,8 +214,7 @@ def add_sector_size(parser: argparse.ArgumentParser, more: str = "") -> None:
     declare(parser, "sector_size", choices=SECTOR_SIZES, more=more)
 
 
-# The options for what lies between a partition and its file system: logical volumes, and
-# passphrases.
+# The options for logical volumes and passphrases.
 
 _KEY_FILE = (
     "all bytes of FILE count, and a line break at its end may be too many; may be given several "

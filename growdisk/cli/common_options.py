@@ -20,18 +20,24 @@ def add_flag(parser: argparse._ActionsContainer, forms: str, text: str, **settin
     parser.add_argument(*forms.split(), action="store_true", help=text, **settings)  # type: ignore[arg-type]
 
 
+def add_value(
+    parser: argparse._ActionsContainer, forms: str, metavar: str, text: str, **settings: object
+) -> None:
+    """An argument that has a value."""
+    parser.add_argument(*forms.split(), metavar=metavar, help=text, **settings)  # type: ignore[arg-type]
+
+
 def add_list(
     parser: argparse._ActionsContainer, forms: str, metavar: str, text: str, **settings: object
 ) -> None:
     """An option that may be given several times."""
-    settings |= {"action": "append", "default": [], "metavar": metavar, "help": text}
-    parser.add_argument(*forms.split(), **settings)  # type: ignore[arg-type]
+    add_value(parser, forms, metavar, text, action="append", default=[], **settings)
 
 
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     """The options that may come before or after the command; the top parser sets their defaults."""
-    # A verb's parser copies its values over those of the top parser. Without SUPPRESS its defaults
-    # would undo what stands before the verb: `growdisk --json show`.
+    # A verb's parser copies its values over the top parser's: without SUPPRESS its defaults would
+    # undo what stands before the verb (`growdisk --json show`).
     default = False if top else argparse.SUPPRESS
     parser = group_of(whole, "options" if top else "output")
     add_flag(parser, "-v --verbose", "say more on stderr", default=default)
@@ -81,10 +87,7 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
 
 
 def names_at(words: Sequence[str], parser: argparse.ArgumentParser | None = None) -> list[int]:
-    """Where words stand that are neither options nor their values: the command is the first.
-
-    `parser` has the options; without one they are those that stand before every command.
-    """
+    """Where words stand that are neither options (of `parser`) nor values: a command is first."""
     if parser is None:
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         add_common(parser, top=True)
@@ -103,10 +106,7 @@ def names_at(words: Sequence[str], parser: argparse.ArgumentParser | None = None
 
 
 def named_path(text: str) -> Path:
-    """The path; an empty word is an error, as from a script's unset variable.
-
-    To Path it would be the current folder.
-    """
+    """The path; an empty word, as from a script's unset variable, is an error."""
     if not text:
         raise argparse.ArgumentTypeError("the name of a file or folder is empty")
     return Path(text)

@@ -46,8 +46,7 @@ def configured() -> dict[str, tuple[object, Path]]:
 
 def apply(parser: argparse.ArgumentParser) -> None:
     """Put the configured defaults in the place of growdisk's own, for the parser's options."""
-    # SUPPRESS: an option of the top parser that a verb repeats. The top parser gets the default
-    # for it; a default here would overrule what stands before the verb.
+    # SUPPRESS: a default here would overrule what stands before the verb.
     known = {
         action.dest: action for action in parser._actions if action.default is not argparse.SUPPRESS
     }

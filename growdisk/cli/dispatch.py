@@ -214,8 +214,7 @@ def _following(action: Callable[[], int], *, trust_all: bool) -> int:
         from growdisk.qcow2.named_files import trusting
 
         with trusting(error.target):
-            # Again, as this file may name a further one: one question each, what was
-            # agreed to stays.
+            # Again, as this file may name a further one: one question each.
             return _following(action, trust_all=False)
 
 
@@ -267,8 +266,8 @@ def _set_up_logging(*, verbose: bool, commands: bool) -> None:
         return  # warnings reach stderr all the same
     import logging
 
-    # -x alone: the root's level holds back all other debug messages. Those of commands pass: the
-    # level of the logger that is called counts, and the root's handler has none of its own.
+    # -x alone: of debug messages, which the root holds back, those of commands pass by the level
+    # of their own logger.
     logging.basicConfig(
         stream=sys.stderr, format="%(message)s", level=logging.DEBUG if verbose else logging.WARNING
     )

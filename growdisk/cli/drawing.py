@@ -139,8 +139,7 @@ def _fill(cell: _Cell, width: int) -> str:
     if cell.used is None:
         return cell.blank * width
     filled = round(cell.used * width)
-    # Not to be rounded away: a file system that holds anything shows it, and so does one that
-    # still has room.
+    # Not to be rounded away: a file system that holds anything, or has room, shows it.
     if cell.used > 0:
         filled = max(filled, 1)
     if cell.used < 1 and width > 1:

@@ -1,7 +1,4 @@
-"""Examples of each command: shown at the end of its --help and in its man page.
-
-A test parses every one of them.
-"""
+"""Examples of each command: shown at the end of its --help and in its man page."""
 
 from __future__ import annotations
 

@@ -80,15 +80,11 @@ def _planned(
 
 
 def _command(arguments: argparse.Namespace, result: Result) -> str:
-    """What carries the plan out: the same words with expand.
-
-    Nothing if a SIZE was given and there is nothing to do.
-    """
+    """The same words with expand, to carry the plan out; "" if there is nothing to do."""
     # Without a SIZE the line is completed by report.py: give it more, +10G.
     if result.result == "nochange" and arguments.size is not None:
         return ""
-    # The words as they were typed: this may also be `expand -n`. A machine or a file may be called
-    # plan as well, and after -- a word is never an option.
+    # As typed, perhaps `expand -n`; a machine or a file may be called plan as well.
     typed = arguments.words
     verb, end = names_at(typed, arguments.parser)[0], [*typed, "--"].index("--")
     words = [
@@ -121,8 +117,7 @@ def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:
         )
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
     given = _as_given(arguments)
-    # At rest each step is a task, so the disk has to be looked at. A running guest is not looked
-    # at: its one task plans when it is run.
+    # At rest a task a step: the disk has to be looked at. A running guest's one task plans itself.
     if isinstance(target, Path):
         text = unlocking(
             arguments,
@@ -163,8 +158,7 @@ def _absolute(value: object) -> object:
     return os.path.realpath(value) if isinstance(value, Path) else value
 
 
-# On a terminal: what shall become of swap that a run would give up? Asked once, before anything is
-# changed.
+# On a terminal: what shall become of swap? Asked once, before anything is changed.
 
 # The first is what Enter means, and what growdisk does by itself if it can.
 _CHOICES = (
@@ -180,10 +174,7 @@ def with_swap_decided(
     goal: Goal,
     make_plan: Callable[[], Result],
 ) -> Goal:
-    """The goal with the answer in it; `make_plan` says what would be given up.
-
-    Nothing is asked if --swap or --yes was given, or nobody is there to answer.
-    """
+    """The goal with the answer in it, unless given (--swap, --yes), or nobody can answer."""
     if goal.swap is not None or arguments.yes or output.json_mode or output.quiet:
         return goal
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -1,7 +1,6 @@
 """The list of disks as a self-contained HTML page: no network, a little script to sort.
 
-All names in it come from strangers: the template escapes every value, and the page's own policy
-allows no other source.
+Names come from strangers: the template escapes every value.
 """
 
 from __future__ import annotations
@@ -147,8 +146,8 @@ def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
     if not stretch.name:
         return None
     own = [use for use in entry.file_systems if use.name == stretch.name]
-    # An agent names file systems by mount point, not by partition. The one of the same kind and
-    # nearest in size is taken, unless it is so much smaller that it must be another one's.
+    # An agent names file systems by mount point: the one of the same kind and nearest in size is
+    # taken, unless it is so much smaller that it must be another one's.
     alike = [
         use for use in entry.file_systems if use.kind == stretch.kind and use.source == "agent"
     ]

@@ -42,8 +42,7 @@ def run_completion(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _teach(action: argparse.Action, shtab: object) -> None:
     """Say what the values of an argument are, if that is not a list of words."""
-    # shtab reads the attribute `complete` of an action. Paths that have another type than Path
-    # (named_path, plain text) are known by name.
+    # shtab reads the attribute `complete` of an action; not all paths have the type Path.
     if action.dest == "domain":
         action.complete = _DOMAINS  # type: ignore[attr-defined]
     elif action.type is Path or action.dest in (

@@ -53,8 +53,7 @@ def unlocking(
     while True:
         try:
             return action(keys)
-        # Raised before anything is changed, so the action can be done again. Once for each image: a
-        # passphrase that was typed wrongly ends it.
+        # Nothing is changed yet, so the action can be done again; once for each image.
         except (KeyNeeded, WrongKey) as error:
             if error.path in prompted or not _is_terminal():
                 raise

@@ -1,7 +1,4 @@
-"""growdisk list: many disks, a line each: how full, how large, what prevents growth.
-
-Names and mount points come from strangers: they are put through `printable`.
-"""
+"""growdisk list: many disks, a line each: how full, how large, what prevents growth."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pathlib import Path
 
 from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
-from growdisk.cli.common_options import add_flag, add_list, named_path
+from growdisk.cli.common_options import add_flag, add_list, add_value, named_path
 from growdisk.cli.disk_lines import remarks, shortened
 from growdisk.cli.output import CommandOutput, printable
 from growdisk.durable import replace_file
@@ -35,9 +32,7 @@ def list_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_list(parser, "-d --domain", "NAME", "a machine of libvirt, or a pattern (web*)")
     add_flag(parser, "--all-domains", "all machines of libvirt")
-    parser.add_argument(
-        "-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)"
-    )
+    add_value(parser, "-c --connect", "URI", "which libvirt (default: its own choice)")
     parser.add_argument(
         "--sort",
         choices=("name", "fullness", "size"),

@@ -1,7 +1,6 @@
 """Everything that growdisk says: text for people, one JSON document for scripts, notes and errors.
 
-With --json stdout carries exactly one document; all else goes to stderr. This is the only file that
-prints. A note that nobody can read any more (a closed pipe) is dropped: it must not end a run.
+With --json stdout carries exactly one document; all else goes to stderr. Only this file prints.
 """
 
 from __future__ import annotations
@@ -30,10 +29,7 @@ _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
 class OutputError(Exception):
-    """The result could not be written.
-
-    `reader_gone`: the reader of a pipe has closed it, which is not a failure.
-    """
+    """The result could not be written; `reader_gone` (a closed pipe) is not a failure."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write the answer: {error.strerror}")
@@ -99,10 +95,9 @@ class CommandOutput:
     def document(
         self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True
     ) -> None:
-        """The command's result, for scripts: nothing without --json.
+        """The command's result, for scripts, in ASCII: nothing without --json.
 
-        ASCII only, so that no encoding can break it. `own`: its keys are growdisk's, and the
-        version of its schema is the first of them; else they are qemu-img's.
+        `own`: its keys are growdisk's, with a version of the schema; else they are qemu-img's.
         """
         if not self.json_mode:
             return
@@ -112,8 +107,7 @@ class CommandOutput:
             text = json.dumps({"schema": SCHEMA, **value} if own else value, indent=2)
             _answer(_renamed(text, self.json_names))
         else:
-            # A list may be long. With indent json has only its slow encoder, in Python: so each
-            # record is a line. There is no place for `schema` in a list.
+            # A long list in a line a record: with indent json has only a slow encoder, in Python.
             _answer("[" + ",\n".join(map(json.dumps, value)) + "]")
 
     def records(self, parts: Sequence[str]) -> None:
@@ -136,10 +130,7 @@ class CommandOutput:
             _say(_harmless(self._named(text)))
 
     def ask(self, question: str, choices: Sequence[tuple[str, str]]) -> str:
-        """One of `choices`, each a word and what it means; the first one if the answer is empty.
-
-        For a terminal.
-        """
+        """One of `choices`, a word and what it means each; the first one for an empty answer."""
         for word, meaning in choices:
             _say(f"  {word:<6} {meaning}")
         words = [word for word, _ in choices]
@@ -272,8 +263,8 @@ def _one_line(text: str) -> str:
     return " | ".join(printable(line) for line in text.splitlines())
 
 
-# How drawn lines reach a stream: with or without colour, in box characters or ASCII. Python takes
-# an unset locale for UTF-8, which nearly every terminal is; a user who sets LC_ALL=C gets ASCII.
+# How drawn lines reach a stream: with or without colour, in box characters or ASCII (LC_ALL=C;
+# an unset locale is UTF-8).
 
 USED, UNUSED, OPAQUE = "█", "▒", "░"
 _BOXES = "┌┬┐└┴┘─│" + USED + UNUSED + OPAQUE

@@ -1,7 +1,4 @@
-"""The parser of the command line: only the module of the command that is called is loaded.
-
-Errors are raised as UsageError, so that --json has its one document for them as well.
-"""
+"""The parser of the command line: only the module of the command that is called is loaded."""
 
 from __future__ import annotations
 
@@ -75,8 +72,7 @@ COMMANDS = {
     "doctor": ("doctor", "say what works on this machine and what to install"),
     "completion": ("integration", "print the completion of a shell (bash, zsh, fish)"),
 }
-# Words of other tools; foreign_words.py is loaded only if one of them is there. Some are growdisk's
-# own for other verbs (-d of show, -l of run): the verb decides there.
+# Words of other tools, for foreign_words.py; some are growdisk's own for other verbs.
 _FOREIGN = frozenset((
     "-p", "--progress", "-W", "-m", "--num-coroutines", "--output", "-l", "-c", "-a", "-d",
     "--size", "--expand", "--LV-expand", "--lv-expand",
@@ -165,10 +161,9 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _take_late(arguments: argparse.Namespace, left: Sequence[str]) -> bool:
-    """Take words that are left over for those that may be left out: SIZE, OUT, NAME, PATH.
+    """Take words that are left over for SIZE, OUT, NAME, PATH, which may be left out.
 
-    argparse settles them together with the words before them, and so takes them only directly
-    after those: in `X --swap move +1G` the SIZE is left over.
+    argparse settles these with the words directly before them: not so in `X --swap move +1G`.
     """
     if any(word.startswith("-") and not word[1:2].isdigit() for word in left):
         return False

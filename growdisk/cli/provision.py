@@ -1,7 +1,4 @@
-"""growdisk provision: a base image in, ready images out, before their first boot.
-
-Options take precedence over a recipe file.
-"""
+"""growdisk provision: a base image in, ready images out, before their first boot."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from growdisk.api.provisioning.recipe import (
     counted,
 )
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
-from growdisk.cli.common_options import add_flag, add_list, named_path
+from growdisk.cli.common_options import add_flag, add_list, add_value, named_path
 from growdisk.cli.config import is_typed
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.keys import add_key, read_key
@@ -50,26 +47,14 @@ _REPLACED = (
 def provision_arguments(parser: argparse.ArgumentParser) -> None:
     base = help_of(PROVISIONING["base"], "it may be shared")
     parser.add_argument("base", type=Path, metavar="BASE", help=base)
-    parser.add_argument(
-        "out",
-        nargs="?",
-        metavar="OUT",
-        help="the new image; with --count a pattern: web-{n:02}.qcow2",
+    add_value(
+        parser, "out", "OUT", "the new image; with --count a pattern: web-{n:02}.qcow2", nargs="?"
     )
     _add_making(parser)
     many = parser.add_argument_group("many outputs of one base")
     many.add_argument("--count", type=int, metavar="N", help="N outputs, numbered from 1")
-    many.add_argument(
-        "--list", type=Path, metavar="FILE", help="CSV or YAML: name, size, variables"
-    )
-    many.add_argument(
-        "-j",
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="how many are made at once (default: 1)",
-    )
+    add_value(many, "--list", "FILE", "CSV or YAML: name, size, variables", type=Path)
+    add_value(many, "-j --jobs", "N", "how many are made at once (default: 1)", type=int, default=1)
     _add_customizing(parser)
 
 
@@ -123,9 +108,7 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--base-format", choices=FORMAT.choices, help="the format of BASE (default: probed)"
     )
-    parser.add_argument(
-        "--partition", metavar="N", help="which partition grows (default: the root)"
-    )
+    add_value(parser, "--partition", "N", "which partition grows (default: the root)")
     declare(parser, "swap")
     add_key(parser, "a passphrase of what is encrypted in BASE and grows (all bytes of FILE)")
     declare(parser, "backend", default=None)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from growdisk.cli.common_options import add_flag, add_list
+from growdisk.cli.common_options import add_flag, add_list, add_value
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.playbook_view import PlaybookView
 from growdisk.errors import UsageError, bad_value, nearest
@@ -38,16 +38,12 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         "k=v|@FILE",
         "variables that beat all others; may be given several times",
     )
-    parser.add_argument(
-        "-l", "--limit", metavar="HOSTS", help="only these hosts, groups or images (globs, !)"
-    )
+    add_value(parser, "-l --limit", "HOSTS", "only these hosts, groups or images (globs, !)")
     add_list(parser, "-t --tags", "TAGS", "only tasks with one of these")
     add_list(parser, "--skip-tags", "TAGS", "no tasks with one of these")
     add_flag(parser, "-C --check", "write nothing, and say what would be done")
     add_flag(parser, "-D --diff", "show each disk before and after")
-    parser.add_argument(
-        "-j", "--jobs", type=int, default=1, metavar="N", help="images at once (default: 1)"
-    )
+    add_value(parser, "-j --jobs", "N", "images at once (default: 1)", type=int, default=1)
     which = parser.add_mutually_exclusive_group()
     add_flag(which, "--resume", "go on with a run of PLAYBOOK that was cut short")
     add_flag(which, "--undo", "take back a run of PLAYBOOK that was cut short")
@@ -76,8 +72,7 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             raise bad_value(f"{option} names nothing", option, words, hint="leave it out for all")
     path = _found(arguments.playbook)
     if arguments.resume or arguments.undo:
-        # Hosts, variables and tags are those in the record of that run; of the options here only -j
-        # counts.
+        # The record of that run has hosts, variables and tags; of options only -j counts.
         action = partial(resume_playbook, path, jobs=arguments.jobs, undo=arguments.undo)
     else:
         action = partial(run_playbook, _request(arguments, path))

@@ -15,7 +15,7 @@ from growdisk.cli.arguments import (
     goal_of,
     keys_of,
 )
-from growdisk.cli.common_options import named_path
+from growdisk.cli.common_options import add_value, named_path
 from growdisk.cli.declaring import help_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
@@ -26,14 +26,7 @@ from growdisk.planner.option_table import SHARED
 def script_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser, IMAGE_HERE)
     parser.add_argument("size", nargs="?", metavar="SIZE", help=help_of(SHARED["size"]))
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=named_path,
-        required=True,
-        metavar="DIR",
-        help="a new or empty folder",
-    )
+    add_value(parser, "-o --output", "DIR", "a new or empty folder", type=named_path, required=True)
     add_layout_options(parser)
     add_volume_options(parser)
 

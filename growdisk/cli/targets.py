@@ -155,7 +155,6 @@ def settle_positionals(arguments: argparse.Namespace) -> None:
 
 
 # A disk named by its address (nbd://, nbd+unix://, ssh://) is a file while one command runs.
-# Messages about that file name the address instead.
 
 _LOOKING, _BY_RECORD = frozenset({"show"}), frozenset({"status"})
 _WORKING = frozenset({"plan", "expand", "resume", "rollback", "commit"})
@@ -193,8 +192,7 @@ def on_address(
     if verb in _BY_RECORD:
         return action()
     with served(word, getattr(arguments, "format", None), writable=verb in _WORKING):
-        # -f said what the file is on its own host. What is shown here is the disk in it,
-        # always raw.
+        # -f said what the file is on its own host; the disk in it is raw.
         if hasattr(arguments, "format"):
             arguments.format = "raw"
         return action()
@@ -204,6 +202,5 @@ def _name(outputs: Iterable[CommandOutput], path: str, name: str, word: str = ""
     """Let the outputs call `path` so; in JSON `word`, if it is another."""
     for output in outputs:
         output.names[path] = name
-        # In a JSON document both stand inside a string, escaped; the quotes around them
-        # are cut off.
+        # In a JSON document both stand inside a string, without its quotes.
         output.json_names[json.dumps(path)[1:-1]] = json.dumps(word or name)[1:-1]

@@ -8,7 +8,7 @@ from growdisk.api.watching.actions import Action
 from growdisk.api.watching.metrics import write_metrics
 from growdisk.api.watching.round import Round, round_document, watch_once
 from growdisk.api.watching.rules import load_rules
-from growdisk.cli.common_options import add_flag, named_path
+from growdisk.cli.common_options import add_flag, add_value, named_path
 from growdisk.cli.config import is_typed
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.output import CommandOutput, printable
@@ -19,15 +19,11 @@ from growdisk.workflow.stopping import SignalsStop, StopRequest
 
 
 def watch_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "rules", type=named_path, metavar="RULES.yml", help=help_of(WATCHING["rules"])
-    )
+    add_value(parser, "rules", "RULES.yml", help_of(WATCHING["rules"]), type=named_path)
     add_flag(parser, "-n --dry-run", "say what would be done, and do nothing")
     declare(parser, WATCHING["connect"], "-c", metavar="URI")
     declare(parser, WATCHING["metrics"], type=named_path, metavar="FILE", more="NAME.prom")
-    parser.add_argument(
-        "-j", "--jobs", type=int, default=4, metavar="N", help="so many guests at once (default: 4)"
-    )
+    add_value(parser, "-j --jobs", "N", "so many guests at once (default: 4)", type=int, default=4)
 
 
 def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:
@@ -44,8 +40,7 @@ def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:
         show,
         dry_run=arguments.dry_run,
         jobs=arguments.jobs,
-        # Not entered here: it starts a thread, and watch_once first forks processes that look at
-        # the disks.
+        # Not entered here: it starts a thread, and watch_once forks processes first.
         stopping=SignalsStop(StopRequest()),
     )
     output.lines([_summary(ended)])

@@ -51,10 +51,7 @@ _WORK_OF = {
 
 
 def package(plan: GuestPlan, gives_up: tuple[str, ...] = ()) -> dict[str, str]:
-    """File name → text: the scripts, README.md and user-data.
-
-    `gives_up`: what the plan takes from the guest.
-    """
+    """File name → text: scripts, README.md, user-data; the guest loses what it `gives_up`."""
     user_data = _user_data(plan, render(plan, comments=False))
     # gzip -9c keeps the file's name, with a zero after it.
     packed = len(gzip.compress(user_data.encode(), 9)) + len(USER_DATA) + 1
@@ -134,8 +131,7 @@ def _drawn(table: PartitionTable) -> str:
 
 def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
     """cloud-init's user-data with the scripts as one archive: some clouds take only 16 KiB."""
-    # Compressed together they are small, being much alike. Not by runcmd, which cloud-init starts
-    # only once for an instance, whether it ends or not.
+    # Compressed together they are small. Not by runcmd, which cloud-init starts once an instance.
     folder = f"{STATE_FOLDER}/{plan.run}/scripts"
     archive = base64.b64encode(_archive(scripts)).decode()
     return f"""\
@@ -174,8 +170,7 @@ write_files:
 
 def _archive(scripts: Mapping[str, str]) -> bytes:
     """The same bytes for the same scripts: no times."""
-    # Their common part lies further back than gzip looks, and the longest script, which has most of
-    # it, comes first.
+    # Their common part is further back than gzip looks; the longest script, which has it, is first.
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, script in sorted(scripts.items(), key=lambda item: (-len(item[1]), item[0])):

@@ -1,10 +1,7 @@
 """Renders the guest-side scripts of a plan from templates/*.sh.j2.
 
-For the host side: `render(plan)` gives file name → text of every phase
-(script_plan.Phase.file_name) and of the driver (script_plan.DRIVER). Send a phase's text to `sh -s`
-as root in the guest, then `answers.parse_answer(...)` its stdout. Only what is in the plan becomes
-part of a script, and every value goes through `shell_value`: no template can
-forget to quote.
+Only what is in the plan becomes part of a script, and every value goes through `shell_value`: no
+template can forget to quote.
 """
 
 from __future__ import annotations
@@ -35,10 +32,7 @@ _FSTAB_SPECIAL = re.compile(r"[\s\\#]")
 
 
 def render(plan: GuestPlan, *, comments: bool = True) -> Mapping[str, str]:
-    """All scripts of `plan` by file name: one for each phase, and the driver.
-
-    Without `comments` for scripts that nobody reads.
-    """
+    """All scripts of `plan` by file name; without `comments` for scripts that nobody reads."""
     assert _RUN.fullmatch(plan.run), plan.run  # it is the name of a folder in the guest
     environment = shell_environment(shell_value, comments=comments)
     values = _values(plan)
@@ -70,10 +64,7 @@ class _GoneNames:
 
 @dataclass(frozen=True)
 class _GoneSwap:
-    """A swap that goes: the block before an initrd that makes it forget its names.
-
-    The block is in three pieces.
-    """
+    """A swap that goes: the block, in three pieces, that makes an initrd forget its names."""
 
     number: int
     block_name: str
@@ -111,10 +102,7 @@ def _values(plan: GuestPlan) -> dict[str, object]:
 
 
 def _places() -> dict[str, str]:
-    """Where a partition may be named, from the one list (places.py), as words of a shell.
-
-    They are below each of `systems`, or of `boots`; with the kernel's options that may name it.
-    """
+    """Where a partition may be named, from the one list (places.py), as words of a shell."""
     lists = {
         **places.NAMES,
         "settings": places.SETTINGS,
@@ -211,8 +199,7 @@ def _identity(swap: GuestSwap) -> RemovedPartition:
 def _gone(swap: GuestSwap) -> _GoneSwap:
     identity = _identity(swap)
     block = initrd.forgetting_block(identity)
-    # The longest run of line breaks is what fills the block up. Its length alone goes into the
-    # script, which is the shorter for it.
+    # The longest run of line breaks fills the block up: its length alone goes into the script.
     padding = max(re.findall(rb"\n+", block), key=len)
     head, _, tail = block.partition(padding)
     name = next(name for name in leading_names(block) if "growdisk" in name)

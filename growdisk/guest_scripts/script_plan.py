@@ -57,10 +57,7 @@ reboot.
 
 @dataclass(frozen=True)
 class GuestSwap:
-    """A swap partition that stood in the way: as it was, and what becomes of it.
-
-    `size` in bytes.
-    """
+    """A swap partition that stood in the way: as it was (bytes), and what becomes of it."""
 
     number: int
     size: int

@@ -1,7 +1,6 @@
 """Partition tables in the words of the tools that a guest may have: listings, edits and keystrokes.
 
-Pure. All in sectors, ends inclusive where a tool wants them so. A tool is only trusted to write:
-what it wrote is compared with `listing`, which the scripts make of the disk with their own reader.
+Pure; in sectors. A tool is only trusted to write: what it wrote is compared with `listing`.
 """
 
 from __future__ import annotations
@@ -30,14 +29,11 @@ def kernel_listing(table: PartitionTable) -> str:
 
 
 def sfdisk_edits(plan: GuestPlan) -> str:
-    """A sed script that turns the output of `sfdisk -d` into the planned table.
-
-    Everything else stays as it was.
-    """
+    """A sed script that turns the output of `sfdisk -d` into the planned table, and no more."""
     # With the last-lba of the smaller disk sfdisk fails; without the line it takes the new end.
     edits = ["/^last-lba:/d"]
-    # A line of sfdisk's dump: "/dev/sda5 : start= 2048, size= 4096, type=82". A digit before the
-    # number would make it the end of another one (15 of 5).
+    # "/dev/sda5 : start= 2048, size= 4096, type=82": a digit before the number would make it the
+    # end of another one (15 of 5).
     edits += [f"/^[^:#]*[^0-9]{part.number} *:/d" for part in plan.removed]
     for part in _changed(plan):
         start, size = _sectors(plan.after, part)
@@ -47,10 +43,7 @@ def sfdisk_edits(plan: GuestPlan) -> str:
 
 
 def parted_steps(plan: GuestPlan) -> list[tuple[str | int, ...]]:
-    """The words of parted's commands, in sectors.
-
-    What goes is removed (what moves too), the target grows, then what moves is made again.
-    """
+    """parted's commands: what goes or moves is removed, the target grows, what moves is made."""
     steps: list[tuple[str | int, ...]] = [("rm", part.number) for part in _leaving(plan)]
     for part in _grown_in_place(plan):
         steps.append(("resizepart", part.number, f"{_last(plan.after, part)}s"))
@@ -69,10 +62,7 @@ def parted_steps(plan: GuestPlan) -> list[tuple[str | int, ...]]:
 
 
 def is_for_fdisk(plan: GuestPlan) -> bool:
-    """Whether fdisk can do it, by deleting one partition and making it again.
-
-    It cannot for an extended partition that keeps others, nor keep a GPT's UUIDs.
-    """
+    """Whether fdisk can do it: no extended partition that keeps others, no GPT's UUIDs to keep."""
     return (
         plan.before.kind == "mbr"
         and _grown_in_place(plan) == [plan.goal]
@@ -83,8 +73,7 @@ def is_for_fdisk(plan: GuestPlan) -> bool:
 def fdisk_keys(plan: GuestPlan, *, busybox: bool) -> str:
     """Keystrokes for fdisk on an MBR, as printf's format; "q" where fdisk is not used.
 
-    Questions with only one possible answer are not asked, so the keys follow what is in the table
-    at each moment.
+    Questions with only one possible answer are not asked: that depends on what is there by then.
     """
     if not is_for_fdisk(plan):
         return r"q\n"
@@ -114,8 +103,7 @@ class _FdiskKeys:
         self._present.discard(part.number)
 
     def _make(self, part: Partition) -> Iterator[str]:
-        # fdisk only asks what is left open. With four primaries there is no choice of kind, with
-        # three none of the number.
+        # fdisk only asks what is left open: with four primaries no kind, with three no number.
         primaries = sum(number <= 4 for number in self._present)
         yield "n"
         if primaries < 4:
@@ -153,8 +141,7 @@ def _grown_in_place(plan: GuestPlan) -> list[Partition]:
 
 def _leaving(plan: GuestPlan) -> list[Partition]:
     """What is deleted, logical ones first."""
-    # What is in a deleted extended partition has gone before it: its numbers are 5 and more, that
-    # of the extended one at most 4.
+    # What is in a deleted extended partition (5 and more) has gone before it (at most 4).
     gone = {part.number: part for part in [*plan.removed, *plan.moved]}
     return [gone[number] for number in sorted(gone, reverse=True)]
 

@@ -1,9 +1,7 @@
 """A guest's files without a mount: our reader reads, our engine rewrites their own blocks.
 
-debugfs does what concerns the file system's metadata (blocks, sizes, times) and keeps their
-checksums; the inode stays, with owner, mode, xattrs and hard links. What it cannot do right is
-refused by `unfit`, before anything is written. Blocks are taken or freed first, then the content is
-written into them: the step's snapshot guards all of it.
+debugfs does what concerns the file system's metadata; the inode stays. What it cannot do right is
+refused by `unfit`. Blocks are taken or freed before the content is written into them.
 """
 
 from __future__ import annotations
@@ -31,10 +29,7 @@ Debugfs = Callable[[ExtTree, list[str]], None]
 
 
 class DirectGuest:
-    """Implements GuestFiles (guest_config/files.py).
-
-    `debugfs` carries out commands on a file system; None: only look.
-    """
+    """Implements GuestFiles; `debugfs` carries out commands on a file system (None: only look)."""
 
     def __init__(self, paths: GuestPaths, debugfs: Debugfs | None) -> None:
         self._paths, self._debugfs = paths, debugfs
@@ -91,10 +86,7 @@ class DirectGuest:
         self.write(path, block + self.read(path))
 
     def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None:
-        """Make a swap file in the root directory, mode 0600, all its blocks allocated.
-
-        The kernel refuses holes.
-        """
+        """Make a swap file in the root directory, mode 0600, without holes, as the kernel wants."""
         if self.exists(path):
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
         tree, name = ext_place(self._paths.root.place)[0], path.removeprefix("/")
@@ -146,12 +138,9 @@ class DirectGuest:
         return place
 
     def _take_blocks(self, tree: ExtTree, number: int, start: int, end: int) -> list[str]:
-        """Blocks [start, end) for an inode.
-
-        Returns what marks them as written: they are, before anybody reads them.
-        """
-        # fallocate marks its blocks as unwritten, so that they read as zeros. Only after it the
-        # extents are known; each is then replaced by itself as written.
+        """Blocks [start, end) for an inode; what marks them as written, before they are read."""
+        # fallocate marks its blocks as unwritten. Only after it the extents are known; each is then
+        # replaced by itself as written.
         self._edit(tree, [f"fallocate <{number}> {start} {end - 1}"])
         fresh = [
             run for run in tree.runs(tree.inode(number)) if not run.written and run.logical >= start
@@ -213,8 +202,7 @@ def unfit(place: FoundInode) -> str:
         runs = tree.runs(inode)
     except Unknown as unknown:
         return str(unknown)
-    # All blocks of the content must be there and written. Others beyond it (allocated ahead) may
-    # be as they are.
+    # All blocks of the content must be there and written; others beyond it may be as they are.
     end = 0
     for run in runs:
         if end < _blocks(tree, inode.size) and (run.logical != end or not run.written):

@@ -1,7 +1,4 @@
-"""The file systems on a disk, by the names of their devices, each with a reader of its files.
-
-Pure reading, with no tool.
-"""
+"""The file systems on a disk, by the names of their devices, each with a reader of its files."""
 
 from __future__ import annotations
 
@@ -50,10 +47,7 @@ class SeenFileSystem:
 
 
 def devices_of(disk: BlockDevice, path: Path) -> dict[str, BlockDevice]:
-    """The whole disk, and a window for each partition that can hold something.
-
-    `path` is for messages.
-    """
+    """The whole disk, and a window for each partition that can hold something."""
     table = read_table(disk, path)
     parts = windows_of(disk, table) if table else ()
     return {FIRST_DISK: disk, **{f"{FIRST_DISK}{part.number}": window for part, window in parts}}
@@ -87,8 +81,8 @@ def _names(
 ) -> RemovedPartition:
     uuid, label = content.uuid or None, content.label or None
     number = part.number if part else 0
-    # It lies in a container or a volume: the partition's names are not its own. -1 is the number of
-    # no partition, so that no /dev/sda5 is taken for it.
+    # In a container or a volume the partition's names are not its own. -1 is the number of no
+    # partition, so that no /dev/sda5 is taken for it.
     if part is None or table is None or node != f"/dev/{FIRST_DISK}{number}":
         group, _, volume = node.removeprefix("/dev/").partition("/")
         mapped = f"/dev/mapper/{mapped_name(group, volume)}" if volume else node
@@ -130,8 +124,7 @@ class _CachedReads(ReadOnlyDevice):
             return self._device.read(offset, length)
         first, start = divmod(offset, _PIECE)
         end = start + length
-        # The common case: a block of metadata, within one piece. Both ends at once: a slice up to
-        # the piece's end would be copied.
+        # The common case: a block within one piece. Both ends at once, or a slice would be copied.
         if end <= _PIECE:
             return self._piece(first)[start:end]
         pieces = [self._piece(first + number) for number in range(-(-end // _PIECE))]

@@ -1,7 +1,4 @@
-"""What a guest's homes need so that nothing waits for what is gone: decided by reading.
-
-Deciding needs no mount: a plan knows every change beforehand, and a backend only has to write.
-"""
+"""What a guest's homes need so that nothing waits for what is gone: decided by reading."""
 
 from __future__ import annotations
 
@@ -20,10 +17,7 @@ Decisions = Sequence[tuple[RemovedPartition, SwapRemedy]]
 
 @dataclass(frozen=True)
 class HomeRepair:
-    """A home's repair: `changes` are those of `pending`, and what cannot be changed.
-
-    `parts` are what is gone, by all its names.
-    """
+    """A home's repair: the `changes` of `pending`, and why not; `parts` that are gone."""
 
     home: Home
     parts: tuple[RemovedPartition, ...]
@@ -37,11 +31,7 @@ def obstacles(look: Look, repairs: Sequence[HomeRepair]) -> list[str]:
 
 
 def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair]:
-    """What is to be done in each home.
-
-    On device `system` lies the swap file, if a decision says that there is one. Unknown if a
-    file cannot be read.
-    """
+    """What is to be done in each home; a swap file lies on device `system`. Unknown."""
     # A /boot by itself does not tell who makes its initrds. Its systems do, if they all agree.
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
     all_plain = bool(plain) and all(plain.values())
@@ -56,10 +46,7 @@ def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair
 
 
 def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartition:
-    """The partition with the names that other homes give it.
-
-    A separate /boot gets them from the system's crypttab, and the system from /boot's options.
-    """
+    """The partition with the names that other homes give it (in crypttab, in boot options)."""
     for other in look.homes:
         if other.rooted != home.rooted:
             part = known_in(DirectGuest(other.paths, None), part)

@@ -1,7 +1,4 @@
-"""Finds a guest's files by path as its kernel would: links, mounts, FAT names without case.
-
-Reads only, and starts nothing: a plan can look through a guest in milliseconds.
-"""
+"""Finds a guest's files by path as its kernel would: links, mounts, FAT names without case."""
 
 from __future__ import annotations
 
@@ -35,10 +32,7 @@ class MountRoot(NamedTuple):
 
 
 class GuestPaths:
-    """`root` is the guest's root, `mounts` what is mounted in it: /boot, /boot/efi.
-
-    `still`: nobody writes to it meanwhile, so that each directory is read once.
-    """
+    """`mounts` are in `root`; `still`: nobody writes to it, so each directory is read once."""
 
     def __init__(
         self, root: MountRoot, mounts: Mapping[str, MountRoot] | None = None, *, still: bool = False
@@ -62,10 +56,7 @@ class GuestPaths:
         return list({id(mount.tree): mount.tree for mount in mounted}.values())
 
     def find(self, path: str, *, follow: bool = True) -> FoundInode | None:
-        """The inode at `path`; a symbolic link itself with `follow` false.
-
-        None if there is nothing.
-        """
+        """The inode at `path`, or None; a symbolic link itself with `follow` false."""
         # Filled for a still guest alone; mount() empties it.
         if (path, follow) in self._known:
             return self._known[path, follow]
@@ -80,14 +71,12 @@ class GuestPaths:
         links = 0
         while names:
             name = names.pop(0)
-            # Above what has been walked, not by the entry "..": at the root of a mount that would
-            # lead astray.
+            # Not by the entry "..": at the root of a mount that would lead astray.
             if name == "..":
                 walked = walked[:-1]
                 continue
             folder = walked[-1][1] if walked else self.root.place
-            # The entry is looked up even where something is mounted: a mount needs a directory
-            # below it.
+            # Looked up even where something is mounted: a mount needs a directory below it.
             found = self._child(folder, name)
             if found is None:
                 return None

@@ -1,9 +1,8 @@
 """Searches a guest's homes for whatever still names what is gone: verifies their repair.
 
-It knows nothing of what a file means: every text file below /etc, /boot, the EFI system partition
-and other places of settings is read for the bytes of a UUID, a label, a device's name, and every
-file's own name as well; initrds and unified kernel images are unpacked. Comments do not count, nor
-does what the block before an initrd handles.
+It knows nothing of what a file means: every text file in places of settings is read for the bytes
+of a UUID, a label, a device's name; initrds and unified kernel images are unpacked. Comments do not
+count, nor does what the block before an initrd handles.
 """
 
 from __future__ import annotations
@@ -37,10 +36,9 @@ class Unsearched(ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """Files that name a needle, and files that could not be searched.
+    """Files that name a needle outside of comments, or in their name, and `unsearched` ones.
 
-    `named` have one of the needles outside of comments, or in their name: each with what in it does
-    so and what helps, or ""; `unsearched`: each with why.
+    Each with what in it does so and what helps, or why it could not be searched.
     """
 
     named: dict[str, str]
@@ -171,10 +169,7 @@ def _is_masked(place: FoundInode) -> bool:
 
 
 def _packed_text(content: bytes, *, named: bool) -> bytes | None:
-    """What is packed in a file that is not an initrd: a manual page, a kernel.
-
-    None if it is one, or is `named` so.
-    """
+    """What is packed in a file: a manual page, a kernel; None for an initrd, or one `named` so."""
     try:
         if named or initrd.is_archive(content) or initrd.is_archive(unpacked(content, initrd.HEAD)):
             return None
@@ -184,10 +179,7 @@ def _packed_text(content: bytes, *, named: bool) -> bytes | None:
 
 
 def _said_in_initrd(content: bytes, needles: tuple[bytes, ...], *, forgets: bool) -> str | None:
-    """What in an initrd still names it, and the command that helps; None if nothing does.
-
-    `forgets`: a block of ours handles what the boot itself would wait for by RESUME or resume=.
-    """
+    """What in an initrd still names it, and the command that helps; None if nothing does."""
     contents = contents_of(content)
     if contents.unread:
         raise Unsearched(contents.unread)

@@ -1,8 +1,7 @@
 """The QEMU guest agent: runs scripts in a guest without any network, by guest-exec.
 
-The channel is a serial line with no sense of who is connected: answers to somebody else's old
-questions may still be in it. So a connection begins with guest-sync-delimited, whose answer is
-known from all before it.
+The channel may still hold answers to somebody else's questions: a connection begins with
+guest-sync-delimited, whose answer is known from all before it.
 """
 
 from __future__ import annotations
@@ -112,8 +111,7 @@ class AgentShell:
         except AgentError:
             return False
         except OSError:
-            # No answer in time. It may be frozen, or become so later: the thaw stands after it in
-            # the channel.
+            # It may be frozen, or become so later: the thaw stands after it in the channel.
             self.thaw()
             return False
         return True
@@ -188,10 +186,7 @@ class AgentSocket:
         return channel
 
     def call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
-        """The answer's value.
-
-        AgentError if the agent refuses; OSError (TimeoutError) if it is silent.
-        """
+        """The answer's value; AgentError if the agent refuses, OSError if it is silent."""
         self._send({"execute": command, "arguments": dict(arguments)})
         answer = self._answer(time.monotonic() + timeout)
         if "error" in answer:
@@ -252,11 +247,10 @@ def _words(error: object) -> str:
     return str(error.get("desc", error))[:300] if isinstance(error, dict) else str(error)[:300]
 
 
-# What a script says while it runs by guest-exec: the agent itself gives its output at the end only.
+# What a script says while it runs: by guest-exec the agent gives its output at the end only.
 #
-# So its stderr goes to a file in the guest's /run, which is read through the agent's file commands
-# while it grows; at the end the script's shell copies all of it to stderr, and removes the file. If
-# the agent may not read files, or there is no /run, the lines come at the end.
+# So its stderr goes to a file in the guest's /run, which is read while it grows. If the agent may
+# not read files, or there is no /run, the lines come at the end.
 
 _SHELL = """\
 umask 077

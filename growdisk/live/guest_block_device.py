@@ -1,7 +1,4 @@
-"""A running guest's disk as the guest reads it: a BlockDevice by dd and base64 in a GuestShell.
-
-So the same readers and the same planner serve running guests. Nothing is ever written this way.
-"""
+"""A running guest's disk as the guest reads it: a BlockDevice by dd and base64 in a GuestShell."""
 
 from __future__ import annotations
 
@@ -62,11 +59,10 @@ class SeenPartition:
 
 
 class GuestBlockDevice(ReadOnlyDevice):
-    """Implements BlockDevice, reading only.
+    """Implements BlockDevice, reading only, and each byte once (see guest_disk_at).
 
-    What was read once is remembered: `guest_disk_at` makes one that sees changes. What lies in a
-    partition is read from the partition's own device: its cache is the one that a mounted file
-    system writes to, and the whole disk's may show what was there before.
+    A partition is read from its own device: that cache is the one that a mounted file system
+    writes to, and the whole disk's may show what was there before.
     """
 
     def __init__(
@@ -76,8 +72,7 @@ class GuestBlockDevice(ReadOnlyDevice):
         self.device = device
         self.size = size
         self.partitions = tuple(partitions)
-        # An extended partition is two sectors at most to the kernel: what is in it is read from the
-        # logical ones.
+        # An extended partition is two sectors at most to the kernel.
         inner = [part for part in partitions if part.size > _TOKEN_SIZE]
         self._sources = sorted(
             ((p.start, p.start + p.size, p.device) for p in inner), key=lambda source: source[0]
@@ -113,8 +108,7 @@ class GuestBlockDevice(ReadOnlyDevice):
             number for number in range(first, last + 1) if (device, number) not in self._pieces
         ]
         if missing:
-            # One call, though it may fetch some again: in an emulated guest starting a program is
-            # what takes long.
+            # One call, though it may fetch some again: in an emulated guest a start takes long.
             self._fetch(device, missing[0], missing[-1] + 1, end)
         data = b"".join(self._pieces[device, number] for number in range(first, last + 1))
         return data[offset - first * _PIECE :][:length]
@@ -169,10 +163,7 @@ def seen_disks(shell: GuestShell) -> tuple[SeenDisk, ...]:
 def find_in_guest(
     shell: GuestShell, name: str, size: int, serial: str, wanted: str = ""
 ) -> SeenDisk:
-    """The guest's disk that QEMU calls `name`.
-
-    It is found by `wanted`, by serial number, or as the only one of that size.
-    """
+    """The guest's disk `name` of QEMU: `wanted`, by serial number, or the only one of that size."""
     found = seen_disks(shell)
     if wanted:
         chosen = [disk for disk in found if disk.device == wanted]

@@ -1,7 +1,6 @@
 """Runs a script as root inside a running guest, by guest agent or ssh, and gives its answer.
 
-A script goes in through stdin or as an argument of `sh -c`, whole, and no shell unquotes it: no
-value becomes a command.
+No shell unquotes it: no value becomes a command.
 """
 
 from __future__ import annotations
@@ -45,10 +44,7 @@ class GuestShell(Protocol):
     def name(self) -> str: ...
 
     def run(self, script: str, timeout: float, on_line: LineCallback | None = None) -> GuestAnswer:
-        """Run a POSIX sh script as root; `on_line` gets each line of its stderr, early if possible.
-
-        GuestLost if the connection breaks; an exit status is not a failure here.
-        """
+        """Run a POSIX sh script; `on_line` gets stderr, early if possible. GuestLost, no status."""
         ...
 
     def close(self) -> None: ...

@@ -1,9 +1,8 @@
 """Opened containers and active logical volumes of a running guest, read as the guest has them.
 
 The kernel names a mapped device by who made it: "CRYPT-LUKS2-<uuid>-<name>", "LVM-<group><volume>".
-So nothing needs a passphrase here, and nothing of LVM is trusted. Each is read from its own device,
-whose cache is the one that a mounted file system writes to. XFS is the exception: it keeps its
-superblock to itself for half a minute, so a mounted one is asked for its size.
+So nothing needs a passphrase, and nothing of LVM is trusted. XFS keeps its superblock to itself for
+half a minute, so a mounted one is asked for its size.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ for entry in /sys/block/dm-*; do
     echo "$(cat "$entry/size") ${entry##*/} $(cat "$entry/dm/uuid")"
 done
 """
-# Blocks of 1 KiB: all, those in use, and those that users may still fill; by whatever place it is
-# mounted at.
+# Blocks of 1 KiB: all, those in use, and those that users may still fill.
 _MOUNTED = r"""
 number=$(cat /sys/class/block/{name}/dev) || exit 0
 place=$(awk -v number="$number" '$3 == number {{ print $5; exit }}' /proc/self/mountinfo |
@@ -69,10 +67,7 @@ class GuestVolumes:
     def __init__(
         self, shell: GuestShell, mapped: Sequence[MappedDevice], *, fullness: bool = False
     ) -> None:
-        """`fullness`: ask mounted file systems how full they are.
-
-        Their superblocks are updated later.
-        """
+        """`fullness`: ask mounted file systems, whose superblocks are updated later."""
         self._shell, self._mapped, self.fullness = shell, mapped, fullness
 
     def opened(self, luks_uuid: str) -> GuestBlockDevice | None:
@@ -83,10 +78,7 @@ class GuestVolumes:
         return self._mapped_as(lambda found: found.startswith(starts))
 
     def volume(self, group_uuid: str, volume_uuid: str) -> GuestBlockDevice | None:
-        """A logical volume that is active.
-
-        Of one with snapshots there are further devices, whose names go on: -real, -cow.
-        """
+        """A logical volume that is active, not a part of it (-real, -cow)."""
         uuid = "LVM-" + (group_uuid + volume_uuid).replace("-", "")
         return self._mapped_as(lambda found: found == uuid)
 
@@ -123,10 +115,7 @@ def volumes_of(shell: GuestShell, *, fullness: bool = False) -> GuestVolumes:
 def look_in_guest(
     device: BlockDevice, name: str, volumes: GuestVolumes, depth: int = 0
 ) -> Content | None:
-    """As look_inside(), through what the guest has open.
-
-    `name` is the device that `device` is read from.
-    """
+    """As look_inside(), through what the guest has open; `device` is read from `name`."""
     content = identify(device, thorough=False)
     match content:
         case LuksContent() if depth < _DEPTH:
@@ -180,8 +169,7 @@ def _with_volumes(content: PhysicalVolumeContent, volumes: GuestVolumes, depth: 
     active = [
         (volume.name, device)
         for volume in group.visible
-        # Its own physical volume alone: what lies on other disks of the guest is not looked at
-        # here.
+        # Its own physical volume alone: other disks of the guest are not looked at here.
         if is_readable(volume, (group.own,))
         and (device := volumes.volume(group.uuid, volume.uuid)) is not None
     ]

@@ -1,7 +1,6 @@
 """Running guests of this host, by what they use: QEMUs by /proc, libvirt's machines by virsh.
 
-libvirt's own library takes 60 ms to load, and has no time limit: a libvirt that hangs must not hang
-growdisk.
+libvirt's own library takes 60 ms to load, and has no time limit.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from growdisk.block.holders import use_of
+from growdisk.block.host_devices import device_number
 from growdisk.block.locks import image_writers
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
@@ -47,10 +47,7 @@ class QemuProcess:
 
 
 def guest_of(path: Path) -> QemuProcess | None:
-    """The QEMU that writes to the image, by any device node.
-
-    None if there is none that we may look at.
-    """
+    """The QEMU that writes to the image, by any device node; None if we can see none."""
     with contextlib.suppress(OSError):
         # First who has QEMU's write lock; if nobody has, who has the file open.
         for pid in image_writers(Path(os.path.realpath(path))) or use_of(path).pids:
@@ -94,8 +91,7 @@ def _folder(pid: int) -> Path:
     folder, words = (proc / "cwd").readlink(), _words(pid)
     if "-daemonize" not in words and "--daemonize" not in words:
         return folder
-    # It has changed to / itself. The files that it has open show where it was started:
-    # `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
+    # It has changed to / itself: `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
     names = [name for word in words for name in _FILE.findall(word) if not name.startswith("/")]
     opened = [(file, f"/{name}") for file in _open_files(proc) for name in names]
     starts = {file.removesuffix(name) for file, name in opened if file.endswith(name)}
@@ -202,12 +198,11 @@ def _answers(path: Path) -> bool:
 
 
 def running_users(number: int) -> list[str]:
-    """The names of running machines with a disk whose device number is `number`.
-
-    Empty if libvirt does not answer.
-    """
+    """The names of running machines with a disk of that device number, if libvirt answers."""
     uris = listening() if shutil.which("virsh") else ()
-    return [name for uri in uris for name, path in _running_disks(uri) if _number(path) == number]
+    return [
+        name for uri in uris for name, path in _running_disks(uri) if device_number(path) == number
+    ]
 
 
 def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
@@ -229,11 +224,3 @@ def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
             name = found[1]
         elif found := re.fullmatch(r"block\.\d+\.path=(.*)", line.strip()):
             yield name, found[1]
-
-
-def _number(path: str) -> int | None:
-    try:
-        # 0 is a file: it has no number.
-        return Path(path).stat().st_rdev or None
-    except (OSError, ValueError):
-        return None

@@ -1,7 +1,4 @@
-"""A running machine as its QEMU describes it: disks, their buses, and what can be asked of them.
-
-QEMU would shrink a disk in use without a warning: `resize` never does.
-"""
+"""A running machine as its QEMU describes it: disks, their buses, and what can be asked of them."""
 
 from __future__ import annotations
 
@@ -12,22 +9,8 @@ from typing import Protocol, TypeVar
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, converted_from_qemu, decoded
-from growdisk.live.live_disk import (
-    Arrival,
-    BlockDeviceInfo,
-    BlockInfo,
-    BlockJobInfo,
-    BlockNodeInfo,
-    Bus,
-    ChardevInfo,
-    FormatData,
-    JsonImageName,
-    LiveDisk,
-    MemorySize,
-    MigrationInfo,
-    ObjectProperty,
-    StatusInfo,
-)
+from growdisk.live import live_disk as answers
+from growdisk.live.live_disk import Arrival, Bus, LiveDisk
 
 T = TypeVar("T")
 
@@ -36,10 +19,7 @@ class Monitor(Protocol):
     """What takes QMP commands: QEMU's own socket, or libvirt on its behalf."""
 
     def execute(self, command: str, **arguments: object) -> object:
-        """QEMU's answer.
-
-        Underscores in names of arguments stand for hyphens. OperationFailed if it says no.
-        """
+        """QEMU's answer, or OperationFailed; underscores stand for hyphens in names."""
         ...
 
     def close(self) -> None: ...
@@ -93,32 +73,29 @@ _BUSES = {
 
 
 class Machine:
-    """A running QEMU.
-
-    `name` is what people call it, `folder` what its relative file names start from.
-    """
+    """A running QEMU; relative names of files start from `folder`."""
 
     def __init__(self, monitor: Monitor, name: str, folder: Path | None = None) -> None:
         self.monitor, self.name, self._folder = monitor, name, folder
 
     def status(self) -> str:
         """running, paused, ...: QEMU's own words."""
-        return self.ask("query-status", StatusInfo).status
+        return self.ask("query-status", answers.StatusInfo).status
 
     def memory(self) -> int:
         """The guest's memory in bytes."""
-        memory = self.ask("query-memory-size-summary", MemorySize)
+        memory = self.ask("query-memory-size-summary", answers.MemorySize)
         return memory.base_memory + memory.plugged_memory
 
     def fixed_to_host(self) -> str:
         """Why no snapshot with memory is possible, in QEMU's words (a device, a folder), or ""."""
-        return next(iter(self.ask("query-migrate", MigrationInfo).blocked_reasons), "")
+        return next(iter(self.ask("query-migrate", answers.MigrationInfo).blocked_reasons), "")
 
     def disks(self) -> tuple[LiveDisk, ...]:
         """Disks with an image in them; no CDs, floppies and firmware."""
         return tuple(
             self._disk(block, block.inserted, kind)
-            for block in self.ask("query-block", tuple[BlockInfo, ...])
+            for block in self.ask("query-block", tuple[answers.BlockInfo, ...])
             # A disk of -drive if=none that no device has taken has no qdev.
             if (kind := self.property_of(block.qdev, "type") if block.qdev else "") not in _NO_DISKS
             and block.inserted is not None
@@ -135,7 +112,7 @@ class Machine:
         """The image that is written to, and what it lies on, from the top down."""
         blocks = [
             block
-            for block in self.ask("query-block", tuple[BlockInfo, ...])
+            for block in self.ask("query-block", tuple[answers.BlockInfo, ...])
             if (block.qdev or block.device) == key
         ]
         # query-block nests an image in the one above it.
@@ -162,15 +139,15 @@ class Machine:
         """Whether QEMU has a file open, for a disk or anything else, whose name `file` accepts."""
         return any(file(self._whole(node.file)) for node in self._nodes())
 
-    def _nodes(self) -> tuple[BlockNodeInfo, ...]:
+    def _nodes(self) -> tuple[answers.BlockNodeInfo, ...]:
         # flat: without the backing files of each, which are nodes by themselves.
-        return self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
+        return self.ask("query-named-block-nodes", tuple[answers.BlockNodeInfo, ...], flat=True)
 
     def channel_socket(self, channel: str) -> str:
         """The unix socket of the virtio-serial port named `channel`; "" if there is none."""
         chardevs = {
             chardev.label: chardev.filename
-            for chardev in self.ask("query-chardev", tuple[ChardevInfo, ...])
+            for chardev in self.ask("query-chardev", tuple[answers.ChardevInfo, ...])
         }
         for path in self._devices():
             if self.property_of(path, "name") == channel:
@@ -186,7 +163,7 @@ class Machine:
     def _devices(self) -> Iterator[str]:
         # Devices with an id are in the first, others in the second.
         for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
-            for entry in self.ask("qom-list", tuple[ObjectProperty, ...], path=folder):
+            for entry in self.ask("qom-list", tuple[answers.ObjectProperty, ...], path=folder):
                 if entry.type == "child<virtserialport>":
                     yield f"{folder}/{entry.name}"
 
@@ -207,7 +184,7 @@ class Machine:
 
     def busy(self) -> str:
         """The type of a block job that is not ours ("backup", "commit", ...), or ""."""
-        jobs = self.ask("query-block-jobs", tuple[BlockJobInfo, ...])
+        jobs = self.ask("query-block-jobs", tuple[answers.BlockJobInfo, ...])
         return next((job.type for job in jobs if not job.device.startswith(OUR_JOBS)), "")
 
     def ask(self, command: str, kind: type[T], **arguments: object) -> T:
@@ -221,9 +198,11 @@ class Machine:
     def close(self) -> None:
         self.monitor.close()
 
-    def _disk(self, block: BlockInfo, inserted: BlockDeviceInfo, kind: str) -> LiveDisk:
+    def _disk(
+        self, block: answers.BlockInfo, inserted: answers.BlockDeviceInfo, kind: str
+    ) -> LiveDisk:
         image, device = inserted.image, _named_by_people(block.qdev)
-        specific = (image.format_specific and image.format_specific.data) or FormatData()
+        specific = (image.format_specific and image.format_specific.data) or answers.FormatData()
         names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
         return LiveDisk(
             # Node names change with each snapshot and merge; the device stays.
@@ -288,7 +267,7 @@ def _plain(file: str) -> str:
     if not file.startswith(_JSON):
         return file
     try:
-        written = decoded(file.removeprefix(_JSON), JsonImageName)
+        written = decoded(file.removeprefix(_JSON), answers.JsonImageName)
     except NotThatValue:
         return file
     inner = written.file or written

@@ -70,8 +70,7 @@ class QmpMonitor:
         words = {name.replace("_", "-"): value for name, value in arguments.items()}
         COMMAND_LOG.debug("# QMP: %s", encoded({"execute": command, "arguments": words}).decode())
         try:
-            # CommandRefused means that nothing was done; after monitor-lost nobody knows how far it
-            # came.
+            # CommandRefused: nothing was done; after monitor-lost nobody knows how far it came.
             return self._wait(self._client.execute(command, words), _ANSWER)
         except ExecuteError as error:
             raise CommandRefused(command, reason=str(error)) from error

@@ -3,9 +3,6 @@
 Host tools (direct) do it if they can, else a kernel: one that runs as a program (uml) if this
 machine allows it, else that of libguestfs's appliance. The guest's files are read beforehand, so
 that a run never finds half-way that a file cannot be rewritten in place.
-
-What a running guest grows itself is not checked here: it has the tools, the kernel and the devices
-that it needs.
 """
 
 from __future__ import annotations
@@ -32,10 +29,10 @@ from growdisk.filesystems.ext_features import (
 )
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.giving_up import changes_guest
 from growdisk.planner.goal import RunOptions
 from growdisk.planner.proposal import Proposal
+from growdisk.planner.refusals import CannotGrow, option_unsupported
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind
@@ -46,10 +43,8 @@ from growdisk.units import format_size
 class HostTools(Protocol):
     """Facts of this machine. A `why_` is a reason, with what to do about it; "" if there is none.
 
-    The planner does not look: it is given them, by the api (api/host.py) or by a test. They
-    are methods, because they cannot be looked up beforehand: whether a kernel starts here takes a
-    second to try, and which tools matter only the proposal says. It is as if all had been looked
-    up: no answer depends on what was asked or decided before, and to ask changes nothing.
+    They are given by the api (api/host.py), or a test: as methods, because whether a kernel starts
+    takes a second to try. It is as if all had been looked up: to ask changes nothing.
     """
 
     def why_no_tool(self, tool: str) -> str: ...
@@ -69,7 +64,7 @@ class HostTools(Protocol):
 _SECTOR = 512
 _UML_DISKS = 16  # MAX_DEV of arch/um/drivers/ubd_kern.c
 _BIGALLOC = 0x200
-# resize2fs goes through all of a file system, a kernel that has it mounted does not. From these
+# resize2fs goes through all of a file system, a kernel that has it mounted does not: from these
 # sizes on that takes longer than uml, or libguestfs's appliance, takes to start.
 _LARGE, _LARGE_FOR_APPLIANCE = 128 << 30, 2 << 40
 
@@ -87,26 +82,20 @@ DIRECT = Choice("direct", "this machine's own tools can do all of it")
 def choose_backend(
     facts: Facts, proposal: Proposal, options: RunOptions, host: HostTools
 ) -> Choice:
-    """The backend for the proposal, and why.
-
-    option-unsupported if a requested backend is not available; CannotGrow if none can do it.
-    """
-    # First of all, for every backend: what no tool and no kernel can grow, no choice makes
-    # possible.
+    """The backend for the proposal, and why; option-unsupported or CannotGrow if there is none."""
+    # First, for every backend: what no tool and no kernel can grow.
     refuse_unfit(facts, proposal.steps, host)
     if options.backend == "guestfs":
         return GUESTFS
     if options.backend == "uml":
         _refuse_asked(facts, options, _why_no_kernel(facts, proposal.steps, options, host))
         return Choice("uml", "as asked")
-    # Whether host tools can do it decides `--backend direct`, and comes first if nothing was asked
-    # for.
+    # Decides `--backend direct`, and comes first if nothing was asked for.
     reason = _why_not(facts, proposal, host)
     if options.backend == "direct":
         _refuse_asked(facts, options, reason)
         return DIRECT
-    # auto: host tools if they can and a kernel would not do it better. `reason` says why they do
-    # not.
+    # auto: host tools if they can, `reason` being empty, and a kernel would not do it better.
     if not reason and not (
         reason := _why_slower(proposal.steps, host) or _why_doubtful(facts, proposal.steps, host)
     ):

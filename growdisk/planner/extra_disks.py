@@ -1,7 +1,6 @@
 """Several disks of one guest in one plan: each is planned alone, their steps follow one another.
 
-Pure. A disk without a goal of its own is there because a volume group of the first one reaches onto
-it.
+Pure. One without a goal is there because a volume group of the first one reaches onto it.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from growdisk.filesystems.content import PhysicalVolumeContent
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, Proposal
+from growdisk.planner.refusals import CannotGrow, option_unsupported
 from growdisk.steps.guest_steps import RepairGuest
 from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.step_traits import first
@@ -25,10 +24,7 @@ from growdisk.steps.step_traits import first
 
 @dataclass(frozen=True)
 class ExtraDiskPlan:
-    """Another disk of the run, in the image at the absolute `path`.
-
-    `proposal` None: it does not grow itself.
-    """
+    """Another disk of the run, in the image at the absolute `path`; it may not grow itself."""
 
     facts: Facts
     path: Path
@@ -41,10 +37,7 @@ class ExtraDiskPlan:
 
 
 def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | GoalReached:
-    """What is done to a further disk that is to grow as well.
-
-    Raises Refused errors, which name it.
-    """
+    """What is done to a further disk that is to grow as well; refusals name it."""
     path = other.image.path
     # By UUID: the name of a group need not be unique.
     known = {group.uuid for group in volume_groups(main)}

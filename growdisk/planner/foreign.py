@@ -1,7 +1,7 @@
 """What belongs to somebody else is not grown, moved or given up, whatever it looks like. Pure.
 
-A member of an array looks like a file system at its start; to grow its partition is to lose the
-member. A signature says so, or the partition's type. A user who knows better can remove either.
+A member of an array looks like a file system at its start. A signature or the partition's type says
+so; a user who knows better can remove either.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, belongs_to_others, nothing_to_grow
 from growdisk.planner.goal import Goal
+from growdisk.planner.refusals import CannotGrow, belongs_to_others, nothing_to_grow
 
 _VERIFIED = "rebuild the image with what built it; or grow another partition (--partition)"
 # Known by its second header alone.
@@ -30,8 +30,7 @@ def refuse_foreign_disk(facts: Facts) -> None:
         content.kind if isinstance(content, ForeignContent) and content.member else ""
     )
     if owner:
-        # Found by its second header alone: with the first one sound, it is LUKS and no foreign
-        # content.
+        # By its second header alone: with the first one sound, it is LUKS and no foreign content.
         half = owner == "crypto_LUKS"
         reason = (
             f"the whole disk is {_HALF_LUKS}"
@@ -42,10 +41,7 @@ def refuse_foreign_disk(facts: Facts) -> None:
 
 
 def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
-    """Raise nothing-to-grow if the partition that people would mean belongs to others.
-
-    Its /boot is not what they mean.
-    """
+    """nothing-to-grow if what people would mean, which is not its /boot, belongs to others."""
     largest = max(facts.members, key=lambda part: part.size, default=None)
     if goal.partition != "auto" or goal.grow or largest is None or facts.main is None:
         return
@@ -66,11 +62,7 @@ def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
 
 
 def refuse_target(facts: Facts, part: Partition) -> None:
-    """Refuse to grow a partition that is not ours to change.
-
-    That is one that belongs to others, whose hashes are stored elsewhere, or that is marked to stay
-    as it is.
-    """
+    """Refuse to grow what belongs to others, has its hashes elsewhere, or is marked to stay."""
     refuse_partition(facts, part)
     content = facts.contents.get(part.number)
     for number, other in facts.contents.items():
@@ -129,8 +121,8 @@ def _objection(
     content: Content | None, part: Partition, *, consented: bool
 ) -> tuple[str, str] | None:
     """Why a partition must stay as it is, and a hint."""
-    # Consent to lose a partition is enough for a file system that growdisk does not know. It is not
-    # enough for a member: what it belongs to lies elsewhere, too.
+    # Consent is enough for a file system that growdisk does not know, not for a member: what it
+    # belongs to lies elsewhere, too.
     if isinstance(content, ForeignContent) and (content.member or not consented):
         return f"it holds {content_in_words(content)}", _hint(content)
     if isinstance(content, AmbiguousContent):
@@ -149,10 +141,7 @@ def _objection(
 
 
 def whose(facts: Facts, part: Partition) -> str:
-    """Whose a partition is, in words; "" if nobody else's.
-
-    "holds drbd", "is of type fd, which says that it belongs to Linux RAID".
-    """
+    """Whose a partition is, in words ("holds drbd"); "" if nobody else's."""
     content = facts.contents.get(part.number)
     if isinstance(content, ForeignContent) and content.member:
         return f"holds {content_in_words(content)}"

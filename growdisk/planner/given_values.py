@@ -1,7 +1,6 @@
 """What a user gave, by the names of the table of options, and the goal that it makes.
 
-The command line and the tasks of playbooks both come through here. They write options in different
-ways (`--swap move`, `swap: move`), and a message writes them as its user does.
+Command line and playbooks both come through here; messages write options as the user does.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 class GivenValues:
     """Values by the names of options; one that is missing has its default of the table.
 
-    `written` writes an option, perhaps with a value, as the user does. `asked_by` begins an error:
-    "" or the name of a task.
+    `written` writes an option as the user does. `asked_by` begins an error: "" or a task's name.
     """
 
     def __init__(

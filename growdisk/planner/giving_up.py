@@ -1,9 +1,7 @@
 """What becomes of swap that stands in the way, as far as the guest's own files allow.
 
 It is given up only if every place that names it can be changed. Otherwise the default becomes to
-move it: same UUID, label and number, so that nothing in the guest has to change. What the user
-asked for explicitly is done, with a warning that names what will wait. The same files forget other
-partitions that were removed.
+move it: same UUID, label and number. What the user asked for explicitly is done, with a warning.
 """
 
 from __future__ import annotations
@@ -24,11 +22,15 @@ from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import FIRST_DISK, Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import ContentGrowth
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
-from growdisk.planner.refusals import refuse_file_for_random_key, refuse_large_swap_file
+from growdisk.planner.refusals import (
+    CannotGrow,
+    option_unsupported,
+    refuse_file_for_random_key,
+    refuse_large_swap_file,
+)
 from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first, of_kind
@@ -156,8 +158,7 @@ def as_guest_allows(
 ) -> Proposal | GoalReached:
     """The proposal, or what `propose` makes of moving swap, if the guest's files need that.
 
-    `of_swap`: what is seen of the swap alone (swap_alone). option-unsupported: a swap file without
-    a system.
+    `of_swap`: what is seen of the swap alone (swap_alone).
     """
     _refuse_swap_file(facts, proposal, seen)
     repair = first(RepairGuest, proposal.steps)

@@ -16,7 +16,7 @@ from growdisk.guest_scripts.script_plan import (
 )
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow
+from growdisk.planner.refusals import CannotGrow
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import LayerStep
@@ -40,10 +40,7 @@ class Growth:
 
 
 def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
-    """In the order in which they grow.
-
-    Volumes of one group have the layers of the group in common.
-    """
+    """In the order in which they grow; volumes of one group have its layers in common."""
     steps = tuple(steps)
     layers = of_kind(LayerStep, steps)
     return tuple(
@@ -53,10 +50,9 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
 
 
 def growth_layers(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
-    """For each growing step, by its name: (which growth it belongs to, which of its layers it is).
+    """For each growing step: (which growth it belongs to, which of its layers it is, from 1 on).
 
-    Layers count from 1 on; the file system itself is 0. What several growths have in common grows
-    with the first of them.
+    The file system itself is 0. What several growths have in common grows with the first of them.
     """
     parts: dict[str, tuple[int, int]] = {}
     for number, growth in enumerate(growths_of(steps)):
@@ -77,8 +73,7 @@ def guest_plan(
 ) -> GuestPlan:
     """What the guest's scripts are made from; `facts` are those that the steps were planned from.
 
-    `serial` is the disk's, if the host gave it one. `several`: the caller grows the remaining file
-    systems (`others`). Raises CannotGrow for what can grow only while the guest is off.
+    `several`: the caller grows the remaining file systems. CannotGrow: only while it is off.
     """
     steps = tuple(steps)
     table = first(RewritePartitions, steps)
@@ -93,8 +88,7 @@ def guest_plan(
     grown = [_growth(facts, growth) for growth in growths_of(steps)]
     if not grown:
         raise _only_at_rest(facts, target, f"it holds {facts.kind_of(target)}")
-    # `growdisk` carries out one after the other; a bundle of scripts, which a person runs, is for
-    # one.
+    # `growdisk` carries out one after the other; a bundle, which a person runs, is for one.
     if len(grown) > 1 and not several:
         raise CannotGrow(
             facts.image.path,
@@ -126,9 +120,8 @@ def _whole_disk(facts: Facts, steps: Iterable[DiskStep]) -> tuple[PartitionTable
     resize = first(ResizeImage, steps)
     assert resize is not None, steps
     content = facts.contents[0]
-    # Without a table there is no disk's id: the scripts know the disk by the UUID of what is on it,
-    # in the spelling in which they read it there: without hyphens. LVM's is text, in which case
-    # matters.
+    # Without a table the scripts know the disk by the UUID of what is on it, as they read it there:
+    # without hyphens. LVM's is text, in which case matters.
     uuid = content.uuid.replace("-", "")
     if not isinstance(content, PhysicalVolumeContent):
         uuid = uuid.lower()

@@ -128,8 +128,7 @@ def _tables(image: GrowingImage, cluster_size: int) -> int:
     """Bytes of the L2 tables for what is new."""
     # An L2 table is one cluster of entries of 8 bytes, each for one cluster.
     coverage = cluster_size // 8 * cluster_size
-    # Far from each other each place needs a table of its own, but there are no more than the new
-    # space has.
+    # Far from each other each place needs a table of its own, but not more than there are.
     scattered = min(image.host_writes.places, -(-(image.new_size - image.old_size) // coverage))
     return (scattered + (image.host_writes.bytes + image.moved) // coverage) * cluster_size
 

@@ -1,8 +1,4 @@
-"""A disk's layout as it is shown: the values of `show --json`, the drawings and plan.json.
-
-Plain values only (no Path, no subclass), so that a plan can be written down and read back as it
-was.
-"""
+"""A disk's layout as it is shown: plain values for `show --json`, the drawings and plan.json."""
 
 from __future__ import annotations
 
@@ -62,10 +58,7 @@ class PartitionLayout:
 
 @dataclass(frozen=True)
 class VolumeLayout:
-    """An opened container (kind "luks") or a logical volume (kind as LVM has it).
-
-    `holder` is what it lies in: sda5, or "LUKS in sda5".
-    """
+    """An opened container ("luks") or a logical volume; `holder`: sda5, or "LUKS in sda5"."""
 
     name: str
     holder: str
@@ -94,10 +87,7 @@ class BlockerLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    """A disk as it is shown, in bytes; `free` is between partitions and after the last one.
-
-    `blockers` stand between what would grow and the end of the disk.
-    """
+    """A disk as it is shown, in bytes; `blockers` stand between what would grow and its end."""
 
     image: ImageLayout
     table: TableLayout
@@ -137,8 +127,7 @@ def layout_of(facts: Facts) -> Layout:
             FreeLayout(free.start, free.length) for free in (table.free_ranges() if table else ())
         ),
         blockers=(
-            # What belongs to others is listed with its reason, so it is not listed as a blocker
-            # again.
+            # What belongs to others is listed with its reason already.
             *_others(facts),
             *(_blocker(facts, part) for part in facts.blockers() if not whose(facts, part)),
         ),

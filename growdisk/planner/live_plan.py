@@ -1,8 +1,7 @@
 """Decides how a proposal is done while the guest runs: steps, snapshots, what cannot be undone.
 
-What QEMU 7.2 allows decides the default: a snapshot with memory needs a qcow2 image of version 3
-for the disk that grows, qcow2 for every other disk that is written to, and nothing in the machine
-that cannot be migrated.
+A snapshot with memory needs qcow2 version 3 for the disk that grows, qcow2 for every other one that
+is written to, and nothing in the machine that cannot be migrated (QEMU 7.2).
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.live.live_disk import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_plan import growth_layers, growths_of, guest_plan, kind_of
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import LEAST_REFCOUNT_BITS, GuestConnection, Plan
 from growdisk.planner.proposal import Proposal
+from growdisk.planner.refusals import option_unsupported
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
 class HostEnvironment:
     """What a live plan depends on besides: the machine's disks, memory (bytes), host space.
 
-    `managed`: by libvirt, which must know of every change of a disk's files. `fixed`: what of the
-    machine QEMU cannot put into a snapshot; "" if nothing.
+    `managed`: by libvirt. `fixed`: what of the machine QEMU cannot put into a snapshot, or "".
     """
 
     disk: LiveDisk
@@ -57,10 +55,7 @@ def make_live_plan(
     environment: HostEnvironment,
     way: GuestConnection,
 ) -> Plan:
-    """The plan for a running guest; option-unsupported if it cannot be done.
-
-    `run` is the name of the run; `way` comes without the guest plan, which is made here.
-    """
+    """The plan for a running guest; `way` comes without the guest plan. option-unsupported."""
     path = facts.image.path
     _refuse_options(facts, goal, options)
     _refuse_fixed_device(facts, proposal, environment)
@@ -169,10 +164,7 @@ def _refuse_fixed_device(facts: Facts, proposal: Proposal, environment: HostEnvi
 def _restart(
     facts: Facts, proposal: Proposal, environment: HostEnvironment, way: GuestConnection
 ) -> bool:
-    """Whether the guest must restart to see its new size.
-
-    option-unsupported if that is impossible, or not allowed.
-    """
+    """Whether the guest must restart to see its new size; option-unsupported if it must not."""
     bus, path = environment.disk.bus, facts.image.path
     # Nothing to see if the disk keeps its size, or if its bus lets the guest know.
     if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:
@@ -300,8 +292,7 @@ def _notes(
         )
     else:
         why = f" ({reason})" if reason else ""
-        # The first growth inside a partition is what the guest's own undo cannot do
-        # (LiveUndo).
+        # The guest's own undo (LiveUndo) cannot undo the first growth inside a partition.
         first = next((step.name for step in proposal.steps if step.works_at), "grow-filesystem")
         yield (
             f"no snapshots{why}: until {first} the guest's own undo takes all back; point of no "

@@ -8,23 +8,19 @@ from growdisk.filesystems.volume_start import COUNTED, MOST_HIDDEN_SECTORS, NAME
 from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import BIOS_BOOT, EFI_SYSTEM, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import cannot_move
+from growdisk.planner.refusals import cannot_move
 from growdisk.steps.moving import Move
 from growdisk.units import format_size
 
 
 def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
-    """The last on the disk first, so that each goes where nothing is that has yet to go.
-
-    Swap is made again instead.
-    """
+    """The last on the disk first, each to where nothing is any more. Swap is made again instead."""
     assert facts.table is not None
     _refuse_moved_boot_loader(facts, growth.moved)
     found = []
     for new in growth.moved:
         old = facts.table.by_number(new.number)
-        # The extended partition has no bytes of its own to copy: its boot records are written with
-        # the table.
+        # The extended partition's boot records are written with the table.
         if old is not None and new.role is not Role.EXTENDED and new.number not in facts.swaps:
             _refuse_uncounted(facts, new)
             found.append(Move(new.number, old.start, new.start, old.size))
@@ -41,8 +37,7 @@ def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
                 "disk it lies",
                 hint="leave it where it is: the guest would not start any more",
             )
-        # The disk signature and the start of the partition are how Windows knows its volume on an
-        # MBR disk.
+        # Windows knows its volume on an MBR disk by disk signature and start.
         is_mbr = facts.table is not None and facts.table.kind == "mbr"
         if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
             raise cannot_move(
@@ -69,15 +64,11 @@ def _refuse_uncounted(facts: Facts, new: Partition) -> None:
 
 
 def is_repeatable(table: PartitionTable, moves: tuple[Move, ...]) -> bool:
-    """Whether all moves can be begun again at any time without a snapshot.
-
-    They can if nothing that is still needed is overwritten.
-    """
+    """Whether all moves can be begun again without a snapshot: nothing needed is overwritten."""
     needed = [move.source for move in moves]
     if table.extended is not None:
         needed.append(table.extended.range)  # the chain of boot records is somewhere in there
-    # A move onto itself, or onto another's source, cannot be begun again: the source is gone by
-    # then.
+    # Onto itself, or onto another's source: the source is gone when it is begun again.
     return not any(move.destination.overlaps(place) for move in moves for place in needed)
 
 

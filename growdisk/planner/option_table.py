@@ -1,8 +1,6 @@
 """The options that command line, playbooks and Ansible modules share: declared once, as data.
 
-argparse's options are made from this table (cli/declaring.py), playbook tasks take it as it is
-(playbook/specs.py), and a test compares what the modules document with it. Names have underscores
-here; the command line writes hyphens. A default of None means: not given.
+Names have underscores here; the command line writes hyphens. Default None: not given.
 """
 
 from __future__ import annotations
@@ -53,6 +51,17 @@ def flag(name: str, description: str) -> OptionSpec:
     return OptionSpec(name, "bool", description, default=False)
 
 
+def text(
+    name: str,
+    description: str,
+    *,
+    required: bool = False,
+    default: str | None = None,
+    choices: tuple[str, ...] = (),
+) -> OptionSpec:
+    return OptionSpec(name, "str", description, required, default, choices)
+
+
 def many(
     elements: OptionType, name: str, description: str, *, required: bool = False
 ) -> OptionSpec:
@@ -61,45 +70,41 @@ def many(
 
 _FORMATS = ("qcow2", "raw")
 IMAGE = OptionSpec("image", "path", "The image file.", required=True)
-FORMAT = OptionSpec("format", "str", "The image's format; probed if left out.", choices=_FORMATS)
+FORMAT = text("format", "The image's format; probed if left out.", choices=_FORMATS)
 IMAGE_MAYBE = OptionSpec(
     "image", "path", "The image file; a running guest may be named by domain or qmp instead."
 )
 MACHINE: Options = (
-    OptionSpec("domain", "str", "A machine of libvirt, running or not."),
-    OptionSpec("connect", "str", "The URI of libvirt; its own choice if left out."),
-    OptionSpec("disk", "str", "Which disk of the machine: vda, or QEMU's id."),
+    text("domain", "A machine of libvirt, running or not."),
+    text("connect", "The URI of libvirt; its own choice if left out."),
+    text("disk", "Which disk of the machine: vda, or QEMU's id."),
     OptionSpec("qmp", "path", "The socket of a running guest's monitor (QEMU's -qmp)."),
 )
 INSIDE: Options = (
-    OptionSpec(
+    text(
         "online",
-        "str",
         "How to work inside a running guest; by ssh if that is given, else by its guest agent.",
         default="auto",
         choices=("auto", "agent", "ssh"),
     ),
-    OptionSpec("ssh", "str", "How ssh reaches the guest: user@host, as root or with sudo."),
+    text("ssh", "How ssh reaches the guest: user@host, as root or with sudo."),
     OptionSpec("ssh_config", "path", "A configuration file for ssh, as of vagrant ssh-config."),
     OptionSpec("agent", "path", "The socket of the guest agent; found if left out."),
-    OptionSpec("guest_disk", "str", "The disk as the guest names it, such as /dev/vda."),
+    text("guest_disk", "The disk as the guest names it, such as /dev/vda."),
     flag("allow_reboot", "The guest may restart once, where its disk controller asks for it."),
 )
-SIZE = OptionSpec(
+SIZE = text(
     "size",
-    "str",
     "+10G grows by, 40G grows to; if left out, every layer grows into the unused space around it.",
 )
-PREALLOCATION = OptionSpec(
+PREALLOCATION = text(
     "preallocation",
-    "str",
     "Take the new space on the host at once.",
     default="off",
     choices=("off", "metadata", "falloc", "full"),
 )
-PARTITION = OptionSpec(
+PARTITION = text(
     "partition",
-    "str",
     "Which partition grows: a number, or a name such as /dev/sda1; the largest if left out.",
     default="auto",
 )
@@ -117,9 +122,8 @@ TABLE: Options = (
         "grow",
         "Several partitions with a share of the space each: sda1=60%, sda3=+5G, sda3=rest.",
     ),
-    OptionSpec(
+    text(
         "swap",
-        "str",
         "What becomes of swap that stands in the way; by default drop if the guest's files can be "
         "changed, else move.",
         choices=("drop", "move", "file"),
@@ -142,23 +146,17 @@ VOLUMES: Options = (
         "lv",
         "Which logical volumes grow, and by what of the free space: vg/root, vg/home=60%.",
     ),
-    OptionSpec(
-        "lv_share",
-        "str",
-        "Grow into this percentage of what is free in the volume group, such as 60%.",
-    ),
+    text("lv_share", "Grow into this percentage of what is free in the volume group, such as 60%."),
     KEY_FILE,
 )
-BACKEND = OptionSpec(
+BACKEND = text(
     "backend",
-    "str",
     "Who works on the guest's file systems.",
     default="auto",
     choices=("auto", "guestfs", "uml", "direct"),
 )
-SNAPSHOTS = OptionSpec(
+SNAPSHOTS = text(
     "snapshots",
-    "str",
     "How each step can be undone.",
     default="auto",
     choices=("auto", "internal", "overlay", "none"),
@@ -179,16 +177,14 @@ RUN: Options = (
 )
 
 BY_RULE: Options = (
-    OptionSpec(
+    text(
         "when_used",
-        "str",
         "Grow only if the file system that would grow is fuller than that, such as 85%.",
     ),
-    OptionSpec("max_size", "str", "Never let the disk become larger than that, such as 200G."),
-    OptionSpec("min_interval", "str", "Grow only if it last grew that long ago: 90s, 15m, 1h, 2d."),
-    OptionSpec(
+    text("max_size", "Never let the disk become larger than that, such as 200G."),
+    text("min_interval", "Grow only if it last grew that long ago: 90s, 15m, 1h, 2d."),
+    text(
         "keep_host_free",
-        "str",
         "Refuse if less than this percentage of the host's room were left once the new space is "
         "filled, such as 10%.",
     ),
@@ -199,46 +195,32 @@ SHARED = _by_name(FORMAT, SIZE, *BY_RULE, PREALLOCATION, *TABLE, *VOLUMES, *RUN,
 
 # What other verbs have in common with the task that does the same.
 
-RESIZE_TO = OptionSpec("size", "str", "+10G grows by, 40G grows to.", required=True)
-SNAPSHOT_NAME = OptionSpec("name", "str", "The snapshot's name.", required=True)
-DOWN_TO = OptionSpec("to", "str", "Only down to and including this step, such as grow-filesystem.")
+RESIZE_TO = text("size", "+10G grows by, 40G grows to.", required=True)
+SNAPSHOT_NAME = text("name", "The snapshot's name.", required=True)
+DOWN_TO = text("to", "Only down to and including this step, such as grow-filesystem.")
 CREATE_OPTIONS = OptionSpec(
     "options", "dict", "Options of a new image, named as qemu-img names them."
 )
 CREATING = _by_name(
     OptionSpec("backing", "path", "The backing file of a new image."),
-    OptionSpec(
-        "backing_format",
-        "str",
-        "The format of the backing file; probed if left out.",
-        choices=_FORMATS,
-    ),
+    text("backing_format", "The format of the backing file; probed if left out.", choices=_FORMATS),
     CREATE_OPTIONS,
 )
 CONVERTING = _by_name(
-    OptionSpec(
-        "to", "str", "The new format; by the name of the new image if left out.", choices=_FORMATS
-    ),
+    text("to", "The new format; by the name of the new image if left out.", choices=_FORMATS),
     flag("compress", "Compress the clusters of a qcow2 image."),
-    OptionSpec("compression", "str", "How to compress.", choices=("zlib", "zstd")),
+    text("compression", "How to compress.", choices=("zlib", "zstd")),
     CREATE_OPTIONS,
-    OptionSpec("snapshot", "str", "Convert this internal snapshot instead, at its own size."),
+    text("snapshot", "Convert this internal snapshot instead, at its own size."),
     flag("keep_snapshots", "Take the internal snapshots along."),
 )
 PROVISIONING = _by_name(
     OptionSpec("base", "path", "The base image, which is only read.", required=True),
-    OptionSpec(
-        "size", "str", "40G grows to, +10G by; the new image is as large as the base if left out."
-    ),
+    text("size", "40G grows to, +10G by; the new image is as large as the base if left out."),
     flag("force", "Replace an existing image."),
     flag("overlay", "Make an overlay of the base, which must stay as it is; quick and small."),
-    OptionSpec(
-        "format",
-        "str",
-        "The format of the new image; that of the base if left out.",
-        choices=_FORMATS,
-    ),
-    OptionSpec("hostname", "str", "The guest's name."),
+    text("format", "The format of the new image; that of the base if left out.", choices=_FORMATS),
+    text("hostname", "The guest's name."),
     OptionSpec("recipe", "path", "A recipe file, in YAML; other options win over it."),
 )
 WATCHING = _by_name(
@@ -248,6 +230,6 @@ WATCHING = _by_name(
         "The rules file: which disks grow, when, by what and how far.",
         required=True,
     ),
-    OptionSpec("connect", "str", "The URI of libvirt; what the rules say if left out."),
+    text("connect", "The URI of libvirt; what the rules say if left out."),
     OptionSpec("metrics", "path", "Where metrics for Prometheus' textfile collector are written."),
 )

@@ -1,7 +1,4 @@
-"""Values of options as people write them: `sda1=60%`, `vg/home=+5G`, 85%, 200G, 1h.
-
-For the command line, playbooks and files of rules.
-"""
+"""Values of options as people write them: `sda1=60%`, `vg/home=+5G`, 85%, 200G, 1h."""
 
 from __future__ import annotations
 
@@ -121,10 +118,9 @@ def rule_of(
     *,
     written: Written = as_flag,
 ) -> Rule | None:
-    """As people write it: 85%, 200G, 1h, 10%.
+    """As people write it: 85%, 200G, 1h, 10%; None if nothing is said. UsageError.
 
-    UsageError. None if nothing is said; "", as a script's variable that was never set, says
-    something, and wrongly.
+    "", as a script's variable that was never set, says something, and wrongly.
     """
     if when_used is max_size is min_interval is keep_host_free is None:
         return None

@@ -14,11 +14,11 @@ from growdisk.host.json_codec import NotThatValue, converted, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.extra_disks import ExtraDiskPlan, given_up, notes, steps_of
 from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.proposal import Proposal
+from growdisk.planner.refusals import option_unsupported
 from growdisk.steps.registry import DiskStep, ExtraDiskStep, in_todays_words, step_of
 from growdisk.steps.step_traits import first, of_kind
 from growdisk.steps.table_steps import RewritePartitions
@@ -56,10 +56,7 @@ LEAST_REFCOUNT_BITS = 8
 
 @dataclass(frozen=True)
 class ExtraDisk:
-    """The image of another disk of the guest, kept and restored with every step; an absolute path.
-
-    `before` and `after` are None if the disk does not grow itself.
-    """
+    """Another disk of the guest, in each snapshot; without `before` it does not grow itself."""
 
     path: str
     format: str
@@ -121,10 +118,7 @@ def make_plan(
     choice: Choice = GUESTFS,
     others: Sequence[ExtraDiskPlan] = (),
 ) -> Plan:
-    """Decide how the proposal is carried out; option-unsupported if an image does not allow it.
-
-    `run` is the name of the run.
-    """
+    """Decide how the proposal is carried out; option-unsupported if an image does not allow it."""
     _refuse_preallocation(facts, goal)
     # The other disks come last: a failure there still takes everything back, on all disks.
     steps = (*proposal.steps, *steps_of(others))
@@ -194,10 +188,7 @@ def _extra_disk(other: ExtraDiskPlan, options: RunOptions) -> ExtraDisk:
 def _snapshot_mode(
     image: ImageFacts, options: RunOptions, *, moves: bool = False
 ) -> tuple[SnapshotMode, tuple[str, ...]]:
-    """With a note on it if that is not what one would expect.
-
-    `moves`: whole partitions will be written again.
-    """
+    """With a note on it if it is unexpected; `moves`: whole partitions will be written again."""
     fit = image.version == 3 and image.refcount_bits >= LEAST_REFCOUNT_BITS
     if options.snapshots == "internal" and not fit:
         reason = (
@@ -210,8 +201,7 @@ def _snapshot_mode(
         raise option_unsupported(
             image.path, option="--snapshots internal", reason=reason, hint="leave the option out"
         )
-    # Growing it would leave its snapshots without a size: after a restore the disk would be
-    # wrong.
+    # Growing it would leave its snapshots without a size.
     if image.version == 2 and image.snapshots:
         raise ImageUnsupported(
             image.path,

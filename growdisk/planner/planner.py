@@ -1,8 +1,7 @@
 """Makes a plan of facts and a goal, or says that nothing is to do, or refuses.
 
-Pure: reads and touches nothing. A plan holds all steps of the job; a step whose layer is done
-already finds that out itself and is skipped, so that a run converges whatever was done before. Only
-when every layer is as wanted is there no plan at all.
+Pure. A plan holds all steps of the job; one whose layer is done already finds that out itself and
+is skipped, so that a run converges whatever was done before.
 """
 
 from __future__ import annotations
@@ -19,12 +18,6 @@ from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTabl
 from growdisk.partitions.to_gpt import NotConvertible, as_gpt
 from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import (
-    CannotGrow,
-    device_cannot_grow,
-    option_unsupported,
-    would_shrink,
-)
 from growdisk.planner.foreign import (
     refuse_foreign,
     refuse_foreign_blockers,
@@ -39,10 +32,14 @@ from growdisk.planner.layers.growers import grow_contents, notes_on_tpm
 from growdisk.planner.moves import moves_of, notes_on
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.refusals import (
+    CannotGrow,
+    device_cannot_grow,
+    option_unsupported,
     refuse_hibernated,
     refuse_unwritable,
     refuse_volumes_without_lvm,
     refuse_wrong_consent,
+    would_shrink,
 )
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk, refuse_table_options
 from growdisk.steps.moving import Move
@@ -67,8 +64,8 @@ def without_gone(facts: Facts, goal: Goal) -> Goal:
 
 def _propose(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """A proposal for the goal, or GoalReached."""
-    # The same command again no longer finds partitions that it removed: fine if there is nothing to
-    # do; else the user has named a wrong one.
+    # The same command again finds no partitions that it removed: fine if nothing is to do; else the
+    # user has named a wrong one.
     again = without_gone(facts, goal)
     if again != goal:
         # A refusal of the goal that was made smaller would puzzle: the goal as given is tried then.
@@ -146,10 +143,7 @@ def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
 
 
 def wanted_size(facts: Facts, goal: Goal) -> int:
-    """The disk's new size in bytes.
-
-    Raises would-shrink, or device-cannot-grow if a device of the host would have to grow.
-    """
+    """The disk's new size in bytes; would-shrink, or device-cannot-grow."""
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:
@@ -159,8 +153,7 @@ def wanted_size(facts: Facts, goal: Goal) -> int:
         return new
     if storage.obstacle:
         raise device_cannot_grow(facts.image.path, reason=storage.obstacle, hint=storage.hint)
-    # A device grows in units of its own (an extent, a zvol's block): it may become larger than
-    # asked for.
+    # A device grows in units of its own (an extent, a zvol's block), perhaps beyond what was asked.
     return align_up(new, storage.unit)
 
 
@@ -211,8 +204,7 @@ def _steps(
     # A table counts whole sectors; a raw file may end within one.
     disk_size = align_down(new_size, facts.table.sector_size)
     before, after = facts.table.with_disk_size(disk_size), growth.table.with_disk_size(disk_size)
-    # All steps are always there, in this order: one whose layer is as wanted is skipped when it
-    # runs.
+    # All steps, in this order: one whose layer is as wanted is skipped when it runs.
     yield grown_image(facts, goal, new_size)
     yield RewritePartitions(before, after, moves)
     yield RereadPartitions(after)
@@ -281,8 +273,7 @@ def _asked_for(part: Partition, goal: Goal, growth: Grown) -> int:
     return part.number if part.number in goal.delete else outer
 
 
-# --to-gpt: an MBR that becomes a GPT on the way, where nothing starts from the disk; offered where
-# that is of use.
+# --to-gpt: an MBR becomes a GPT on the way, where nothing starts from the disk.
 
 NOTE = (
     "the table becomes a GPT: numbers, UUIDs and labels stay, but each partition has a new "

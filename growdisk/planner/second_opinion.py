@@ -14,8 +14,8 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
 from growdisk.filesystems.foreign import MEMBER_KINDS
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.foreign import INSIDE, content_in_words
+from growdisk.planner.refusals import belongs_to_others
 
 if TYPE_CHECKING:
     from growdisk.host.blkid import BlkidResult
@@ -37,10 +37,9 @@ class Treatment(Enum):
 
 @dataclass(frozen=True)
 class TouchedPart:
-    """A part of the disk that the plan touches.
+    """A part of the disk that the plan touches, as growdisk reads it; `number` 0: all of it.
 
-    `own` is what growdisk reads there; `number` 0 is the whole disk. `grown`: it is looked at as it
-    will be, up to its new end, where an old signature might stand.
+    `grown`: as it will be, up to its new end, where an old signature might stand.
     """
 
     name: str
@@ -69,8 +68,7 @@ def _objection(facts: Facts, part: TouchedPart, verdict: BlkidResult) -> str:
     # By its number, whatever is in it: only what belongs to a larger whole is an objection then.
     if part.treatment is Treatment.GIVEN_UP:
         return _belonging(part, verdict)
-    # Swap with a random key has no header: its bytes are noise, and only the guest's crypttab
-    # tells.
+    # Swap with a random key is noise without a header: only the guest's crypttab tells.
     random = isinstance(part.own, SwapContent) and part.own.random_key
     own = part.own.kind if part.own and not random else ""
     if verdict.kind == own:

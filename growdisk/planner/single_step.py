@@ -1,7 +1,6 @@
 """One step planned as the whole is: what the step-wise tasks of a playbook ask for. Pure.
 
-Each goes through the same engine as a run of one step. What the whole job knows from its other
-steps (the identity of swap that is gone) has to be given by the caller.
+What the whole job knows from its other steps has to be given by the caller.
 """
 
 from __future__ import annotations
@@ -10,14 +9,18 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import SwapContent
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import belongs_to_others, nothing_to_grow
 from growdisk.planner.foreign import content_in_words, refuse_foreign_disk, refuse_target
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import contents_after, together
 from growdisk.planner.layers.growers import grow_contents
 from growdisk.planner.planner import grown_image, propose, wanted_size, whole_disk, without_gone
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
-from growdisk.planner.refusals import refuse_hibernated, refuse_unwritable
+from growdisk.planner.refusals import (
+    belongs_to_others,
+    nothing_to_grow,
+    refuse_hibernated,
+    refuse_unwritable,
+)
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk
 from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
@@ -41,10 +44,7 @@ def resize_only(facts: Facts, goal: Goal) -> Proposal | GoalReached:
 
 
 def whole_rewrite(facts: Facts, goal: Goal) -> Proposal | GoalReached:
-    """The whole job on the disk as large as it is.
-
-    A partition that is to be given up and is not there has been given up before.
-    """
+    """The whole job on the disk as large as it is; what is to go may have gone before."""
     return propose(facts, replace(without_gone(facts, goal), size=None))
 
 

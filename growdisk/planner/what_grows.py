@@ -9,15 +9,15 @@ from growdisk.filesystems.content import AmbiguousContent, FixedContent, Foreign
 from growdisk.partitions.shares import Rest, Share, Size
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import (
+from growdisk.planner.foreign import content_in_words
+from growdisk.planner.goal import Goal
+from growdisk.planner.refusals import (
     CannotGrow,
     nothing_to_grow,
     option_unsupported,
     partition_not_found,
     would_shrink,
 )
-from growdisk.planner.foreign import content_in_words
-from growdisk.planner.goal import Goal
 
 # Only the number counts: what the disk is called depends on the guest and its controller.
 _NAME = re.compile(
@@ -65,10 +65,7 @@ def grown_of(table: PartitionTable, shares: Mapping[int, Share]) -> list[Partiti
 def choose_partition(
     facts: Facts, wanted: str, option: str = "--partition"
 ) -> tuple[PartitionTable, Partition]:
-    """The table and the partition that is to grow.
-
-    `wanted`: "auto", a number, or a name such as /dev/sda1.
-    """
+    """The table and what is to grow; `wanted`: "auto", a number, or a name such as /dev/sda1."""
     path = facts.image.path
     if facts.table is None or not facts.table.partitions:
         raise nothing_to_grow(path, reason=_nothing(facts))

@@ -1,8 +1,6 @@
 """A plan as the playbook that does it: a task a step, with everything that the plan decided.
 
-`growdisk plan … --as-playbook` prints it. Each of its tasks is a run of one step of the same
-engine. What the plan knew of swap that is gone is in it, so that it can be read, changed, and
-run here or by Ansible.
+`growdisk plan … --as-playbook` prints it, to be read, changed, and run here or by Ansible.
 """
 
 from __future__ import annotations
@@ -40,10 +38,7 @@ def playbook_of(
     image_format: ImageFormat | None,
     given: Mapping[str, object],
 ) -> str:
-    """The playbook as text; `given`: what was asked, as options of a task.
-
-    Raises what `plan` raises.
-    """
+    """The playbook as text; `given`: what was asked, as options of a task."""
     found: list[tuple[Facts, Proposal | GoalReached]] = []
 
     def watched(facts: Facts, wanted: Goal) -> Proposal | GoalReached:
@@ -52,8 +47,7 @@ def playbook_of(
         return proposal
 
     plan(path, goal, options, image_format, watched)
-    # plan() may ask twice: if the guest's files do not allow that swap is given up, for one that
-    # moves it. The last proposal counts.
+    # plan() asks twice if the guest's files forbid to give swap up: the last proposal counts.
     facts, proposal = found[-1]
     if isinstance(proposal, GoalReached):
         title = "Grow into unused space (there was none when this was planned)"

@@ -37,10 +37,9 @@ _SPARE_ROOM = 64 << 20
 
 @dataclass(frozen=True)
 class TaskCheckpoint:
-    """What a task was about to touch.
+    """What a task was about to touch, `made` a file that was not there.
 
-    `run` is the last run recorded beside the image ("" for none), `size` the virtual size in bytes
-    (0 if it could not be read), `made` a file that was not there.
+    `run` is the last one recorded beside the image ("" for none), `size` virtual (0 if unknown).
     """
 
     image: Path | None
@@ -59,10 +58,7 @@ class TaskCheckpoint:
         return cls(image, api.status(image).run or "", size, made)
 
     def pinned(self, task: str, options: Mapping[str, object]) -> Mapping[str, object]:
-        """The options with a fixed size: growing by an amount must not happen twice.
-
-        Only `image` needs it, which has no run that would show whether it was done.
-        """
+        """The options of an `image` task with a fixed size: it must not grow by an amount twice."""
         size = options.get("size")
         if task != "image" or not size or not self.size:
             return options
@@ -90,8 +86,7 @@ class TaskCheckpoint:
         from growdisk.playbook.tasks.expand import outcome_of
         from growdisk.playbook.tasks.steps import swaps_of_run
 
-        # Any task with key_file would do: typed() makes paths of the texts, and wants its
-        # required image.
+        # Any task with key_file would do: typed() makes paths, and wants its required image.
         given = {"image": "-", "key_file": options.get("key_file")}
         keys = typed(TASKS["grow_filesystem"], given).keys()
         result = api.resume(self.image, observer, stop, keys)
@@ -131,11 +126,10 @@ def _no_room_for_copy(image: Path, reason: str) -> Refused:
 
 
 class PlaySnapshot:
-    """For one image of one play; `name` is unique to both.
+    """For one image of one play: an internal snapshot, or a sparse copy if it can have none.
 
-    A qcow2 image of version 3 gets an internal snapshot, which costs next to nothing; any other
-    file a sparse copy. Names follow from the run alone, so that another process finds them; every
-    method may be called again after a crash.
+    `name` follows from the run alone, so that another process finds it; every method may be
+    called again after a crash.
     """
 
     def __init__(self, image: Path, run: str, play: int) -> None:
@@ -193,8 +187,7 @@ class PlaySnapshot:
     def _delete_snapshot(self, *, apply: bool) -> None:
         info = image_info(self._image)
         found = self._name in [snapshot.name for snapshot in info.snapshots]
-        # Dirty: taking the snapshot may have been cut short. Opening repairs the image, and only
-        # then it is known whether the snapshot is there.
+        # Dirty: opening repairs it, and then it is known whether the snapshot is there.
         if not _has_snapshots(info.header) or not (found or info.header.has(Incompatible.DIRTY)):
             return
         with self._opened() as image:
@@ -211,8 +204,7 @@ class PlaySnapshot:
 
     def _opened(self) -> Qcow2Image:
         """The image, opened to write."""
-        # Without the guard that `growdisk image` has, which refuses an image in a run: a play's
-        # snapshot is older than the runs of its own tasks.
+        # Without a guard: a play's snapshot is older than the runs of its own tasks.
         return Qcow2Image.open(self._image, writable=True, with_backing=False)
 
     def _refuse_no_room(self) -> None:

@@ -1,8 +1,7 @@
 """Variables and the expressions that ask for them.
 
-A text that is one {{ expression }} and nothing else becomes the value that it is; any other becomes
-a text. Variables may be made of others; they are evaluated when they are asked for, and only those
-that are.
+A text that is one {{ expression }} and nothing else becomes the value that it is. Variables may be
+made of others; they are evaluated when they are asked for.
 """
 
 from __future__ import annotations
@@ -53,13 +52,9 @@ def sandbox() -> Sandbox:
 
 
 class TaskVariables:
-    """All variables that one task sees.
+    """All variables of a task: `layers` hold templates, the last one wins; `final` values none."""
 
-    `layers` may hold templates, the last one wins; `final` values hold none.
-    """
-
-    # What tasks have registered is final: a label or a path in it that looks like an expression
-    # comes from an image, and is never evaluated.
+    # What tasks have registered comes from images: it is never evaluated.
 
     def __init__(self, layers: Sequence[Mapping[str, object]], final: Mapping[str, object]) -> None:
         self._layers, self._final = tuple(layers), {**final, "omit": OMIT}
@@ -112,8 +107,8 @@ class TaskVariables:
             raise template_failed(place, text=text, reason=_reason(error)) from error
 
     def _needed(self, names: set[str], place: YamlPosition | str) -> dict[str, object]:
-        # Only names that the expression has: an unused variable may be one that fails. An unknown
-        # one is left to jinja2, which knows whether it may be missing (default, is defined).
+        # Only names that the expression has: an unused variable may fail. jinja2 knows whether an
+        # unknown one may be missing (default, is defined).
         return {name: self._variable(name, place) for name in names if name in self}
 
     def _variable(self, name: str, place: YamlPosition | str) -> object:
@@ -135,8 +130,7 @@ class TaskVariables:
         return self._known[name]
 
 
-# {{- and -}} (and {{+) remove or keep the white space around: these signs touch the braces. Any
-# other minus belongs to the expression.
+# {{- and -}} (and {{+) touch the braces; any other minus belongs to the expression.
 _LONE = re.compile(r"\s*\{\{[-+]?(?P<inner>.*?)-?\}\}\s*", re.DOTALL)
 
 
@@ -178,10 +172,7 @@ def _structure(text: str) -> object:
 
 
 def _plain(value: object) -> object:
-    """A value as YAML has them: it goes to another process, and into the record of the play.
-
-    Views and generators (`x.items()`, `x | map(…)`) become lists.
-    """
+    """A value as YAML has them, for another process: views and generators become lists."""
     if value is None or value is OMIT or isinstance(value, str | bytes | int | float):
         return value
     if is_mapping(value):
@@ -199,9 +190,8 @@ def _reason(error: Exception) -> str:
     return f"{word}{' '.join(str(error).split())}"[:300]
 
 
-# What playbooks may call in expressions besides jinja2's own: the filters and tests of Ansible that
-# reach no file, under the same names and with the same answers; and `exists`, `file`, `directory`,
-# which only ask whether one is there.
+# What playbooks may call in expressions besides jinja2's own: Ansible's filters and tests that
+# reach no file, and `exists`, `file`, `directory`, which only ask whether one is there.
 
 
 def _combine(first: Mapping[str, object], *others: Mapping[str, object]) -> dict[str, object]:

@@ -1,8 +1,7 @@
 """One play on one host: its tasks in order, each decision in the journal before it is acted on.
 
-On resume, a task that had ended is not done again; one that had begun is continued:
-what is half done in the image is finished by its own journal first. With growdisk_on_failure: play,
-a failure takes back all of the play.
+On resume, what is half done in the image is finished by its own journal first. With
+growdisk_on_failure: play, a failure takes back all of the play.
 """
 
 from __future__ import annotations
@@ -41,10 +40,7 @@ from growdisk.workflow.stopping import StopRequest
 
 
 class HostRun:
-    """One host's run of a play; `journal` is None in check mode.
-
-    `emit` gets every event; `run` names the run, for the snapshots of its images.
-    """
+    """One host's run of a play; `journal` is None in check mode, `run` names the run."""
 
     def __init__(
         self,
@@ -81,8 +77,7 @@ class HostRun:
         """Take back what a play that was cut short did to its images."""
         assert self._journal is not None
         try:
-            # Before the decision is recorded: a run that cannot be ended leaves the play as it was,
-            # and --undo can be tried again.
+            # Before the decision is recorded: a run that cannot be ended leaves the play as it was.
             for before in self._journal.unfinished_items():
                 self._end_run_on(before.image, before.run)
         except GrowdiskError as wrong:

@@ -40,10 +40,7 @@ class Host:
 
 
 def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
-    """In the order in which they are named, each once.
-
-    bad-file if nothing is meant; --limit is applied.
-    """
+    """As named, each once; with --limit. bad-file if nothing is meant."""
     # hosts: may be an expression. No host is known yet, so it sees no variables of one.
     scope = TaskVariables(
         (play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}}
@@ -155,10 +152,7 @@ def _chosen(words: Sequence[str], inventory: Inventory, place: YamlPosition) -> 
 def _narrowed(
     found: Mapping[str, Host], words: Sequence[str], inventory: Inventory
 ) -> Iterator[Host]:
-    """Without what a !word leaves out, or a &word does not name, wherever these words stand.
-
-    Images and machines of libvirt are in no inventory, and stay.
-    """
+    """Without what a !word leaves out, or a &word does not name; images and machines stay."""
     # To leave out or to require what is not there is no mistake: `web*:!old` may have no old.
     said = [(word[0], _matching(word[1:], inventory)) for word in words]
     for name, host in found.items():
@@ -208,10 +202,7 @@ def _names_one(word: str, names: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class PlayContext:
-    """One play on one host: where its variables come from.
-
-    `number` counts the playbook's plays from 0.
-    """
+    """One play, counted from 0, on one host: where its variables come from."""
 
     request: Request
     playbook: Playbook

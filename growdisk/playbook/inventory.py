@@ -29,10 +29,7 @@ _PRIORITY = "ansible_group_priority"
 
 @dataclass(frozen=True)
 class Inventory:
-    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups.
-
-    `local`: the variables of localhost if no inventory names it.
-    """
+    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups."""
 
     hosts: Mapping[str, Vars]
     groups: Mapping[str, tuple[str, ...]]
@@ -82,8 +79,7 @@ def _variables(tree: Tree, files: VarsFolders, host: str) -> dict[str, object]:
     return merged | tree.host_vars(host) | files.of("host_vars", [host])
 
 
-# An inventory in Ansible's INI: [group], [group:vars], [group:children], and a line a host with its
-# variables.
+# Ansible's INI: [group], [group:vars], [group:children], and a line a host with its variables.
 #
 # [guests]
 # web[01:03] image="/var/lib/images/{{ inventory_hostname }}.qcow2"
@@ -189,8 +185,7 @@ def read_yaml_inventory(path: Path, tree: Tree) -> None:
 
 
 def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: str | None) -> None:
-    # Checked at each new edge, so the groups never form a ring: is_inside, hosts_in and _depth,
-    # which call themselves, come to an end.
+    # Checked at each new edge: is_inside, hosts_in and _depth call themselves.
     if parent is not None and name in tree.group_names() and tree.is_inside(name, parent):
         raise bad_file(f"group {name} would be inside itself", place=place)
     tree.add_group(name, parent)
@@ -286,13 +281,9 @@ class Tree:
         return self._vars[group]
 
     def groups_outside_in(self, host: str) -> list[str]:
-        """Those that the host is in besides all, outer ones first.
-
-        Of equals by priority, then by name.
-        """
+        """Those that the host is in besides all, outer ones first, then by priority and name."""
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
-        # The last one wins: the deepest group says most about a host. With equal depth the higher
-        # priority wins, then the later name, as with Ansible.
+        # The last one wins: the deepest group, then the higher priority, then the later name.
         return sorted(
             inside, key=lambda name: (self._depth(name), self._priorities.get(name, 1), name)
         )

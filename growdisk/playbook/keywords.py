@@ -1,7 +1,4 @@
-"""The keywords that a playbook may use: where each may stand, what its value may be.
-
-What is not here is an error before anything runs.
-"""
+"""The keywords that a playbook may use: where each may stand, what its value may be."""
 
 from __future__ import annotations
 
@@ -28,8 +25,7 @@ LOOP_WORDS = ("loop_var", "index_var", "label")
 ON_FAILURE = "growdisk_on_failure"
 ON_FAILURE_CHOICES = ("task", "play", "none")
 
-# What Ansible has, and growdisk run does not: said so, instead of being taken for a slip of the
-# pen.
+# What Ansible has, and growdisk run does not: not to be taken for a slip of the pen.
 ANSIBLE_PLAY = frozenset(
     {
         "any_errors_fatal", "become_exe", "become_flags", "become_method", "become_user",
@@ -72,10 +68,7 @@ def task_names() -> list[str]:
 
 
 def full_name(word: str) -> str:
-    """The qualified name of a task, or "" if there is none of that name.
-
-    `debug` is Ansible's own.
-    """
+    """The qualified name of a task, or "" for none; `debug` is Ansible's own."""
     if word in task_names():
         return word
     builtin = f"{BUILTIN}.{word}"
@@ -87,8 +80,7 @@ def unknown_task_word(word: str, place: YamlPosition) -> UsageError:
     other = collection not in ("", BUILTIN) and not collection.startswith("growdisk")
     if other or name in _ANSIBLE_TASK or word.startswith("with_"):
         return unknown_word(word, place, "task", (), frozenset({word}))
-    # Compared without their collections: growdisk.disk.expnd, or expand alone, is meant for
-    # growdisk.disk.expand.
+    # Without their collections: growdisk.disk.expnd, or expand, is meant for growdisk.disk.expand.
     short = nearest(name, [known.rsplit(".", 1)[-1] for known in task_names()])
     if not nearest(word, TASK_WORDS) and short:
         full = next(known for known in task_names() if known.endswith(f".{short}"))

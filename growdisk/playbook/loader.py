@@ -1,7 +1,6 @@
 """Reads a playbook: every word, option, value and expression is looked at before anything runs.
 
-What cannot be known yet (a template's value) is looked at again for each host, by preflight, and
-still before the first task.
+What cannot be known yet (a template's value) is looked at for each host, by preflight.
 """
 
 from __future__ import annotations
@@ -11,27 +10,9 @@ from pathlib import Path
 
 from growdisk.errors import GrowdiskError, suggestion
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
+from growdisk.playbook import keywords
 from growdisk.playbook.expressions import templates_in
-from growdisk.playbook.keywords import (
-    ANSIBLE_PLAY,
-    BUILTIN,
-    BUILTIN_OPTIONS,
-    LOOP_WORDS,
-    ON_FAILURE,
-    ON_FAILURE_CHOICES,
-    PLAY_WORDS,
-    TASK_WORDS,
-    Keywords,
-    check_all,
-    check_expression,
-    check_templates,
-    conditions_of,
-    full_name,
-    refuse_no_name,
-    text_of,
-    unknown_task_word,
-    unknown_word,
-)
+from growdisk.playbook.keywords import Keywords
 from growdisk.playbook.model import LoopControl, Play, Playbook, Task
 from growdisk.playbook.options import check_option
 from growdisk.playbook.specs import NAMESPACE, TASKS
@@ -52,8 +33,10 @@ def _play(node: Located) -> Play:
         raise node.bad("a play is a mapping", hint="write - name: …, hosts: …, tasks: …")
     # Unknown words before anything else: a misspelt `hosts` is reported as such, not as missing.
     for key, _, place in node.entries():
-        if key not in PLAY_WORDS:
-            raise unknown_word(key, place, "play", PLAY_WORDS, ANSIBLE_PLAY)
+        if key not in keywords.PLAY_WORDS:
+            raise keywords.unknown_word(
+                key, place, "play", keywords.PLAY_WORDS, keywords.ANSIBLE_PLAY
+            )
     words = Keywords(node)
     named = words.node("hosts")
     if named is None:
@@ -71,7 +54,7 @@ def _play(node: Located) -> Play:
         tasks=tuple(read_task(item, tags) for item in words.items("tasks")),
         vars=_play_vars(words),
         vars_files=tuple(
-            (text_of(item, "vars_files"), item.place) for item in words.items("vars_files")
+            (keywords.text_of(item, "vars_files"), item.place) for item in words.items("vars_files")
         ),
         ignore_errors=words.flag_or_template("ignore_errors", default=False),
         check_mode=words.flag_or_template("check_mode"),
@@ -83,25 +66,25 @@ def _hosts(node: Located) -> Iterator[str]:
     for item in node.one_or_more():
         if not isinstance(item.value, str) or not item.value.strip():
             raise item.bad("hosts are names, paths or globs", hint="hosts: guests")
-        check_templates(item.value, item.place)
+        keywords.check_templates(item.value, item.place)
         yield item.value
 
 
 def _play_vars(words: Keywords) -> dict[str, object]:
     found, node = words.vars(), words.node("vars")
-    value = found.get(ON_FAILURE, ON_FAILURE_CHOICES[0])
+    value = found.get(keywords.ON_FAILURE, keywords.ON_FAILURE_CHOICES[0])
     # With an expression in it, on_failure() judges the value for each host.
     if (
         node is not None
         and isinstance(value, str)
         and "{{" not in value
-        and value not in ON_FAILURE_CHOICES
+        and value not in keywords.ON_FAILURE_CHOICES
     ):
-        place = next(item.place for key, item, _ in node.entries() if key == ON_FAILURE)
+        place = next(item.place for key, item, _ in node.entries() if key == keywords.ON_FAILURE)
         raise bad_file(
-            f"{ON_FAILURE} cannot be '{value}'",
+            f"{keywords.ON_FAILURE} cannot be '{value}'",
             place=place,
-            hint=f"choose one of {', '.join(ON_FAILURE_CHOICES)}",
+            hint=f"choose one of {', '.join(keywords.ON_FAILURE_CHOICES)}",
         )
     return found
 
@@ -120,7 +103,7 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
     options, places = _options(action, given, place, words.node("args"))
     loop = words.node("loop")
     if loop is not None:
-        check_all(loop)
+        keywords.check_all(loop)
     return Task(
         name=words.text("name") or action,
         action=action,
@@ -132,8 +115,7 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
         loop=loop.plain() if loop is not None else None,
         loop_control=_loop_control(words.node("loop_control")),
         register=words.variable_name("register"),
-        # None if it is not written. () is not the same: no condition at all is always true, and
-        # would fail the task.
+        # None if it is not written: () would mean that no condition is true.
         failed_when=words.conditions("failed_when"),
         changed_when=words.conditions("changed_when"),
         ignore_errors=words.flag_or_template("ignore_errors"),
@@ -148,11 +130,11 @@ def _action(node: Located) -> tuple[str, Located, YamlPosition]:
     """The one word that is neither a keyword nor unknown: its full name, its value, its place."""
     found: list[tuple[str, Located, YamlPosition]] = []
     for key, value, place in node.entries():
-        if key in TASK_WORDS:
+        if key in keywords.TASK_WORDS:
             continue
-        name = full_name(key)
+        name = keywords.full_name(key)
         if not name:
-            raise unknown_task_word(key, place)
+            raise keywords.unknown_task_word(key, place)
         found.append((name, value, place))
     if not found:
         raise bad_file(
@@ -207,7 +189,7 @@ def _options(
 
 
 def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
-    check_all(value)
+    keywords.check_all(value)
     if not action.startswith(f"{NAMESPACE}."):
         _check_builtin(action, key, value, where)
         return
@@ -231,17 +213,17 @@ def _refuse_unknown_option(
 
 
 def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -> None:
-    known = BUILTIN_OPTIONS[action.removeprefix(f"{BUILTIN}.")]
+    known = keywords.BUILTIN_OPTIONS[action.removeprefix(f"{keywords.BUILTIN}.")]
     if not known:
         # set_fact: each key is a variable to be set, but this one is Ansible's own option.
         if key != "cacheable":
-            refuse_no_name(key, where)
+            keywords.refuse_no_name(key, where)
         return
     _refuse_unknown_option(action, key, known, where)
     if key == "that":
-        conditions_of(value, "that")
+        keywords.conditions_of(value, "that")
     elif key == "var":
-        check_expression(str(value.value), value.place)
+        keywords.check_expression(str(value.value), value.place)
 
 
 def _loop_control(node: Located | None) -> LoopControl:
@@ -250,8 +232,8 @@ def _loop_control(node: Located | None) -> LoopControl:
     if not node.is_mapping:
         raise node.bad("loop_control is a mapping", hint="such as loop_var: disk, below it")
     for key, _, place in node.entries():
-        if key not in LOOP_WORDS:
-            raise unknown_word(key, place, "loop_control", LOOP_WORDS)
+        if key not in keywords.LOOP_WORDS:
+            raise keywords.unknown_word(key, place, "loop_control", keywords.LOOP_WORDS)
     words = Keywords(node)
     return LoopControl(
         words.variable_name("loop_var") or "item",

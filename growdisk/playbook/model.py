@@ -25,10 +25,7 @@ class LoopControl:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: `action` is its qualified name, `options` as written, with each one's place.
-
-    All conditions must hold.
-    """
+    """A task: `action` is its qualified name, `options` have each one's place."""
 
     name: str
     action: str

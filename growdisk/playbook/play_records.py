@@ -67,8 +67,7 @@ class RunFolder:
                 for hidden in plays.glob(".*") if alone else ():
                     shutil.rmtree(hidden, ignore_errors=True)
                 self._hidden.mkdir()
-                # The folder gets its name when it is complete: is_unfinished never sees
-                # half of one.
+                # The folder gets its name when it is complete, for is_unfinished.
                 replace_file(self._hidden / _DESCRIPTION, content)
                 self._hidden.rename(self.path)
             sync_directory(plays)
@@ -112,10 +111,7 @@ def unfinished_run(playbook: Path, verb: str) -> RunFolder:
 
 
 class Claims:
-    """The images of a run: nobody else's play touches them meanwhile.
-
-    Released when the processes that have it end.
-    """
+    """The images of a run, until its processes end: nobody else's play touches them meanwhile."""
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -141,8 +137,7 @@ class Claims:
             ) from error
         except OSError as error:
             raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
-        # We have the lock, so the process named here is not at work. Its record tells whether it
-        # was cut short or has ended.
+        # We have the lock, so the process is not at work: was it cut short, or has it ended?
         other = RunFolder(holder) if holder else None
         # Ours is named if the play is resumed.
         if other is not None and holder != self._run and other.is_unfinished:
@@ -185,8 +180,7 @@ class PlayJournal:
                                                          └ failed · rollback · undone
     """
 
-    # It has the events of a run's journal, in other meanings: `step` is a task's number, TASK.ITEM,
-    # or the path of an image.
+    # The events have other meanings here: `step` is a task's number, TASK.ITEM, or an image.
 
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)
@@ -232,10 +226,7 @@ class PlayJournal:
         ]
 
     def run_before(self, image: Path) -> str | None:
-        """The last run of an image from before the play ("" for none).
-
-        None if no task has begun on it.
-        """
+        """The last run of an image from before the play ("" for none); None if it is as before."""
         begun = self._all(TaskCheckpoint, Event.APPLYING)
         return next((before.run for before in begun if before.image == image), None)
 

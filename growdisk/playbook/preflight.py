@@ -1,7 +1,6 @@
 """Checks a play on one host before anything runs: all that can be known to go wrong.
 
-Names that nobody defines, expressions that fail, options that are not sizes or choices, images
-that are not there. What depends on the result of an earlier task is checked when its turn comes.
+What depends on the result of an earlier task is checked when its turn comes.
 """
 
 from __future__ import annotations
@@ -46,11 +45,7 @@ def refuse_twice(play: str, touched: Mapping[str, Iterable[Path]]) -> None:
 
 
 class Preflight:
-    """A look at one play on one host.
-
-    `made` are files that will be there by then, `given` names that earlier plays will have
-    registered.
-    """
+    """A look at one play on one host; earlier plays will have `made` files, `given` names."""
 
     def __init__(self, context: PlayContext, made: set[Path], given: Iterable[str]) -> None:
         self._context, self._made = context, made
@@ -58,8 +53,7 @@ class Preflight:
         self._tasks = tasks = [task for _, task in context.tasks]
         # Names whose values only a run gives. What depends on one of them cannot be judged yet.
         self._later = {*given_by(tasks), *given}
-        # A name that one task asks for with `default` or `is defined` is optional in all of them:
-        # its author knows that it may be missing.
+        # A name that one task takes as optional (`default`, `is defined`) is so in all of them.
         self._optional = {name for task in tasks for _, names in _names(task) for name in names}
 
     def touched_images(self) -> list[Path]:

@@ -52,10 +52,7 @@ def _play_has_ended(playbook: Path) -> Refused:
 
 @dataclass(frozen=True)
 class PlaybookResult:
-    """`hosts` in the order in which they were named.
-
-    `stopped`: a signal kept some of them from being begun.
-    """
+    """`hosts` as named; `stopped`: a signal kept some of them from being begun."""
 
     hosts: tuple[HostReport, ...]
     stopped: bool
@@ -68,10 +65,7 @@ class PlaybookResult:
 
 @dataclass(frozen=True)
 class Listener:
-    """What hears of the hosts of all plays before anything runs, then of each event.
-
-    `tick` is called often, for a display that moves.
-    """
+    """Hears of all hosts, then of each event; `tick` is called often, for what moves."""
 
     begins: Callable[[list[str]], None]
     emit: Callable[[Event], None]
@@ -88,8 +82,7 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
     claims, folder = Claims(run), RunFolder(run)
     finished = False
     try:
-        # All images are claimed before anything is recorded: a play that cannot have them all
-        # leaves no trace.
+        # Claimed before anything is recorded: a play that cannot have all leaves no trace.
         for image in prepared.images:
             claims.claim(image)
         folder.begin(_description(request, prepared))
@@ -97,8 +90,7 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
         finished = _finish(folder, ended)
         return ended
     finally:
-        # The names stay in the claims if the record stays: another play then learns who
-        # was cut short.
+        # The names stay in the claims if the record stays: another play learns of it.
         claims.release(finished=finished or not folder.is_unfinished)
 
 

@@ -35,10 +35,9 @@ def playbook_path(name: str) -> Path:
 
 
 def install_collection(folder: Path) -> Path:
-    """Install the collection growdisk.disk below `folder`, one of ANSIBLE_COLLECTIONS_PATH.
+    """Install the collection growdisk.disk below `folder`, in place of an older one.
 
-    An older one is replaced as a whole. Returns the collection's own folder. Raises OSError;
-    FileNotFoundError if growdisk was installed without it.
+    Returns its own folder. OSError; FileNotFoundError if growdisk was installed without it.
     """
     source, target = shipped_folder() / "collection", folder / _COLLECTION
     if not (source / "galaxy.yml").is_file():
@@ -53,8 +52,7 @@ def install_collection(folder: Path) -> Path:
         scratch = Path(stack.enter_context(work))
         new, old = scratch / "new", scratch / "old"
         shutil.copytree(source, new, ignore=shutil.ignore_patterns("__pycache__"))
-        # Two renames: between them there is no collection. The old one is in the scratch folder,
-        # which goes when the block is left.
+        # Between two renames there is none; the old one is in the scratch folder, and goes.
         if target.exists():
             target.rename(old)
         new.rename(target)

@@ -1,6 +1,5 @@
 """The tasks of playbooks and their options, declared once, as data.
 
-They are for `growdisk run`, its checks and its help, and for the modules of the Ansible collection.
 Options that the command line has too are in planner/option_table.py.
 """
 
@@ -10,47 +9,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.planner.option_table import (
-    BACKEND,
-    BY_RULE,
-    CONVERTING,
-    CREATING,
-    DOWN_TO,
-    FORMAT,
-    IMAGE,
-    IMAGE_MAYBE,
-    INSIDE,
-    KEY_FILE,
-    MACHINE,
-    NOT_IN_USE,
-    OVERLAYS_MAY_BREAK,
-    PARTITION,
-    PREALLOCATION,
-    PROVISIONING,
-    RESIZE_TO,
-    RUN,
-    SECTOR_SIZE,
-    SIZE,
-    SNAPSHOT_NAME,
-    SNAPSHOTS,
-    TABLE,
-    VOLUMES,
-    WATCHING,
-    Options,
-    OptionSpec,
-    flag,
-    many,
-)
+from growdisk.planner import option_table as table
+from growdisk.planner.option_table import Options, OptionSpec, flag, many, text
 
 NAMESPACE = "growdisk.disk"
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """`writes`: it may change an image; others only look.
-
-    `creates`: the option that names the file which it makes, if any.
-    """
+    """`writes`: it may change an image; `creates`: the option that names the file it makes."""
 
     name: str
     description: str
@@ -67,24 +34,31 @@ class TaskSpec:
 
 
 _WHOLE_JOB: Options = (
-    IMAGE_MAYBE,
-    FORMAT,
-    SIZE,
-    *BY_RULE,
-    *TABLE,
-    *VOLUMES,
-    PREALLOCATION,
-    *RUN,
-    *MACHINE,
-    *INSIDE,
+    table.IMAGE_MAYBE,
+    table.FORMAT,
+    table.SIZE,
+    *table.BY_RULE,
+    *table.TABLE,
+    *table.VOLUMES,
+    table.PREALLOCATION,
+    *table.RUN,
+    *table.MACHINE,
+    *table.INSIDE,
 )
-_STEP: Options = (IMAGE, FORMAT)
-_STEP_RUN: Options = (BACKEND, SNAPSHOTS, OVERLAYS_MAY_BREAK, NOT_IN_USE)
-_INSIDE: Options = (PARTITION, SECTOR_SIZE, KEY_FILE, *_STEP_RUN)
-_LOOK: Options = (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE)
-_SYSTEM = OptionSpec(
+_STEP: Options = (table.IMAGE, table.FORMAT)
+_WAY_BACK: Options = (table.SNAPSHOTS, table.OVERLAYS_MAY_BREAK, table.NOT_IN_USE)
+_STEP_RUN: Options = (table.BACKEND, *_WAY_BACK)
+_INSIDE: Options = (table.PARTITION, table.SECTOR_SIZE, table.KEY_FILE, *_STEP_RUN)
+_LOOK: Options = (
+    table.IMAGE_MAYBE,
+    table.FORMAT,
+    table.SECTOR_SIZE,
+    table.KEY_FILE,
+    *table.MACHINE,
+    *table.INSIDE,
+)
+_SYSTEM = text(
     "system",
-    "str",
     "The guest's root file system as the appliance names it: /dev/sda1, /dev/vg/root.",
     required=True,
 )
@@ -103,24 +77,24 @@ _TASKS = (
     TaskSpec(
         "resize_image",
         "The first step alone: make the virtual disk larger.",
-        (*_STEP, RESIZE_TO, PREALLOCATION, SNAPSHOTS, OVERLAYS_MAY_BREAK, NOT_IN_USE),
+        (*_STEP, table.RESIZE_TO, table.PREALLOCATION, *_WAY_BACK),
     ),
     TaskSpec(
         "rewrite_partitions",
         "The second step alone: give up or move what is in the way, and recreate a partition over "
         "all the space.",
-        (*_STEP, *TABLE, KEY_FILE, *_STEP_RUN),
+        (*_STEP, *table.TABLE, table.KEY_FILE, *_STEP_RUN),
     ),
     TaskSpec(
         "reread_partitions",
         "The third step alone: a kernel must see the table as it was written.",
-        (*_STEP, SECTOR_SIZE, *_STEP_RUN),
+        (*_STEP, table.SECTOR_SIZE, *_STEP_RUN),
     ),
     TaskSpec(
         "grow_filesystem",
         "The fourth step alone: grow what stands in a partition until it fills it, also in LUKS "
         "and LVM.",
-        (*_STEP, PARTITION, SECTOR_SIZE, *VOLUMES, *_STEP_RUN),
+        (*_STEP, table.PARTITION, table.SECTOR_SIZE, *table.VOLUMES, *_STEP_RUN),
     ),
     TaskSpec(
         "remake_swap",
@@ -137,8 +111,8 @@ _TASKS = (
         (
             *_STEP,
             _SYSTEM,
-            OptionSpec("size", "str", "How large, such as 1G.", required=True),
-            OptionSpec("uuid", "str", "The UUID that the swap had."),
+            text("size", "How large, such as 1G.", required=True),
+            text("uuid", "The UUID that the swap had."),
             *_INSIDE,
         ),
     ),
@@ -152,9 +126,8 @@ _TASKS = (
             many(
                 "str", "others", "Further file systems in which the guest's files may be as well."
             ),
-            OptionSpec(
+            text(
                 "swap",
-                "str",
                 "What became of the first of them.",
                 default="drop",
                 choices=("drop", "file"),
@@ -166,41 +139,40 @@ _TASKS = (
         "snapshot",
         "Create, apply or delete an internal snapshot of a qcow2 image.",
         (
-            IMAGE,
-            SNAPSHOT_NAME,
-            OptionSpec(
+            table.IMAGE,
+            table.SNAPSHOT_NAME,
+            text(
                 "state",
-                "str",
                 "present creates it, applied goes back to it, absent deletes it.",
                 default="present",
                 choices=("present", "applied", "absent"),
             ),
-            OVERLAYS_MAY_BREAK,
+            table.OVERLAYS_MAY_BREAK,
         ),
     ),
     TaskSpec(
         "rollback",
         "Undo an unfinished or kept run of growdisk, wholly or down to one step.",
-        (IMAGE, DOWN_TO, OVERLAYS_MAY_BREAK, NOT_IN_USE),
+        (table.IMAGE, table.DOWN_TO, table.OVERLAYS_MAY_BREAK, table.NOT_IN_USE),
     ),
     TaskSpec(
         "commit",
         "Accept an image as a kept run left it, and forget the run's snapshots.",
-        (IMAGE, NOT_IN_USE),
+        (table.IMAGE, table.NOT_IN_USE),
     ),
     TaskSpec(
         "convert",
         "Write what a guest sees of an image to a new one, in another format or shape.",
         (
-            IMAGE,
-            FORMAT,
+            table.IMAGE,
+            table.FORMAT,
             OptionSpec(
                 "dest",
                 "path",
                 "The new image; one of this format and size is left as it is.",
                 required=True,
             ),
-            *CONVERTING.values(),
+            *table.CONVERTING.values(),
         ),
         creates="dest",
     ),
@@ -209,22 +181,19 @@ _TASKS = (
         "Have an image as it should be: there and as large as asked, sound, or without unused "
         "clusters.",
         (
-            IMAGE,
-            FORMAT,
-            OptionSpec(
+            table.IMAGE,
+            table.FORMAT,
+            text(
                 "state",
-                "str",
                 "present creates or enlarges it, sound repairs it, compacted gives unused "
                 "clusters back.",
                 default="present",
                 choices=("present", "sound", "compacted"),
             ),
-            OptionSpec(
-                "size", "str", "40G for a new image; an existing one grows to it, or by +10G."
-            ),
-            *CREATING.values(),
-            PREALLOCATION,
-            OVERLAYS_MAY_BREAK,
+            text("size", "40G for a new image; an existing one grows to it, or by +10G."),
+            *table.CREATING.values(),
+            table.PREALLOCATION,
+            table.OVERLAYS_MAY_BREAK,
         ),
         creates="image",
     ),
@@ -239,7 +208,7 @@ _TASKS = (
                 "The new image; one that exists is left as it is, unless force.",
                 required=True,
             ),
-            *PROVISIONING.values(),
+            *table.PROVISIONING.values(),
         ),
         creates="dest",
     ),
@@ -261,40 +230,38 @@ _TASKS = (
         "Write the scripts that grow the disk from inside its running guest, to be carried over "
         "by hand.",
         (
-            IMAGE_MAYBE,
-            FORMAT,
+            table.IMAGE_MAYBE,
+            table.FORMAT,
             OptionSpec("dest", "path", "A new or empty folder.", required=True),
-            SIZE,
-            *TABLE,
-            *MACHINE,
-            *INSIDE,
+            table.SIZE,
+            *table.TABLE,
+            *table.MACHINE,
+            *table.INSIDE,
         ),
     ),
     TaskSpec(
         "assert",
         "Fail unless a disk is as it should be.",
         (
-            IMAGE,
-            FORMAT,
+            table.IMAGE,
+            table.FORMAT,
             flag("filled", "Every layer fills what is around it."),
             flag("sound", "The image has no errors and no leaked clusters."),
-            OptionSpec("size", "str", "The virtual size, such as 13G."),
-            OptionSpec("at_least", "str", "The least virtual size."),
+            text("size", "The virtual size, such as 13G."),
+            text("at_least", "The least virtual size."),
             many("int", "present", "Numbers of partitions that must be there."),
             many("int", "absent", "Numbers of partitions that must not be there."),
-            PARTITION,
-            OptionSpec(
-                "filesystem_at_least", "str", "The least size of the file system in the partition."
-            ),
-            SECTOR_SIZE,
-            KEY_FILE,
+            table.PARTITION,
+            text("filesystem_at_least", "The least size of the file system in the partition."),
+            table.SECTOR_SIZE,
+            table.KEY_FILE,
         ),
         writes=False,
     ),
     TaskSpec(
         "watch",
         "One round by rules: the disks of this host that are nearly full grow.",
-        tuple(WATCHING.values()),
+        tuple(table.WATCHING.values()),
     ),
 )
 

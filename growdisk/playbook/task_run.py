@@ -35,10 +35,7 @@ class FinishedTask:
 
 
 class TaskRun:
-    """`own_task` does growdisk's own tasks; `ignoring`: what the play says about errors.
-
-    If `stopped`, a loop ends.
-    """
+    """`own_task` does growdisk's own tasks; `ignoring`: what the play says about errors."""
 
     def __init__(
         self,
@@ -227,8 +224,7 @@ def _facts_in(registered: Mapping[str, object]) -> Mapping[str, object]:
     return facts if isinstance(facts, Mapping) else {}
 
 
-# The few of Ansible's own tasks that playbooks need between growdisk's: debug, assert, fail,
-# set_fact.
+# Ansible's own tasks that playbooks need between growdisk's: debug, assert, fail, set_fact.
 
 
 def fail_task(reason: str) -> Refused:

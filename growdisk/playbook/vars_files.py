@@ -52,10 +52,7 @@ def file_vars(path: Path) -> dict[str, object]:
 
 
 def _files_of(folder: Path, name: str) -> Iterator[Path]:
-    """The files of a group or host: those in the folder NAME, or else one file.
-
-    As Ansible, which stops at the first name that is there.
-    """
+    """The files of a group or host: those in the folder NAME, or else the first one file."""
     # A host may be called by its path, which has no files of variables.
     if name.startswith("/"):
         return

@@ -18,8 +18,7 @@ from growdisk.partitions.table import FIRST_DISK
 class DevicePath:
     """A place: partition `number` (0: the whole disk), bytes [start, start+size) of the disk.
 
-    `layers` are those inside it, from the outermost in, as plans have them; `chain` is what they
-    mean.
+    `layers` inside it, outermost first, are as plans have them; `chain` is what they mean.
     """
 
     number: int
@@ -71,10 +70,7 @@ class DevicePath:
         return replace(self, layers=(*self.layers, str(LvLayer(group, volume))))
 
 
-# What lies between a partition and what grows in it: a LUKS container, or a logical volume.
-#
-# Written plans hold a layer as text, `luks:UUID` or `lv:GROUP/VOLUME`. It is taken apart here
-# alone.
+# Written plans hold a layer as text, `luks:UUID` or `lv:GROUP/VOLUME`, taken apart here alone.
 
 _LUKS, _VOLUME = "luks:", "lv:"
 

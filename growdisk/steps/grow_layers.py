@@ -54,10 +54,7 @@ class LayerStep(StepTraits):
 
 @dataclass(frozen=True)
 class GrowLuks(LayerStep):
-    """`place` is the container's content, `new_size` what it will have.
-
-    `running`: a running guest has it open.
-    """
+    """`place` is the container's content, `new_size` what it will have; `running`: in use."""
 
     place: DevicePath
     old_size: int
@@ -116,10 +113,7 @@ class GrowLuks(LayerStep):
 
 @dataclass(frozen=True)
 class LvmStep(LayerStep):
-    """The base of LVM's, which count in extents: from `old_extents` to `extents`.
-
-    `place` is that of a physical volume of `group`; `uuid` is of what grows.
-    """
+    """The base of LVM's steps, which count in extents: `uuid` is of what grows, in `group`."""
 
     place: DevicePath
     group: str
@@ -158,10 +152,7 @@ class LvmStep(LayerStep):
 
 @dataclass(frozen=True)
 class GrowPhysicalVolume(LvmStep):
-    """grow-pv: the physical volume takes all of its device. `uuid` is the group's.
-
-    `running`: it is a running guest's, in use.
-    """
+    """grow-pv: the physical volume takes all of its device. `uuid` is the group's."""
 
     suffix: str = ""
     running: bool = False
@@ -198,10 +189,7 @@ class GrowPhysicalVolume(LvmStep):
 
 @dataclass(frozen=True)
 class GrowLogicalVolume(LvmStep):
-    """grow-lv: the volume takes free extents of its group.
-
-    `running`: of a running guest, in use.
-    """
+    """grow-lv: the volume takes free extents of its group."""
 
     volume: str
     suffix: str = ""
@@ -230,8 +218,7 @@ class GrowLogicalVolume(LvmStep):
         extents = self.extents_now(context)
         if extents is None:
             return Blocked(volumes_changed(self.layer.name, found="none"))
-        # LVM writes its metadata before the kernel gets the new mapping: a crash in between leaves
-        # the kernel with the old size.
+        # LVM's metadata come first: after a crash in between the kernel has the old size.
         if extents == self.extents and self._kernel_size(context) == self.new_size:
             return AlreadyDone(f"it has {self.extents} extents already")
         return Ready()

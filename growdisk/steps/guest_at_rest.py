@@ -1,7 +1,6 @@
 """What is done in a guest at rest: swap made again, and its own files repaired.
 
-The guest's homes are read by our own engine; a backend writes. The same in a running guest is a
-phase of its scripts (live_worker.py).
+Our own engine reads, a backend writes.
 """
 
 from __future__ import annotations
@@ -103,8 +102,7 @@ class GuestAtRest:
         """What was done, in words."""
         with self.run_backend.started("repairing the guest", self.run_backend.places) as backend:
             look = self._settled_homes(backend)
-            # Our readers know none of its file systems: the files are changed through a mount, one
-            # by one.
+            # Our readers know none of its file systems: files are changed through a mount.
             if not look.homes:
                 return _repair_unread(backend, system, decisions, others)
             repairs = repairs_of(look, system, decisions)

@@ -1,9 +1,8 @@
 """Overlays under a running guest: each step writes to a file of its own, merged at the end.
 
-Until then the image is as it was; but a running guest cannot go back, because its memory belongs to
-the newest data. Once it is off, the offline store finds the same files and takes it back, or merges
-them into the image. A QEMU that was restarted would bypass the overlays: it is recognised by a mark
-that only the old process bears.
+A running guest cannot go back, because its memory belongs to the newest data. Once it is off, the
+offline store takes the same files back, or merges them. A QEMU that was restarted would bypass the
+overlays: it lacks a mark that only the old process bears.
 """
 
 from __future__ import annotations
@@ -23,10 +22,7 @@ from growdisk.workflow.snapshots import SnapshotStore
 
 
 class LiveOverlays(SnapshotStore):
-    """The SnapshotStore of `--snapshots overlay`, online.
-
-    `quiet` runs an action while the guest's files are at rest.
-    """
+    """SnapshotStore of `--snapshots overlay`, online; `quiet` acts while the guest's files rest."""
 
     can_restore = False
 
@@ -63,18 +59,15 @@ class LiveOverlays(SnapshotStore):
             raise overlays_need_rest(self._worker.path, overlay=str(overlay))
         # before there is a file: one that finds a file without the mark is another QEMU
         mark(self._worker.machine, self._mark)
-        # A file that QEMU does not use yet holds nothing: it is of a process that died before
-        # put_overlay.
+        # A file that QEMU does not use yet is of a process that died before put_overlay.
         overlay.unlink(missing_ok=True)
         # A device by its lasting name: that of its node may be another one after a restart.
         backing = backing_name(below[-1] if below else self._worker.path, directory)
         kind = "qcow2" if below else self._worker.disk.format
         create(overlay, self._worker.disk.size, backing=backing, backing_format=kind)
-        # Before the guest writes into it: after a power cut its newest data must be found by this
-        # name.
+        # Before the guest writes to it: after a power cut its data must be found by this name.
         sync_directory(directory)
-        # QEMU refuses a node name that it has already, and an earlier process may have taken the
-        # step's.
+        # QEMU refuses a node name that it has: an earlier process may have taken the step's.
         node = f"growdisk-{self._files.steps.index(step) + 1:02}-{os.getpid()}"
         self._quiet(lambda: put_overlay(self._worker.machine, self._worker.key, overlay, node))
 
@@ -95,8 +88,8 @@ class LiveOverlays(SnapshotStore):
 
     def commit(self) -> None:
         left = self._present()
-        # QEMU writes to an overlay: it is still in use. If it writes to the image, either the merge
-        # has ended before a crash, or QEMU was started again without the overlays.
+        # On an overlay it is still in use. On the image, a merge has ended before a crash, or QEMU
+        # was started without the overlays.
         if left and not self._writes_to(self._worker.path):
             merge_overlays(
                 self._worker.machine,
@@ -114,8 +107,7 @@ class LiveOverlays(SnapshotStore):
         if present and self.is_in_use():
             raise overlays_need_rest(self._worker.path, overlay=str(present[-1]))
         remove_files(*reversed(present))
-        # Last: as long as there is a file, the mark tells this QEMU from one that was started
-        # again.
+        # Last: as long as there is a file, the mark tells this QEMU from a restarted one.
         unmark(self._worker.machine, self._mark)
 
     def close(self) -> None:

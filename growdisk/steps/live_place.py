@@ -85,8 +85,7 @@ class GuestDevices:
         """DeviceNotReadable if it is not open there."""
         match place.innermost:
             case None:
-                # The place has its planned size; before the disk has grown, it reaches beyond the
-                # guest's disk.
+                # Before the disk has grown, a place of planned size reaches beyond it.
                 end = min(place.start + place.size, self.seen.size)
                 return Window(self.seen, place.start, end - place.start)
             case LuksLayer(uuid):
@@ -103,8 +102,7 @@ class GuestDevices:
         device = self.device(place)
         name = (
             device.device
-            # What is opened or activated has a device of its own; a Window is a part of the disk's,
-            # so the partition's device is looked for by its start.
+            # A Window is a part of the disk's device: its partition is looked for by its start.
             if isinstance(device, GuestBlockDevice)
             else partition_device(self.seen, place.start)
         )

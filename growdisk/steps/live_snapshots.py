@@ -1,8 +1,7 @@
 """Snapshots of a running guest in its qcow2 images, with memory: it is restored running.
 
-What the guest did since the snapshot is lost then, with everything that it sent to others; so the
-guest's own undo is tried first, which loses nothing. Names are those of the offline store: a guest
-that is off is rolled back by that one.
+What the guest did since is lost then; so its own undo is tried first, which loses nothing. Names
+are those of the offline store, which rolls back a guest that is off.
 """
 
 from __future__ import annotations
@@ -27,10 +26,7 @@ from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore, snapshot_nam
 
 
 class LiveSnapshots(SnapshotStore):
-    """The SnapshotStore of `--snapshots internal`, online.
-
-    `steps` are the plan's step names in order.
-    """
+    """SnapshotStore of `--snapshots internal`, online; `steps` are the plan's names in order."""
 
     def __init__(self, worker: LiveWorker, run: str, steps: Sequence[str], undo: LiveUndo) -> None:
         self._worker, self._undo = worker, undo
@@ -38,10 +34,7 @@ class LiveSnapshots(SnapshotStore):
 
     @property
     def can_restore(self) -> bool:
-        """Whether there is still a machine to put back.
-
-        After a power cut the run is continued later.
-        """
+        """Whether there is still a machine to put back; after a power cut, `resume` goes on."""
         try:
             self._worker.machine.status()
         except GrowdiskError:
@@ -56,8 +49,7 @@ class LiveSnapshots(SnapshotStore):
 
     def restore(self, step: str) -> None:
         name, names = self._names[step], list(self._names.values())
-        # The snapshot of the step itself goes, too: the present content is what take() shall
-        # describe.
+        # The step's own goes, too: the present content is what take() shall describe.
         if self._undone(step):
             self._delete(names[names.index(name) :])
             return
@@ -96,10 +88,7 @@ class LiveSnapshots(SnapshotStore):
 
 
 # Restoring without losing anything: the guest's own undo restores its table, and QEMU the disk's
-# size.
-#
-# That works until something in the partition has begun to grow: what is in use cannot be made
-# smaller. It is the store of `--snapshots none`, and what the store with snapshots tries first.
+# size, until something in the partition has begun to grow. It is the store of `--snapshots none`.
 
 
 class LiveUndo(NoSnapshots):
@@ -146,10 +135,7 @@ class LiveUndo(NoSnapshots):
             raise NothingToRestore(self._rewrite.name)
 
     def _restore_size(self) -> None:
-        """Shrink the disk again if the table has nothing beyond the old end.
-
-        NothingToRestore otherwise.
-        """
+        """Shrink the disk again if the table ends before the old end; else NothingToRestore."""
         old = self._resize.old_size
         sector = old - old % 512
         if self._worker.disk.size == old:

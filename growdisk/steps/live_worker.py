@@ -1,7 +1,6 @@
 """The worker of a running guest: the machine in QEMU, and a shell in the guest.
 
-The shell is opened again after everything that may have broken it: a restart, or memory put back to
-an earlier instant.
+The shell is opened again after a restart, or memory put back to an earlier instant.
 """
 
 from __future__ import annotations
@@ -238,16 +237,12 @@ class LiveWorker:
     def run(
         self, phase: Phase, *, growth: int = 0, up_to: int = 0, settings: tuple[str, ...] = ()
     ) -> Answer:
-        """The answer of one phase of the guest scripts, for one file system.
-
-        `up_to`: only the layers up to that one grow.
-        """
+        """The answer of one phase of the guest scripts (of growth, the layers `up_to` that one)."""
         from growdisk.guest_scripts.render import render
 
         # growth 0 is the plan's own file system, the others are guest.others.
         scripts = render(self.guest.growth(growth))
-        # Settings are shell variables before the script's first line: nothing is put into the
-        # script itself.
+        # Settings are shell variables before the first line: none is put into the script itself.
         text = (
             "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
         )
@@ -305,8 +300,7 @@ class LiveWorker:
 
     def restart(self) -> None:
         """An orderly restart of the guest, until it lets us in again."""
-        # A shell that answers may still be that of the old system, on its way down: only another
-        # boot id shows that.
+        # It may still be the old system's shell, on its way down: the boot id shows that.
         before = self.ask(_BOOT_ID)
         self.ask(_RESTART)
         deadline = time.monotonic() + _RESTART_SECONDS
@@ -329,8 +323,7 @@ class LiveWorker:
 class InRunningGuest:
     """Implements GuestWorker (worker.py).
 
-    One phase of the scripts makes swap again and repairs the guest's files: the first of the steps
-    does all of it, and the next one finds nothing left to do.
+    One phase of the scripts does it all, in the first of the steps; the others find it done.
     """
 
     worker: LiveWorker

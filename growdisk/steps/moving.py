@@ -1,10 +1,8 @@
 """Copies a partition to its place in the new table, and proves that every byte arrived.
 
-Our engine copies. Old and new place may overlap: it starts at the end, so that nothing is
-overwritten before it was read. Until the table is switched the guest knows the old place only; if
-that is overwritten, only the step's snapshot restores it.
-
-One thing is changed on the way: a volume that says where on the disk it starts gets its new place.
+Old and new place may overlap: it starts at the end, so that nothing is overwritten before it was
+read. Until the table is switched the guest knows the old place only. A volume that says where on
+the disk it starts gets its new place.
 """
 
 from __future__ import annotations
@@ -69,10 +67,7 @@ def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size
 def require_copied(
     device: BlockDevice, moves: Sequence[Move], digests: Mapping[str, int | str]
 ) -> None:
-    """Raise promise-broken if a partition's new place does not hold what copy() wrote.
-
-    `digests` are by the partition's name.
-    """
+    """promise-broken if a partition's new place differs from `digests` (by name) of copy()."""
     for move in moves:
         if (found := digest(device, move)) != (expected := digests[move.name]):
             found = f"SHA-256 {found} of {move.name}"
@@ -101,10 +96,7 @@ def _copy_chunk(
 
 
 def _stamped(data: bytes, start: int, stamps: Sequence[Stamp]) -> bytes:
-    """`data` from byte `start` of the volume, with the stamps of its new place put in.
-
-    A stamp may reach out of `data`.
-    """
+    """`data` from byte `start` of the volume, with its stamps, which may reach out of it."""
     changed = bytearray(data)
     for stamp in stamps:
         first, last = max(stamp.offset, start), min(stamp.end, start + len(data))

@@ -25,10 +25,7 @@ class ReservedRoom:
         self._trial = path.with_name("trial")
 
     def take(self, ranges: Iterable[Range]) -> None:
-        """Allocate these ranges, after the end of the file too; its content stays.
-
-        OSError if there is no room.
-        """
+        """Allocate these ranges, after the end of the file too; OSError if there is no room."""
         wanted = sorted(ranges)
         size, holes = self._read()
         # Only what had no blocks is given back later. What is beyond the end is known by `size`.
@@ -41,10 +38,7 @@ class ReservedRoom:
             self._file.reserve(start, end - start)
 
     def try_length(self, length: int) -> None:
-        """OSError EFBIG if no file can be so long, of this process or on this file system.
-
-        Tried on another one.
-        """
+        """OSError EFBIG if no file can be so long (tried on another one)."""
         self._trial.unlink(missing_ok=True)
         try:
             RawFile.create(self._trial, length, lock=False).close()
@@ -54,8 +48,7 @@ class ReservedRoom:
     def give_back(self) -> None:
         """The file has just the blocks that it had before; its content must be what it was then."""
         size, holes = self._read()
-        # Somebody else may have changed the file's length since: then nothing is known of it any
-        # more.
+        # Somebody else may have changed the file's length since: then nothing is known.
         if self._file.size in (size, align_up(size, _SECTOR)) and not self._file.is_block_device:
             for start, end in holes:
                 self._file.discard(start, end - start)
@@ -85,8 +78,7 @@ class ReservedRoom:
             return self._file.length, []
 
 
-# What a redo of overlays will fill in the host's file of the image below them: a bound, before the
-# first write.
+# What a redo of overlays will fill in the host's file below them: a bound, before the first write.
 
 
 def room_for_redo(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> list[Range]:
@@ -123,8 +115,7 @@ def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:
     """Bytes of the clusters that a qcow2 image will have to add, tables and counts among them."""
     geometry = base.header.geometry
     own = sum(_clusters_to_add(base, data))
-    # One L2 table for each part of the disk that gets data, and the L1 table once more: a larger
-    # disk may need a new one.
+    # One L2 table for each part that gets data, and a longer L1 table once more.
     tables = len(
         {
             index
@@ -134,8 +125,8 @@ def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:
     )
     l1 = geometry.clusters(8 * geometry.l1_entries(size))
     total = own + tables + l1
-    # Refcount blocks count themselves, too: two more for that. A longer refcount table gets half as
-    # many entries again (Allocator): twice as many is a bound.
+    # Refcount blocks count themselves, too: two more. A longer refcount table gets half as many
+    # entries again (Allocator): twice as many is a bound.
     blocks = total // geometry.refblock_entries + 2
     reftable = geometry.clusters(
         8 * (base.header.reftable_clusters * geometry.cluster_size // 8 + blocks) * 2

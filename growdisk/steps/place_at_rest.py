@@ -1,7 +1,4 @@
-"""The device at a place of a disk at rest (device_path.py), opened in two ways.
-
-That is by our own engine, to look, and inside the appliance, to work.
-"""
+"""The device at a place of a disk at rest: by our engine, to look; in the appliance, to work."""
 
 from __future__ import annotations
 
@@ -71,8 +68,7 @@ def open_inside(
     # From the outermost layer in: each layer's device is there only when the outer one is open.
     open_inside(appliance, disk, place.outer, keyring, sector_size)
     if isinstance(layer, LvLayer):
-        # The system ID: LVM leaves alone a group that another system owns, unless it is started as
-        # that one.
+        # LVM leaves alone a group that another system owns, unless it is started as that one.
         group = read_volume_group(device_at(disk, place.outer, keyring, sector_size))
         appliance.activate_volume(layer.name, group.system_id if group else "")
         return

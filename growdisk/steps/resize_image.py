@@ -18,10 +18,9 @@ from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
 
 @dataclass(frozen=True)
 class ResizeImage(StepTraits):
-    """Resize the disk from `old_size` to `new_size` bytes.
+    """Resize the disk from `old_size` to `new_size` bytes; `running`: of a running guest.
 
-    `preallocation` is off, or falloc for a raw image. `running`: it is a running guest's; with
-    `restart` the guest is restarted to see the new size.
+    `preallocation`: off, or falloc for raw. `restart`: the guest must, to see the new size.
     """
 
     old_size: int
@@ -70,8 +69,7 @@ class ResizeImage(StepTraits):
         context.confirm_size(self.old_size, self.new_size, zeros=self.gives_zeros)
 
 
-# resize-image for a block device: the host's storage below it becomes larger, and then whatever
-# lies on it.
+# A block device: the host's storage below it becomes larger, and then whatever lies on it.
 
 _KINDS = {
     "lvm": "logical volume",
@@ -85,8 +83,7 @@ _KINDS = {
 class GrowDevice(ResizeImage):
     """As ResizeImage; the device lies on `storage`.
 
-    `device_size`: of a running guest, what the device has before, in bytes. QEMU goes by what it
-    had on opening it.
+    `device_size`: what a running guest's device has before; QEMU goes by what it had on opening.
     """
 
     storage: Storage = field(default_factory=lambda: Storage("other", ""))

@@ -64,19 +64,13 @@ class RunBackend:
 
     @contextmanager
     def appliance(self, activity: str) -> Iterator[Appliance]:
-        """The running appliance, to do `activity` with.
-
-        A failed write to the image is named as what it is.
-        """
+        """The appliance, to do `activity` with; a failed write to the image is named as that."""
         with self._naming_failures(activity):
             yield self._appliance or self._launch()
 
     @contextmanager
     def started(self, activity: str, inside: Collection[DevicePath] = ()) -> Iterator[Backend]:
-        """The backend that the plan names.
-
-        The containers and logical volumes `inside` which it works are open; host tools have none.
-        """
+        """The backend that the plan names; host tools open no containers and volumes `inside`."""
         if self._kind == "direct":
             with self._naming_failures(activity):
                 yield self._tools or self._take_tools()
@@ -108,10 +102,7 @@ class RunBackend:
 
     @contextmanager
     def volumes(self, activity: str, *places: DevicePath) -> Iterator[Appliance]:
-        """As `appliance`, with the containers and logical volumes at `places` open.
-
-        To be called only after the table was read again.
-        """
+        """As `appliance`, with `places` open: only after the table was read again."""
         with self.appliance(activity) as appliance:
             # Each not before something is done there: a container keeps the size that the partition
             # or volume below it had when it was opened.
@@ -122,10 +113,9 @@ class RunBackend:
             yield appliance
 
     def let_a_kernel_mount(self, kind: str, device: str) -> None:
-        """Raise filesystem-unsound if a kernel cannot mount, read only, what host tools have grown.
+        """filesystem-unsound if a kernel cannot mount, read only, what host tools have grown.
 
-        If an appliance did the work, it has tried that itself; if none is available, the tools' own
-        verdict has to be enough.
+        An appliance that did the work has tried that itself; without one, the tools must be enough.
         """
         from growdisk.backends.available import why_no_uml
 

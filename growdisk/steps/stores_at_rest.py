@@ -1,8 +1,4 @@
-"""What the snapshots of a run at rest need besides a store for each of its disks.
-
-Before a store does anything appliances write back or end, and nobody else may use the disks. A
-device's growth is undone together with the first of its steps.
-"""
+"""Snapshot stores of a run at rest: of all its disks as one; in a qcow2 image, by our engine."""
 
 from __future__ import annotations
 
@@ -12,18 +8,19 @@ from pathlib import Path
 from growdisk.block.window import Window
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.partitions.sectors import read_table
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.disk import Disk
+from growdisk.steps.failures import snapshot_missing
 from growdisk.steps.run_backend import RunBackend
 from growdisk.units import Bytes, align_down, format_size
-from growdisk.workflow.snapshots import SnapshotStore
+from growdisk.workflow.snapshots import SnapshotStore, snapshot_names
 
 
 class SyncedSnapshots(SnapshotStore):
     """The stores of all disks of a run as one, for all backends that work on them.
 
-    `disk` is the first of these disks. A run goes forward and back on all of them: each call goes
-    to all stores. One that dies in between is made again, as every call may be; what a store has
-    done already it leaves as it is.
+    `disk` is the first. Before a store acts, appliances write back or end, and nobody else may use
+    the disks. Each call goes to all stores, and again if it was cut short, which each bears.
     """
 
     def __init__(
@@ -95,10 +92,7 @@ class SyncedSnapshots(SnapshotStore):
 
 
 def shrink_device(disk: Disk, old_size: int, new_size: int) -> None:
-    """Undo a device's growth once its content is restored: what is cut off is not needed any more.
-
-    new-room-in-use if anything but growdisk has come to need it.
-    """
+    """Undo a device's growth once its content is restored; new-room-in-use if it is needed."""
     # Here: most runs are not on a device.
     from growdisk.storage.device import device_size, resize_device
 
@@ -138,3 +132,74 @@ def _new_room_in_use(path: Path, size: int, reason: str) -> NeedsUser:
         "look at it; to accept the size run growdisk commit --force {path}",
         {"path": path, "size": Bytes(size), "reason": reason},
     )
+
+
+class InternalSnapshots(SnapshotStore):
+    """The SnapshotStore of `--snapshots internal`. `steps` are the plan's step names in order.
+
+    By their names an image without its run's folder is known. A user's snapshots stay.
+    """
+
+    def __init__(self, image: Qcow2Image, run: str, steps: Sequence[str]) -> None:
+        self._image = image
+        self._names = snapshot_names(run, steps)
+
+    def take(self, step: str) -> None:
+        if self._names[step] not in self._present():
+            self._image.flush()
+            self._image.create_snapshot(self._names[step])
+
+    def refuse_missing(self, step: str) -> None:
+        if self._names[step] not in self._present():
+            raise snapshot_missing(self._names[step], path=self._image.path)
+
+    def restore(self, step: str) -> None:
+        name, names = self._names[step], list(self._names.values())
+        newer = names[names.index(name) + 1 :]
+        # What the failed step left in memory must not reach the image any more.
+        self._image.forget_unwritten()
+        if name not in self._present():
+            if not self._image.has_run_mark:  # any other program that removes a snapshot clears it
+                raise snapshot_missing(name, path=self._image.path)
+            return  # it went with the restore that was cut short
+        self._image.set_run_mark(on=True)  # it is off after a kept run
+        # One header write for disk and snapshots, unless somebody else's snapshot came after ours.
+        if not self._image.revert_to(name, newer):
+            self._image.apply_snapshot(name)
+            self._delete(newer)
+
+    def reserve(self) -> None:
+        """Write back what is in memory: it may need new clusters; settling itself needs none."""
+        self._image.flush()
+
+    def keep(self) -> None:
+        self._image.flush()
+        self._image.set_run_mark(on=False)
+        self._image.try_to_store_bitmaps()
+
+    def commit(self) -> None:
+        try:
+            self._forget_all()
+        except OSError:
+            # once more, with nothing but what stands in the file; all of it does since reserve()
+            self.discard()
+
+    def discard(self) -> None:
+        self._image.forget_unwritten()
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        self._delete(list(self._names.values()))
+        self._image.set_run_mark(on=False)
+        self._image.flush()
+        self._image.try_to_store_bitmaps()
+
+    def _present(self) -> frozenset[str]:
+        return frozenset(snapshot.name for snapshot in self._image.snapshots())
+
+    def _delete(self, names: list[str]) -> None:
+        self._image.forget_newest_snapshots(names)
+        present = self._present()  # what is left stands before snapshots of others
+        for name in reversed(names):
+            if name in present:
+                self._image.delete_snapshot(name)

@@ -38,8 +38,7 @@ _ZERO_SAMPLE = 64 << 10
 class WorkerAtRest:
     """Implements Worker (worker.py).
 
-    `path` is the image as the user named it, for messages; `extra_disks` are the run's other disks,
-    in their order.
+    `path` is the image as the user named it; `extra_disks` are the run's other disks, in order.
     """
 
     disk: Disk
@@ -97,8 +96,7 @@ class WorkerAtRest:
         from growdisk.storage.device import resize_device
 
         resize_device(self.disk.path, new_size)
-        # The disk still has the size that it had when it was opened: all above it must learn the
-        # new one.
+        # The disk has the size that it had when it was opened: all above it must learn the new one.
         self.disk.base_resized()
 
     def confirm_size(self, old_size: int, new_size: int, *, zeros: bool) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from growdisk.error_document import error_document
 from growdisk.errors import Refused, shell_word
-from growdisk.planner.failures import partition_not_found, would_shrink
+from growdisk.planner.refusals import partition_not_found, would_shrink
 from growdisk.units import Bytes, GiB, MiB
 
 

@@ -44,10 +44,7 @@ class Wanted:
 
 
 def list_disks(wanted: Wanted) -> list[DiskEntry]:
-    """An entry for each disk, as named, machines last.
-
-    libvirt-unreachable, if machines are asked for.
-    """
+    """An entry for each disk, as named, machines last. libvirt-unreachable, if it is needed."""
     entries = [
         DiskEntry(path, path) for path in images_in(wanted.paths, forgiving=wanted.forgiving)
     ]
@@ -107,16 +104,12 @@ def _looked(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
 
 
 def _plain_signals() -> None:
-    """Reset signals in a pool's process: the pool ends it by one, which must not request a stop.
-
-    The handlers inherited from the parent would do that.
-    """
+    """Reset signals in a pool's process: its end must not call the parent's handlers."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for all of the terminal's
-    # If the list is killed, each would report that nobody listens any more; what is really wrong
-    # goes to the list.
+    # If the list is killed, each would report that nobody listens any more.
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 
@@ -176,19 +169,15 @@ _QCOW2 = b"QFI\xfb"
 
 
 def images_in(named: Iterable[str], *, forgiving: bool = False) -> list[str]:
-    """Each image once, in the order in which they were named; those of a folder or a glob by name.
+    """Each image once, as named; those of a folder or a glob by name.
 
-    A glob that is for no file stays as it is, and will be an entry with an error; `forgiving`: it
-    is left out.
+    A glob for no file stays, and will be an entry with an error; `forgiving`: it is left out.
     """
     return list(dict.fromkeys(path for name in named for path in _meant(name, forgiving)))
 
 
 def _meant(name: str, forgiving: bool) -> Iterator[str]:
-    """The files that a name means; a pattern for images matches no folders.
-
-    Such would be lost+found, or the run of an image (IMAGE.growdisk).
-    """
+    """The files that a name means; a pattern matches no folders (lost+found, IMAGE.growdisk)."""
     if os.path.isdir(name):  # noqa: PTH112
         try:
             yield from sorted(_images_of(name))

@@ -1,7 +1,4 @@
-"""One image for the list: at rest by its superblocks, in use by what can be read without a lock.
-
-Launches nothing. What goes wrong with it becomes part of its entry: one image never ends the list.
-"""
+"""One image for the list, at rest or in use; what goes wrong with it becomes part of its entry."""
 
 from __future__ import annotations
 
@@ -69,8 +66,7 @@ def with_facts(entry: DiskEntry, facts: Facts) -> DiskEntry:
 def _opened(path: Path) -> Iterator[tuple[BlockDevice, State]]:
     """The disk, and whether it is off or in use.
 
-    In use it is read without a lock: its guest may change it meanwhile, and a reader that held a
-    lock would be in the way of a machine that is just started.
+    In use, no lock is taken: it would be in the way of a machine that is just started.
     """
     image_format = probe_format(path)
     state: State = "off"
@@ -134,8 +130,7 @@ def _idle(content: Content | None, available: int) -> Iterator[int]:
             yield from _idle(content.inside, content.size or 0)
         case PhysicalVolumeContent() if content.group is not None:
             group, inside = content.group, dict(content.volumes)
-            # Room after the physical volume; extents of it that no volume has; room within each
-            # volume.
+            # After the physical volume; extents that no volume has; within each volume.
             yield _gap(available, group.end_of_extents)
             yield max(group.own_volume.pe_count - group.used_extents, 0) * group.extent_size
             for volume in group.visible:

@@ -33,10 +33,7 @@ def check_image(
     *,
     overlays_may_break: bool = False,
 ) -> CheckReport | None:
-    """The state of an image, after the repair if one is asked for.
-
-    None: a raw image has nothing to be checked.
-    """
+    """The state of an image, after a repair if one is asked for; None for a raw image."""
     if format_of(path, image_format, writing=repair_what is not None) == "raw":
         return None
     report, names_files = _checked(path, repair_what, overlays_may_break=overlays_may_break)
@@ -46,8 +43,7 @@ def check_image(
 def _with_its_files(path: Path, report: CheckReport) -> CheckReport:
     """The report, with what stands against opening the files that the image names.
 
-    Its data file is a part of the image: without it, the check has an error. A backing file is not,
-    and is only noted.
+    Without its data file the image has an error; a backing file is only noted.
     """
     # Without the backing file first: what fails then is the image's own part.
     lost = _problem(path, report, with_backing=False)

@@ -25,10 +25,7 @@ _SECTOR = 512
 
 @dataclass(frozen=True)
 class Comparison:
-    """`offset`: the first sector that differs, None if the content is the same.
-
-    Sizes as a guest sees them.
-    """
+    """`offset`: the first sector that differs, None if none does. Sizes as a guest sees them."""
 
     sizes: tuple[int, int]
     offset: int | None
@@ -45,10 +42,7 @@ def compare_images(
     key: Passphrase | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """Compare the guest-visible content of two images.
-
-    `progress` gets (bytes done, bytes in all).
-    """
+    """Compare the guest-visible content of two images; `progress` gets bytes done, bytes in all."""
     with (
         open_guest_content(first, formats[0], key=key) as one,
         open_guest_content(second, formats[1], key=key) as other,
@@ -119,16 +113,12 @@ def _sector_of_difference(one: bytearray, other: bytearray) -> int:
 def differing(
     one: BlockDevice | None, other: BlockDevice | None, start: int, end: int
 ) -> Iterator[tuple[int, int]]:
-    """The parts of [start, end) that may differ: not zeros in both, not from a shared layer.
-
-    Beyond an end there are zeros.
-    """
+    """The parts of [start, end) that may differ: not zeros in both, not from a shared layer."""
     depths = _depths_of_shared(one, other)
     mine, theirs = _extents(one, start, end), _extents(other, start, end)
     for first, last, a, b in side_by_side(mine, theirs, start):
         are_zeros = a.kind is b.kind is ExtentKind.ZERO
-        # Both look through to the shared layer. Where none has anything (depth -1), a shorter layer
-        # may hide it: unknown.
+        # Both look through to the shared layer. Where none has anything (-1), one may hide it.
         are_shared = depths is not None and a.depth >= depths[0] and b.depth >= depths[1]
         if not (are_zeros or are_shared):
             yield first, last
@@ -153,10 +143,7 @@ def _depths_of_shared(one: BlockDevice | None, other: BlockDevice | None) -> tup
 
 
 def _layers(device: BlockDevice | None) -> Iterator[tuple[object, ...]]:
-    """What each layer is: how it is read, and the file on the host.
-
-    What is not known is like nothing else.
-    """
+    """What each layer is: how it is read, and its file; what is not known is like nothing else."""
     while device is not None:
         if isinstance(device, Qcow2Image):
             # With the L1 table: a snapshot in the same file is another layer.

@@ -1,8 +1,6 @@
 """An image in another format or shape: what the guest sees, without what it does not use.
 
-The new image grows under a name of its own and appears when it is whole and durable. The internal
-snapshots are taken along if that is asked for. One of them can be the source, and then has its own
-size.
+The new image grows under a name of its own and appears when it is whole and durable.
 """
 
 from __future__ import annotations
@@ -80,10 +78,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Material:
-    """What goes into the new image: what a guest sees, and what else of the source is kept.
-
-    `states`: what it goes through to get the snapshots; none if they are not kept.
-    """
+    """What goes into the new image; `states` are gone through to get the snapshots, if kept."""
 
     content: BlockDevice
     states: list[State]
@@ -233,10 +228,7 @@ class Qcow2Target:
 def convert_image(
     source: Source, path: Path, target: RawTarget | Qcow2Target, progress: Progress
 ) -> int:
-    """Make `path` from what a guest sees of `source`.
-
-    Returns its virtual size. After a failure nothing is there.
-    """
+    """Make `path` from what a guest sees of `source`, or nothing; returns its virtual size."""
     # As before a write: a *.qcow2 file with a damaged header is not taken for raw and copied.
     source_format = format_of(source.path, source.format, writing=True)
     with open_guest_content(source.path, source_format, key=source.key) as device:
@@ -257,17 +249,13 @@ def convert_image(
 # --- the internal snapshots, state by state, by differences ---------------------------------------
 
 
-# Two states of one image have the same bytes wherever they lead to the same host clusters; only the
-# rest is read.
+# Two states of one image have the same bytes wherever they lead to the same host clusters.
 
 State = tuple[SnapshotInfo | None, Qcow2Image]  # None: the disk as it is now
 
 
 def states_of(image: Qcow2Image, options: CreateOptions) -> list[State]:
-    """All snapshots, oldest first, and the disk as it is now.
-
-    ImageUnsupported if one could not be kept.
-    """
+    """All snapshots, oldest first, and the disk now; ImageUnsupported if one could not be kept."""
     infos = image.snapshots()
     reason = None
     if any(info.vm_state_size for info in infos):

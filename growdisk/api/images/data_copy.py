@@ -142,13 +142,9 @@ def is_zero(data: bytearray) -> bool:
 
 
 def _zero_granules(data: bytes | bytearray, granule: int) -> Iterator[int]:
-    """Where granules of zeros begin.
-
-    The first word of each decides nearly always, and all of these are read at once.
-    """
+    """Where granules of zeros begin: the first word of each decides nearly always."""
     zeros, whole = bytes(granule), align_down(len(data), granule)
-    # 64-bit words ("Q"), of each granule the first: [0] and [512] for 8192 bytes in granules of
-    # 4096.
+    # Of each granule the first 64-bit word ("Q"): [0] and [512] for 8192 bytes in granules of 4096.
     first_words = memoryview(data)[:whole].cast("Q")[:: granule // 8].tolist()
     if 0 in first_words:
         for index, word in enumerate(first_words):

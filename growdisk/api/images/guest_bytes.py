@@ -76,10 +76,7 @@ def _require_readable(path: Path, file: RawFile) -> None:
 
 @contextmanager
 def _room_for(image: RawFile | Qcow2Image, offset: int, length: int) -> Iterator[None]:
-    """Take the host's room for a write before it begins.
-
-    What has been overwritten could not be undone.
-    """
+    """Take the host's room before a write begins: what has been overwritten could not be undone."""
     wanted = [(offset, offset + length)]
     if isinstance(image, RawFile):
         reserve_ranges(image, wanted)
@@ -98,8 +95,7 @@ def _output(target: Path, *, image_of: Path) -> Iterator[int]:
         raise ImageUnsupported(target, reason="it is the image itself", hint="choose another FILE")
     existed = target.exists()
     with _nobody_elses(target, image_of):
-        # A pipe that nobody reads is an error: the image would stay locked for as long as that is
-        # waited for.
+        # A pipe that nobody reads is an error: the image would stay locked all that time.
         fd = os.open(
             target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o644
         )
@@ -117,10 +113,7 @@ def _output(target: Path, *, image_of: Path) -> Iterator[int]:
 
 @contextmanager
 def _nobody_elses(target: Path, image: Path) -> Iterator[None]:
-    """Refuse a target that is in use, by a guest or below the image that is read.
-
-    overlays-on-it and the like, too.
-    """
+    """Refuse a target that is in use, by a guest or below the image, or has others on it."""
     if not (target.is_file() or target.is_block_device()):
         yield
         return

@@ -1,8 +1,7 @@
 """Format, sizes and options of an image, in the keys of `qemu-img info --output=json`.
 
-Only the header and the lists that it names are read: an image is described also where its data
-cannot be (a key or a backing file is missing, its tables are damaged), and the name of a backing
-file is shown but never followed.
+Only the header and the lists that it names are read: an image whose data cannot be is described
+too, and the name of a backing file is shown but never followed.
 """
 
 from __future__ import annotations
@@ -31,10 +30,7 @@ _NANO = 10**9
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """The facts of one image file.
-
-    `header` is None for raw; `encrypt` are the keys that QEMU shows of a key store.
-    """
+    """The facts of one image file; `header` is None for raw, `encrypt` shows a key store."""
 
     path: Path
     format: ImageFormat
@@ -88,11 +84,7 @@ class ImageInfo:
 def image_info(
     path: Path, image_format: ImageFormat | None = None, *, shared: bool = False
 ) -> ImageInfo:
-    """Describe the image at `path`.
-
-    `shared`: also while somebody writes to it, although the answer may be wrong then. Raises
-    ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported.
-    """
+    """Describe the image; `shared`: also while it is written to, though it may be wrong then."""
     # As qemu-img info -U.
     file = RawFile.open(path, lock=not shared)
     try:
@@ -132,10 +124,7 @@ def _bitmaps(file: RawFile, header: Header) -> tuple[BitmapInfo, ...]:
 
 
 def _encryption(file: RawFile, header: Header) -> dict[str, object] | None:
-    """`encrypt` of the format-specific data: the LUKS header inside the image, in QEMU's words.
-
-    None if nothing is encrypted, or known.
-    """
+    """The LUKS header inside the image, in QEMU's words; None if nothing is encrypted, or known."""
     if header.crypt_method == LEGACY_AES:
         return {"format": "aes"}
     place = header.extension(Extension.CRYPTO)
@@ -227,10 +216,7 @@ def _data_file_json(header: Header) -> dict[str, object]:
 
 
 def _full_name(path: Path, name: str) -> str:
-    """A relative name counts from the image's directory; joined as text, as QEMU does.
-
-    A protocol's name is whole.
-    """
+    """A relative name, joined to the image's directory as text, as QEMU does; others are whole."""
     if name.startswith("/") or ":" in name.split("/", 1)[0]:
         return name
     return os.path.join(os.path.dirname(path), name)  # noqa: PTH118, PTH120 (Path would fold "./")
@@ -239,10 +225,7 @@ def _full_name(path: Path, name: str) -> str:
 def backing_chain(
     path: Path, image_format: ImageFormat | None = None, *, shared: bool = False
 ) -> list[ImageInfo]:
-    """The image and all that it lies on, topmost first.
-
-    ReferenceOutside for a layer that may not be followed.
-    """
+    """The image and all that it lies on, topmost first; ReferenceOutside if not to be followed."""
     from growdisk.qcow2.named_files import backing_path, real, require_trusted
 
     chain = [image_info(path, image_format, shared=shared)]

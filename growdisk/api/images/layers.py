@@ -78,8 +78,7 @@ def commit_overlay(
                 with _room_in(overlay, base):
                     copy_own(overlay, base, progress)
             base.flush()
-        # Only now that the base has it all durably. After a crash before this the overlay still
-        # hides it.
+        # Only now that the base has it all durably: until then the overlay hides it.
         overlay.make_empty()
         progress(overlay.size, overlay.size)
         return base_path
@@ -92,10 +91,7 @@ def rebase_overlay(
     progress: Progress,
     key: Passphrase | None = None,
 ) -> None:
-    """Put the overlay on another base (None: on none) without changing what the guest sees.
-
-    Durable. What lies on the overlay sees what it saw.
-    """
+    """Put the overlay on another base (None: on none), durably; what a guest sees stays."""
     harmless = ConflictGuard(path, shows_the_same=True)
     with opened_qcow2(path, _NOUN, key=key, guard=harmless) as overlay:
         require_keys(overlay)
@@ -114,8 +110,7 @@ def rebase_overlay(
             if (old := overlay.exchange_backing(new)) is not None:
                 closed.enter_context(closing(old))
             _keep_what_was_seen(overlay, old, new, progress)
-            # Before the header names the new base: a crash in between leaves the old one, hidden in
-            # part.
+            # Before the header names the new base: after a crash the old one is hidden in part.
             overlay.flush()
             overlay.record_backing(name, backing_format)
 
@@ -127,10 +122,7 @@ def rebase_unsafe(
     *,
     overlays_may_break: bool = False,
 ) -> None:
-    """Write another base into the header and trust that it shows the same.
-
-    Neither base is opened.
-    """
+    """Write another base into the header and trust that it shows the same; neither is opened."""
     guard = ConflictGuard(path, overlays_may_break)
     with opened_qcow2(path, _NOUN, with_backing=False, guard=guard) as overlay:
         name = name and stored_name(path, name)
@@ -181,10 +173,7 @@ def _own(overlay: Qcow2Image, *, zeros: bool) -> Iterator[tuple[int, int]]:
 
 
 def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
-    """Make a raw base long enough, with all the host's space that the commit will need.
-
-    Once something is written to it, that could not be undone.
-    """
+    """Make a raw base long enough, with all the host's space that the commit will need."""
     # Of the file: `size` counts a last sector that it may not have whole.
     length = base.length
     refuse_small_device(base, overlay.size)
@@ -320,8 +309,7 @@ def _worth_comparing(
             if run.kind is L2Kind.UNALLOCATED:
                 for first, last in differing(old, new, run.start, run.end):
                     unit = overlay.header.cluster_size
-                    # Whole clusters, but not what the overlay has itself: that shows the same in
-                    # any case.
+                    # Whole clusters, but not what the overlay has itself: that shows the same.
                     yield (
                         max(align_down(first, unit), run.start),
                         min(align_up(last, unit), run.end),

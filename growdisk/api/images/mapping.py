@@ -115,12 +115,8 @@ def _batches(
 def _fragmented_records(
     image: Qcow2Image, fragmented: FragmentedRun, depth: int, *, preallocated: bool
 ) -> Iterator[list[MapRecord]]:
-    """A fragmented table's records; run by run if holes are within clusters, or others are below.
-
-    The latter are unallocated here, so the layers below decide.
-    """
-    # Marks tell what the host has of each cluster: BOTH is a cluster that is data in part, NOWHERE
-    # one that is not allocated.
+    """A fragmented table's records, as far as this layer decides; run by run if it has to be."""
+    # What the host has of each cluster. BOTH: it is data in part; NOWHERE: it is not allocated.
     bits = image.header.cluster_bits
     if BOTH in fragmented.marks or NOWHERE in fragmented.marks or image.header.crypt_method:
         for run in image.runs(fragmented.start, len(fragmented.marks) << bits):
@@ -157,8 +153,7 @@ def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[list[MapRec
         start = border
     if start < end:
         offset = (
-            # Subclusters that are not allocated still have a place in the file if others of the
-            # cluster are.
+            # Subclusters that are not allocated have a place if others of the cluster are.
             run.host + start - run.start if run.host and not image.header.crypt_method else None
         )
         yield [MapRecord(start, end - start, depth, False, True, False, offset, _place(image))]

@@ -23,10 +23,7 @@ _NAME_BYTES = 240  # of 255 that a name may have
 
 
 class NewFile:
-    """A context manager: make the file at `temporary`, then `publish()` or `replace()` it.
-
-    The latter replaces the file at its path. Without either it is removed on leaving.
-    """
+    """Make the file at `temporary`, then `publish()` or `replace()` it; else it is removed."""
 
     def __init__(self, path: Path, *, replacing: bool = False) -> None:
         self.path, self._replacing = path, replacing
@@ -118,8 +115,7 @@ class NewFile:
             except BaseException:
                 self._data_file.path.unlink()
                 raise
-            # Only now: as long as it has both names, it is known for one that was published without
-            # its image.
+            # As long as it has both names, it is known for one published without its image.
             self._data_file._forget_temporary()
         self._forget_temporary()
 

@@ -81,8 +81,7 @@ def open_guest_content(
                 half_done = isinstance(error, OSError | KeyboardInterrupt)
                 _close_after_failure(device, half_done=half_done)
                 raise
-            # Here, where an error of its last flush is still reported. Closing again below does
-            # nothing.
+            # Here an error of its last flush is still reported; closing again below does nothing.
             device.close()
     finally:
         device.close()
@@ -138,10 +137,7 @@ def opened_qcow2(
 
 
 def _close_after_failure(device: RawFile | Qcow2Image, *, half_done: bool) -> None:
-    """Close it: the first failure is the one to report.
-
-    What a change that is `half_done` has taken of the host to no use is freed.
-    """
+    """Close it, quietly, and free what a change that is `half_done` has taken of the host."""
     with suppress(OSError):
         # The tables in memory may be half changed: the file is what counts.
         if half_done and isinstance(device, Qcow2Image) and device.has_changed:
@@ -173,10 +169,7 @@ def refuse_small_device(file: RawFile, size: int) -> None:
 
 
 def refuse_without_room(path: Path, place: Path, takes: int) -> None:
-    """no-room-for-image, before anything is written, if the host has no room for a file.
-
-    `place` is where the file is to lie.
-    """
+    """no-room-for-image, before anything is written, if the host has no room at `place`."""
     folder = place.absolute().parent
     if is_device(place) or not folder.is_dir() or (free := free_room(folder)) >= takes:
         return
@@ -207,10 +200,7 @@ def data_length(device: BlockDevice) -> int:
 def report_host_errors(
     path: Path, *, writing: bool, has_changed: Callable[[], bool] = lambda: True
 ) -> Iterator[None]:
-    """An error of the host, as an error of ours about the image.
-
-    `has_changed`: whether anything may have been written by then.
-    """
+    """An error of the host, as ours about the image, which may have been written to by then."""
     try:
         yield
     except OSError as error:
@@ -237,10 +227,7 @@ def report_host_errors(
 
 @contextmanager
 def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> Iterator[None]:
-    """The same for a file that was to be made.
-
-    `takes`: bytes of the host that it will have at the most.
-    """
+    """The same for a file that was to be made, which `takes` at the most so many bytes."""
     try:
         yield
     except OSError as error:

@@ -110,8 +110,7 @@ class _Fetcher:
         waiting: deque[Piece] = deque()
         for start, end in ranges:
             for first, last in split_range(start, end, chunk):
-                # Looked up here, by one thread at a time: tables are cached, and the cache is not
-                # shared safely.
+                # Looked up here, one thread at a time: the cache of tables is not shared safely.
                 piece = [list(parts_of(device, first, last)) for device in devices]
                 for number, parts in enumerate(piece):
                     self._announce(number, parts)
@@ -125,8 +124,7 @@ class _Fetcher:
         for part in parts:
             if part.place is not None:
                 file, offset = part.place
-                # The place is where the last one of this device ended: the host reads ahead by
-                # itself.
+                # The place is where the last one of this device ended: the host reads ahead itself.
                 if self._next.get(number) != part.place and isinstance(file, RawFile):
                     file.will_need(offset, part.end - part.start)
                 self._next[number] = file, offset + part.end - part.start
@@ -170,10 +168,7 @@ class _Fetcher:
 
 
 def are_alike(one: list[Part], other: list[Part], buffers: tuple[bytearray, bytearray]) -> bool:
-    """Whether a range is alike in two devices, read in steps into `buffers`.
-
-    False as well if it cannot be read in steps: fetch it then.
-    """
+    """Whether a range is alike in two devices, read in steps; False as well if it cannot be."""
     # Something is compressed, or read through a device.
     if not all(part.place is not None or part.fill is None for part in (*one, *other)):
         return False
@@ -270,8 +265,7 @@ def _usual_jobs() -> int:
 
 def _serve(pipeline: _Pipeline, jobs: int, progress: Callable[[int], None]) -> None:
     threads = [Thread(target=pipeline.serve, name="piece", daemon=True) for _ in range(jobs)]
-    # One piece for each thread, and a few that are done before their turn: memory is bounded by
-    # that.
+    # One for each thread, and a few that are done before their turn, which bounds memory.
     pipeline.make_room(jobs + _EARLY)
     try:
         for thread in threads:
@@ -371,8 +365,7 @@ class _Pipeline:
 
     def _use_one(self, found: Any, failure: BaseException | None) -> None:
         try:
-            # Of taking or working: raised here, so that the first failure in order is the one that
-            # counts.
+            # Of taking or working: raised here, as the first failure in order counts.
             if failure is not None:
                 raise failure
             with self._use_lock:

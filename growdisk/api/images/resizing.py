@@ -1,7 +1,4 @@
-"""Changing an image's virtual size.
-
-Shrinking loses what lies after the new end, so it wants to be said.
-"""
+"""Changing an image's virtual size; shrinking loses data, so it wants to be said."""
 
 from __future__ import annotations
 
@@ -61,8 +58,7 @@ def resize_image(
 
 def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
     """Make a raw file longer, durably; it gets its old size back if there is no room."""
-    # `size` is in whole sectors, the file may end within one: back to its very length after a
-    # failure.
+    # `size` is in whole sectors, the file may end within one: its very length counts.
     old, length = file.size, file.path.stat().st_size
     try:
         if preallocation == "off":

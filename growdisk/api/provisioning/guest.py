@@ -40,10 +40,7 @@ def customize_guest(
     stop: StopRequest,
     keys: tuple[bytes, ...] = (),
 ) -> tuple[str, ...]:
-    """What was done, a line each.
-
-    Raises what stands against it; the image is then not to be used.
-    """
+    """What was done, a line each. If it raises, the image is not to be used."""
     with unmounting_beside(), closing(Disk.open(path, image_format, key=keys)) as disk:
         # No snapshots: the image is hidden, and is thrown away if anything fails.
         disk.activate(disk.base(writable=True))
@@ -53,8 +50,7 @@ def customize_guest(
         run_backend = RunBackend(disk, stop, keyring=keyring, kind=kind)
         try:
             with run_backend.started("changing the guest", _to_open(facts, mounts)) as backend:
-                # Not readable here: then the backend mounts one after the other, to see which is
-                # the root.
+                # Not readable here: the backend mounts one after the other, to find the root.
                 root = mounts[0].node if mounts else _root(backend, facts, direct=kind == "direct")
                 with backend.mounted_guest(root, mounts) as guest:
                     lines = tuple(customize(guest, changes))

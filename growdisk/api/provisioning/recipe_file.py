@@ -1,7 +1,6 @@
 """Reads files that say what to make: recipes and lists of outputs.
 
-An unknown word in YAML is an error with its place and a suggestion. Names of files count from the
-recipe's own folder, so that a recipe can be moved together with what it needs.
+Names of files count from the recipe's own folder, so that it can be moved with what it needs.
 """
 
 from __future__ import annotations
@@ -126,8 +125,7 @@ def _seed(node: Located | None, folder: Path) -> Seed | None:
     return Seed(fields.path("user_data"), fields.path("meta_data"), fields.path("network_config"))
 
 
-# A file that is nothing but a list of outputs, as CSV or YAML. Columns of a CSV that are neither
-# name nor size are variables.
+# A file that lists outputs, as CSV or YAML; a CSV's columns but name and size are variables:
 #
 #     name,size,role            - name: db.qcow2
 #     web-1.qcow2,20G,web         size: 80G
@@ -135,10 +133,7 @@ def _seed(node: Located | None, folder: Path) -> Seed | None:
 
 
 def read_output_list(path: Path) -> tuple[Output, ...]:
-    """What a file lists; its ending says how.
-
-    UsageError, with the line, for what cannot be read.
-    """
+    """What a file lists; its ending says how. UsageError, with the line."""
     if path.suffix.lower() in (".yml", ".yaml"):
         document = read_yaml(path)
         if document is None or not document.is_list:
@@ -147,8 +142,7 @@ def read_output_list(path: Path) -> tuple[Output, ...]:
             )
         return tuple(_outputs(document.items(), path.parent))
     try:
-        # -sig: spreadsheets put a byte order mark first, which would belong to the first column's
-        # name.
+        # -sig: a spreadsheet's byte order mark would belong to the first column's name.
         text = read_given(path, "check its name and permissions").decode("utf-8-sig")
         return tuple(_rows(path, csv.reader(StringIO(text, newline=""))))
     except (UnicodeDecodeError, csv.Error) as error:

@@ -121,11 +121,8 @@ def _failure(path: Path, error: OSError) -> GrowdiskError:
     return provisioning_failed(path, reason, "look at the host (df -h), and try again")
 
 
-# The time that a reproducible output stands still at: the latest that the base's own file systems
-# tell of.
-#
-# Nothing in the guest is then newer than its file system, and e2fsck does not find times that lie
-# in its future.
+# A reproducible output stands still at the latest time that the base's file systems tell of:
+# nothing is newer than its file system, and e2fsck finds no times in its future.
 
 _TIMES = (0x2C, 0x30, 0x40, 0x108)  # in an ext superblock: mounted, written, checked, made
 _WITHOUT = 1577836800  # 2020, where no file system tells

@@ -22,10 +22,7 @@ def seed_place(out: Path) -> Path:
 
 
 def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, bytes]:
-    """The texts of the seed.
-
-    Its instance-id is new each time, so that cloud-init takes the guest for a new one.
-    """
+    """The texts of the seed; its instance-id is new each time, as each guest is to cloud-init."""
     # As YAML, whatever characters it has.
     hostname = json.dumps(values["hostname"])
     made = f"#cloud-config\nhostname: {hostname}\n".encode()
@@ -54,11 +51,10 @@ def _text(path: Path, values: Values) -> bytes:
     return render_file(content, values, f"the template {path}", "save it as text in UTF-8")
 
 
-# A NoCloud seed as an ISO 9660 image: the sole `import pycdlib`.
+# A NoCloud seed as an ISO 9660 image (a disk labelled cidata): the sole `import pycdlib`.
 #
-# cloud-init looks for a disk labelled cidata with user-data and meta-data on it. pycdlib puts the
-# host's clock and time zone into each record; here all of them say the time that is asked for, so
-# that the same texts give the same bytes.
+# pycdlib puts the host's clock and time zone into each record; here all say the time that is asked
+# for, so that the same texts give the same bytes.
 
 LABEL = "cidata"
 _SECTOR, _FIRST_DESCRIPTOR = 2048, 16

@@ -95,8 +95,7 @@ def _keys(keys: KeysFor, values: Values) -> LoginKeys:
 def _password(password: PasswordFor, values: Values, recipe: Recipe) -> NewPassword:
     if password.hashed:
         return NewPassword(password.user, check_hash(password.hashed))
-    # A hash of the same password is another one each time, unless its salt is made of what is
-    # known.
+    # A hash of the same password differs each time, unless its salt is made of what is known.
     salt_from = f"growdisk {values['name']} {password.user}" if recipe.reproducible else None
     return NewPassword(password.user, *hash_password(password.clear, salt_from))
 

@@ -35,8 +35,7 @@ class WorkImage:
             else recipe.format or base.format
         )
         self._work, self._new = _hidden_names(path)
-        # Whether the work is done on an overlay of its own first. An overlay is the result itself;
-        # it is written again only to have its clusters in order.
+        # An overlay is the result itself: it is written again to have its clusters in order.
         self._is_rewritten = recipe.reproducible or (
             # Copying the base's file would give none of these.
             not recipe.overlay
@@ -45,10 +44,7 @@ class WorkImage:
 
     @contextmanager
     def begun(self, *, force: bool) -> Iterator[tuple[Path, ImageFormat]]:
-        """The hidden image to work on, and its format.
-
-        After the block OUT is there, or nothing is left.
-        """
+        """The hidden image to work on, and its format; then OUT is there, or nothing is left."""
         hidden_ones = self._work, self._new
         with exclusive_output(self.path):
             # Locked: what is there is of a process that was killed.
@@ -124,20 +120,14 @@ def _remove_left_over(hidden: Path) -> None:
     RunDirectory.of(hidden).forget()
 
 
-# The last two actions on an output: an overlay written again in the order of the disk, and the name
-# that it gets.
-#
-# A qcow2 file's clusters lie in the order in which they were first written to. Two runs that write
-# the same may do so in another order; written again, both are the same bytes.
+# An overlay's clusters lie in the order in which they were first written to, which may differ
+# between runs that write the same; written again, both are the same bytes.
 
 
 def rewrite_overlay(
     path: Path, new: Path, luks: bytes, keys: tuple[bytes, ...], progress: Progress
 ) -> None:
-    """Make `new` show what the overlay `path` shows, on the same base and as encrypted.
-
-    It must be in the same folder.
-    """
+    """Make `new`, in the same folder, show what the overlay shows: same base, same encryption."""
     with Qcow2Image.open(path, key=keys) as overlay:
         backing_format: ImageFormat = "qcow2" if overlay.header.backing_format == "qcow2" else "raw"
         create_qcow2(
@@ -166,10 +156,7 @@ def hidden_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def exclusive_output(path: Path) -> Iterator[None]:
-    """Nobody else makes an output at `path` meanwhile: both would use the same hidden names.
-
-    ImageInUse.
-    """
+    """Nobody else makes an output at `path` meanwhile, by the same hidden names. ImageInUse."""
     lock = path.with_name(f".{path.name}.growdisk-lock")
     try:
         fd = open_locked(lock, 0o644)
@@ -178,17 +165,13 @@ def exclusive_output(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held: who waits for it sees that its file is gone, and makes a new
-        # one.
+        # Removed while it is held: who waits sees that its file is gone, and makes a new one.
         lock.unlink(missing_ok=True)
         os.close(fd)
 
 
 def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
-    """Give the finished image its name, durably and atomically, perhaps in place of another.
-
-    ImageInUse if somebody has opened the other one meanwhile.
-    """
+    """Give the image its name, durably and atomically; ImageInUse if the old one has users."""
     sync_file(hidden)
     if force:
         with closing(RawFile.open(path, writable=True)) if path.exists() else nullcontext():

@@ -1,8 +1,7 @@
 """What is done about one disk of a round: by a growdisk of its own, whose time is bounded.
 
-A process each, so that a guest that hangs or a bug costs nobody else anything. When its time is up
-it is asked to stop, and takes its run back; a minute later it is killed, and the next round goes on
-with what the journal says.
+When its time is up it is asked to stop, and takes its run back; a minute later it is killed, and
+the next round goes on with what the journal says.
 """
 
 from __future__ import annotations
@@ -59,10 +58,7 @@ class Action:
 
 @dataclass(frozen=True)
 class RoundContext:
-    """How a round is done.
-
-    `uri`: which libvirt; `stop` ends what is under way, and nothing begins after it.
-    """
+    """How a round is done: `uri` of libvirt, and `stop`, which ends it."""
 
     uri: str | None
     promises: Promises
@@ -83,8 +79,7 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
         if context.dry_run:
             return Action(entry, "busy", detail="an unfinished run would be resumed")
         return _resumed(entry, rule, context)
-    # Of a guest that says nothing only old superblocks are known: one that is to grow is asked
-    # again, and answers.
+    # A guest that says nothing has only old superblocks: one that is to grow is asked again.
     silent = entry.state in LIVE and bool(entry.note)
     # Below 0 it is not known: growdisk, which can ask the guest, decides by --when-used itself.
     if 0 <= entry.fullness <= rule.threshold and not silent:
@@ -102,10 +97,7 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
 
 
 def _grown_within_room(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
-    """Grow the disk if it fits beside what the round has promised to others.
-
-    A refusal is reported only if the disk would grow.
-    """
+    """Grow the disk if it fits beside what is promised; refused only if it would grow."""
     growth = rule.growth_of(entry.virtual_size or 0)
     try:
         with context.promises.of(

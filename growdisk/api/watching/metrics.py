@@ -1,7 +1,4 @@
-"""A round as metrics in the text format (0.0.4) of Prometheus' node exporter.
-
-They are for its textfile collector.
-"""
+"""A round as metrics for Prometheus: a text file (0.0.4) for its node exporter."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One round: list the disks that rules are for, deal with each, say how it went.
-
-Never two rounds at once.
-"""
+"""One round, never two at once: list the disks that rules are for, deal with each, report."""
 
 from __future__ import annotations
 
@@ -47,8 +44,7 @@ def watch_once(
 ) -> Round:
     """`report` hears of each action as soon as it is done. round-going-on.
 
-    `stopping` gives a request to stop; it is entered once disks are known, for processes are forked
-    to look at them.
+    `stopping` is entered once disks are known: processes are forked to look at them.
     """
     begun = time.monotonic()
     with _alone():

@@ -8,7 +8,7 @@ from pathlib import Path
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.creating import raw_preallocation
 from growdisk.api.images.data_copy import copy_image
-from growdisk.cli.common_options import add_flag
+from growdisk.cli.common_options import add_flag, add_value
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.create import add_options
 from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, note_run
@@ -30,14 +30,7 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     declare(parser, CONVERTING["compress"], "-c", dest="compress")
     declare(parser, CONVERTING["compression"], more="the same as -c -o compression_type=")
     add_options(parser)
-    parser.add_argument(
-        "-j",
-        "--jobs",
-        type=int,
-        default=0,
-        metavar="N",
-        help="threads (default: one per processor)",
-    )
+    add_value(parser, "-j --jobs", "N", "threads (default: one per processor)", type=int, default=0)
     declare(parser, CONVERTING["snapshot"], "-l", metavar="SNAPSHOT")
     declare(parser, CONVERTING["keep_snapshots"])
     add_flag(parser, "--bitmaps", "take the persistent dirty bitmaps of SRC along")

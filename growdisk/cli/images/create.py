@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from growdisk.api.images.creating import create_qcow2, create_raw, raw_preallocation
+from growdisk.cli.common_options import add_value
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.shared import add_path, note_rounded, position_of
 from growdisk.cli.keys import add_key, add_new_key, key_for_new
@@ -21,9 +22,7 @@ _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
 
 def create_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
-    parser.add_argument(
-        "size", nargs="?", metavar="SIZE", help="40G (left out: that of the backing file)"
-    )
+    add_value(parser, "size", "SIZE", "40G (left out: that of the backing file)", nargs="?")
     parser.add_argument(
         "-f",
         "--format",
@@ -59,17 +58,13 @@ def _take_backing_options(arguments: argparse.Namespace) -> None:
         if name in _BACKING:
             setattr(arguments, _BACKING[name], value)
         else:
-            # QEMU's way to write a comma inside a value: these words are joined and
-            # parsed once more.
+            # QEMU's way to write a comma inside a value: joined, and parsed once more.
             kept.append(option.replace(",", ",,"))
     arguments.options = kept
 
 
 def _format(arguments: argparse.Namespace) -> str:
-    """As asked; else by the name, so that a .raw does not become qcow2.
-
-    UsageError if what is asked contradicts the name.
-    """
+    """As asked; else by the name (.raw is not qcow2), which must not contradict it."""
     named = format_of_name(arguments.path)
     qcow2_only = (
         arguments.backing is not None or arguments.encrypt or arguments.backing_format is not None

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from growdisk.api.images.guest_bytes import read_bytes, write_bytes
+from growdisk.cli.common_options import add_value
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.shared import add_format, add_path, note_run, position_of
 from growdisk.cli.keys import add_key, unlocking
@@ -16,9 +17,7 @@ def read_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
     parser.add_argument("offset", metavar="OFFSET", help="where the bytes begin: 0, 4096b, 64k")
     parser.add_argument("length", metavar="LENGTH", help="how many: 512b, 1M")
-    parser.add_argument(
-        "file", type=Path, metavar="FILE", help="where they go; an earlier content is replaced"
-    )
+    add_value(parser, "file", "FILE", "where they go; an earlier content is replaced", type=Path)
     add_format(parser)
     add_key(parser)
 

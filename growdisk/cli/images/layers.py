@@ -75,8 +75,7 @@ def run_rebase(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # -b '' as with qemu-img: no backing file.
     name = arguments.backing or None
     if arguments.unsafe:
-        # Only this changes what the guest, and overlays on it, see; and it reads no data, so it
-        # needs no passphrase.
+        # Only this changes what the guest sees; it reads no data, so needs no passphrase.
         rebase_unsafe(
             arguments.path,
             name,

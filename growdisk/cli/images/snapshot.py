@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from growdisk.api.images.info import image_info, snapshot_json
+from growdisk.cli.common_options import add_value
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.shared import add_path, size_of_qemu_img
 from growdisk.cli.output import CommandOutput, printable
@@ -27,12 +28,8 @@ def snapshot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help=help_of(SNAPSHOT_NAME, "or its id"))
     declare(parser, "overlays_may_break")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--id", metavar="ID", help="the snapshot of this id, whatever names there are"
-    )
-    which.add_argument(
-        "--name", dest="only_name", metavar="NAME", help="the snapshot of this name, whatever ids"
-    )
+    add_value(which, "--id", "ID", "the snapshot of this id, whatever names there are")
+    add_value(which, "--name", "NAME", "the snapshot of this name, whatever ids", dest="only_name")
 
 
 def run_snapshot(arguments: argparse.Namespace, output: CommandOutput) -> int:

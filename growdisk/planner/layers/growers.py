@@ -1,7 +1,4 @@
-"""How far each kind of content grows once its device has: file systems, what LUKS encrypts.
-
-Other content can still be asked for by number: then the partition alone grows.
-"""
+"""How far each kind of content grows once its device has: file systems, what LUKS encrypts."""
 
 from __future__ import annotations
 
@@ -29,12 +26,12 @@ from growdisk.filesystems.ntfs import grown_ntfs
 from growdisk.filesystems.xfs import group_count, grown_xfs
 from growdisk.partitions.table import FIRST_DISK, Partition
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow
 from growdisk.planner.foreign import INSIDE, content_in_words
 from growdisk.planner.goal import Goal
 from growdisk.planner.host_need import host_writes_of
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.lvm import grow_physical_volume
+from growdisk.planner.refusals import CannotGrow
 from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.grow_filesystem import GrowFilesystem, is_plain_ext
 from growdisk.steps.grow_layers import GrowLuks
@@ -51,8 +48,7 @@ def grow_contents(facts: Facts, goal: Goal, parts: Sequence[Partition]) -> dict[
     _refuse_growing_twice(facts, parts)
     found = dict[int, ContentGrowth]()
     for part in parts:
-        # Only further ones have a suffix. In the names of steps every disk is sda: ExtraDiskStep
-        # puts the right name in.
+        # In the names of steps every disk is sda: ExtraDiskStep puts the right name in.
         suffix = f"-{FIRST_DISK}{part.number}" if found else ""
         place = DevicePath(part.number, part.start, part.size)
         content = facts.contents.get(part.number)
@@ -140,8 +136,7 @@ def _growth_step(
     return ContentGrowth(
         (step,),
         replace(content, size=wanted),
-        # A file system that fills its space is no reason to plan, and stays in a plan as a step to
-        # skip.
+        # A file system that fills its space is no reason to plan; its step will be skipped.
         pending=wanted > old,
         system=place.device if mountable else "",
         free=(target.size if plain else wanted) - (content.used or 0),
@@ -230,8 +225,7 @@ def _grow_ntfs(target: GrowthTarget, content: NtfsContent) -> ContentGrowth:
     return _growth_step(target, content, wanted, mountable=False, notes=(note,))
 
 
-# An encrypted container: it reaches to the end of its device by itself, once it is opened; then
-# what is in it.
+# An encrypted container reaches to the end of its device by itself, once it is opened.
 
 _INSIDE = "grow it from inside the guest"
 

@@ -46,8 +46,7 @@ def plan_in_check_mode(
         return ended[-1][1]
 
     result = plan(path, goal, options, image_format, foreseeing)
-    # The last proposal counts: there is a second one if the guest's files forbid the first. A plan
-    # that was refused would change nothing, so it is remembered only here.
+    # The last proposal counts: a second one is made if the guest's files forbid the first.
     start, proposal = ended[-1]
     if isinstance(proposal, Proposal):
         foreseen[place] = proposal.after

@@ -50,8 +50,7 @@ def _snapshot(options: Options, context: TaskContext) -> TaskResult:
             changed=False, message=f"snapshot {name} is {state} already", result=result
         )
     may = options.flag("overlays_may_break")
-    # In check mode too if the snapshot is missing: apply_snapshot then refuses, and
-    # changes nothing.
+    # If the snapshot is missing, apply_snapshot refuses, in check mode too.
     if not context.check or (state == "applied" and not exists):
         match state:
             case "present":

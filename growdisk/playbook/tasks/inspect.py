@@ -52,8 +52,7 @@ def _script(options: Options, context: TaskContext) -> TaskResult:
             message=f"{folder} has its scripts already",
             result={"folder": str(folder)},
         )
-    # In check mode they are written elsewhere and are gone after the block: a refusal comes all the
-    # same.
+    # In check mode they are written elsewhere, and go: a refusal comes all the same.
     with TemporaryDirectory() as elsewhere:
         place = Path(elsewhere) / "scripts" if context.check else folder
         written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))

@@ -149,8 +149,7 @@ def _repair_guest(options: Options, context: TaskContext) -> TaskResult:
     step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
     result = _one_step(options, context, forget_gone(step), _goal(options))
     outcome = outcome_of(result)
-    # Only the step itself can know, as it searches file by file: what it says is in its detail. A
-    # plan always counts as a change.
+    # The step searches file by file, and says it in its detail; a plan counts as a change.
     idle = any(
         step.name == RepairGuest.name and step.detail == NOTHING_NAMED for step in result.steps
     )

@@ -35,8 +35,8 @@ def _watch(options: Options, context: TaskContext) -> TaskResult:
     # Before the task may fail: metrics are there to show that.
     refused = None if metrics is None or context.check else _unwritten(metrics, ended)
     document = round_document(ended)
-    # The document tells of all disks, also of those that did grow. The worse of two errors speaks:
-    # a guest that needs a person (5) matters more than a file of metrics that was refused (3).
+    # The worse of two errors speaks: a guest that needs a person (5) matters more than a file of
+    # metrics that was refused (3).
     if refused is not None and ended.code <= refused.exit_code:
         return failure(refused, document)
     if ended.code:

@@ -11,13 +11,13 @@ from growdisk.filesystems.content import LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, LvSegment, PhysicalVolume, VolumeGroup
 from growdisk.guest_scripts.script_plan import GuestLayer
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.guest_plan import growth_layers, guest_plan
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
+from growdisk.planner.refusals import CannotGrow
 from growdisk.units import GiB, MiB, parse_size
 from tests.unit.planner.live_facts import AROUND, WAY
 from tests.unit.planner.volume_facts import EXT, EXTENT, facts

@@ -12,12 +12,12 @@ from growdisk.filesystems.content import Content, F2fsContent, NtfsContent, XfsC
 from growdisk.host.free_space import HostRoom
 from growdisk.live.live_disk import Arrival, Bus
 from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.live_plan import HostEnvironment, make_live_plan
 from growdisk.planner.plan import GuestConnection, Plan, decode_plan, encode_plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
+from growdisk.planner.refusals import CannotGrow
 from growdisk.units import GiB, MiB, parse_size
 from tests.conftest import DiskMaker
 from tests.refusals import raises
