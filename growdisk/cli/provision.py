@@ -24,7 +24,7 @@ from growdisk.api.provisioning.recipe import (
     counted,
 )
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
-from growdisk.cli.common_options import add_flag, add_list, named_path
+from growdisk.cli.common_options import add_flag, add_jobs, add_list, named_path
 from growdisk.cli.config import is_typed
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.keys import add_key, read_key
@@ -62,14 +62,7 @@ def provision_arguments(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--list", type=Path, metavar="FILE", help="CSV or YAML: name, size, variables"
     )
-    many.add_argument(
-        "-j",
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="how many are made at once (default: 1)",
-    )
+    add_jobs(many, "how many are made at once (default: 1)", 1)
     _add_customizing(parser)
 
 
