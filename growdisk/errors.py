@@ -194,7 +194,10 @@ class ImageNotReadable(ImageError):
 class ImageInUse(ImageError):
     WHAT = "{path} is in use"
     WHY = "{holder} has it open"
-    DO = "shut the guest down (or end that program) and run the same command again"
+    DO = (
+        "shut the guest down (or end that program) and run the same command again; meanwhile "
+        "growdisk image info -U {path} describes it"
+    )
     holder: str
 
 
@@ -244,10 +247,10 @@ def not_created(
     """Something was to be made and could not be: what there was of it has been removed."""
     return ImageError.named(
         "not-created",
-        "cannot create {path}",
+        "cannot create {_new}{path}",
         "{reason}",
         "{hint}; nothing was left behind",
-        {"path": path, "reason": reason, "hint": hint},
+        {"path": path, "reason": reason, "hint": hint, "_new": "a new " if path.exists() else ""},
     )
 
 

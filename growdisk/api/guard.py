@@ -143,13 +143,13 @@ def without_folder(run: CarriedRun) -> ImageError:
     path = run.path
     found = f"{len(run.snapshots)} snapshots of run {run.run} are in it"
     image, beside = shell_word(path), _folder_of(run.run, path)
-    bring = f"bring that folder along ({beside or 'from where the image was'})"
+    bring = beside or f"bring IMAGE.growdisk from where the image was, as {image}.growdisk"
     back = f"growdisk rollback --force {image} goes back to before the run, "
     return ImageError.named(
         "run-without-folder",
         "{path} carries {_a_run} run of growdisk, and its folder is not here",
-        "{_found}, but {folder} does not have its plan and journal: was the image renamed or "
-        "copied?",
+        "{_found}, but {folder} does not have its plan and journal: the image was renamed or "
+        "copied without them",
         "{hint}",
         {
             "path": path,
@@ -160,7 +160,7 @@ def without_folder(run: CarriedRun) -> ImageError:
             "beside": beside,
             "_a_run": "an unfinished" if run.is_marked else "a kept",
             "_found": found if run.snapshots else "it has the mark of one",
-            "hint": f"{bring}; without it, {back if run.first else ''}growdisk commit --force "
+            "hint": f"{bring}; if it is lost, {back if run.first else ''}growdisk commit --force "
             f"{image} keeps the image as it is and removes what it carries",
         },
     )
@@ -290,8 +290,8 @@ def refuse_dependents(
             "overlays-on-it",
             "other images lie on {path}",
             "{_names} would show the guest a mixture of two disks",
-            "work on the topmost image, which grows as well; or merge it down first (growdisk "
-            "image commit); --overlays-may-break if nobody needs those any more",
+            "work on the topmost image, which grows as well; or merge it down (growdisk image "
+            "commit) and remove it; --overlays-may-break if nobody needs those any more",
             {
                 "path": path,
                 "overlays": overlays,
@@ -326,7 +326,7 @@ def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
     above: list[Path] = []
     seen = {real(path)}
     # Ends at the first file that is not a qcow2 image, or cannot be read.
-    while len(above) <= MAX_DEPTH and (header := _header(path)) is not None:
+    while len(above) <= MAX_DEPTH and (header := header_at(path)) is not None:
         with suppress(ImageError):
             # A data file outside the folder is not followed; what the image lies on may be.
             if header.has(Incompatible.DATA_FILE):
@@ -350,7 +350,7 @@ def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
         path = below
 
 
-def _header(path: Path) -> Header | None:
+def header_at(path: Path) -> Header | None:
     try:
         with closing(RawFile.open(path, lock=False)) as file:
             return read_header(file, path)

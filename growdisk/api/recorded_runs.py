@@ -17,7 +17,7 @@ from growdisk.api.result import Outcome, Result, result_of
 from growdisk.api.runs import carry_out
 from growdisk.api.session import layout_now
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded, Refused
+from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded, Refused, suggestion
 from growdisk.fast_dataclass import replace
 from growdisk.planner.layout import layout_of
 from growdisk.qcow2.image import Qcow2Image
@@ -127,10 +127,20 @@ def rollback(
 
 
 def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> None:
-    """no-such-run if `to` is none of the run's steps."""
+    """no-such-step if `to` is none of the run's steps."""
     if to is not None and to not in steps:
-        reason = f"the run has no step '{to}'; its steps are: {', '.join(steps)}"
-        raise no_such_run(path, verb="roll back", reason=reason)
+        raise Refused.named(
+            "no-such-step",
+            "the run of {path} has no step '{step}'",
+            "its steps are: {steps}",
+            "{_hint}",
+            {
+                "path": path,
+                "step": to,
+                "steps": tuple(steps),
+                "_hint": suggestion(to, steps, "name one of them, or leave --to out for all"),
+            },
+        )
 
 
 def commit(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk.api.current_run import CurrentRun
 from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.errors import GrowdiskError, KeyNeeded, Refused
+from growdisk.errors import GrowdiskError, KeyNeeded, Refused, shell_word
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.planner.facts import Facts
@@ -320,13 +320,19 @@ def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState)
     else:
         changed = not run_disk.fingerprint.matches()
     if changed:
+        folder, commit = run_disk.directory.path, f"growdisk commit --force {shell_word(path)}"
+        hint = f"remove {shell_word(folder)}"
+        if state.status is RunStatus.KEPT:
+            hint = commit
+        elif run_disk.snapshots == "internal":
+            hint += f", then run {commit}"
         raise Refused.named(
             "image-changed",
             "{path} is not as growdisk left it",
-            "somebody has written to it since run {run} stopped; going on would destroy that",
-            "to accept the image as it is now, remove {folder} (and the snapshots "
-            "growdisk-{run}-*)",
-            {"path": path, "folder": run_disk.directory.path, "run": plan.run},
+            "somebody has written to it since run {run} stopped (or copied it: cp -a keeps the "
+            "time by which growdisk knows it); going on would destroy that",
+            "to keep the image as it is now: {hint}",
+            {"path": path, "folder": folder, "run": plan.run, "hint": hint},
         )
 
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+_MOST_JOBS = 1000  # threads or processes at once
+
 
 def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
     """The group of options under this title in the parser's help; a new one if there is none."""
@@ -32,6 +34,16 @@ def add_list(
 ) -> None:
     """An option that may be given several times."""
     add_value(parser, forms, metavar, text, action="append", default=[], **settings)
+
+
+def add_jobs(parser: argparse._ActionsContainer, text: str, default: int, least: int = 1) -> None:
+    def jobs(word: str) -> int:
+        if not least <= int(word) <= _MOST_JOBS:
+            raise argparse.ArgumentTypeError(f"'{word}' is not from {least} to {_MOST_JOBS}")
+        return int(word)
+
+    jobs.__name__ = "int"  # argparse names it where int() itself refuses the word
+    parser.add_argument("-j", "--jobs", type=jobs, default=default, metavar="N", help=text)
 
 
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:

@@ -21,7 +21,7 @@ from growdisk.api.provisioning.recipe import (
     counted,
 )
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
-from growdisk.cli.common_options import add_flag, add_list, add_value, named_path
+from growdisk.cli.common_options import add_flag, add_jobs, add_list, add_value, named_path
 from growdisk.cli.config import is_typed
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.keys import add_key, read_key
@@ -54,7 +54,7 @@ def provision_arguments(parser: argparse.ArgumentParser) -> None:
     many = parser.add_argument_group("many outputs of one base")
     many.add_argument("--count", type=int, metavar="N", help="N outputs, numbered from 1")
     add_value(many, "--list", "FILE", "CSV or YAML: name, size, variables", type=Path)
-    add_value(many, "-j --jobs", "N", "how many are made at once (default: 1)", type=int, default=1)
+    add_jobs(many, "how many are made at once (default: 1)", 1)
     _add_customizing(parser)
 
 

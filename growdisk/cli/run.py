@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from growdisk.cli.common_options import add_flag, add_list, add_value
+from growdisk.cli.common_options import add_flag, add_jobs, add_list, add_value
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.playbook_view import PlaybookView
 from growdisk.errors import UsageError, bad_value, nearest
@@ -43,7 +43,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     add_list(parser, "--skip-tags", "TAGS", "no tasks with one of these")
     add_flag(parser, "-C --check", "write nothing, and say what would be done")
     add_flag(parser, "-D --diff", "show each disk before and after")
-    add_value(parser, "-j --jobs", "N", "images at once (default: 1)", type=int, default=1)
+    add_jobs(parser, "images at once (default: 1)", 1)
     which = parser.add_mutually_exclusive_group()
     add_flag(which, "--resume", "go on with a run of PLAYBOOK that was cut short")
     add_flag(which, "--undo", "take back a run of PLAYBOOK that was cut short")
@@ -62,10 +62,6 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         return 0
     if arguments.playbook is None:
         raise UsageError("no playbook is named", hint=f"name {_nearest('', shipped_playbooks())}")
-    if arguments.jobs < 1:
-        raise bad_value(
-            "-j takes a number of images from 1 on", "-j", str(arguments.jobs), hint="-j 4"
-        )
     # An empty word, as of a script's unset variable, would mean all hosts, or all tasks.
     for option, words in (("--limit", arguments.limit), *(("--tags", t) for t in arguments.tags)):
         if words is not None and not words.strip(", "):

@@ -8,7 +8,7 @@ from growdisk.api.watching.actions import Action
 from growdisk.api.watching.metrics import write_metrics
 from growdisk.api.watching.round import Round, round_document, watch_once
 from growdisk.api.watching.rules import load_rules
-from growdisk.cli.common_options import add_flag, add_value, named_path
+from growdisk.cli.common_options import add_flag, add_jobs, add_value, named_path
 from growdisk.cli.config import is_typed
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.output import CommandOutput, printable
@@ -23,7 +23,7 @@ def watch_arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "-n --dry-run", "say what would be done, and do nothing")
     declare(parser, WATCHING["connect"], "-c", metavar="URI")
     declare(parser, WATCHING["metrics"], type=named_path, metavar="FILE", more="NAME.prom")
-    add_value(parser, "-j --jobs", "N", "so many guests at once (default: 4)", type=int, default=4)
+    add_jobs(parser, "so many guests at once (default: 4)", 4)
 
 
 def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:

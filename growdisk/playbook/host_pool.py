@@ -50,7 +50,7 @@ class HostPool:
         }
         try:
             while self._running or (waiting and not self._stopping):
-                while waiting and len(self._running) < max(at_once, 1) and not self._stopping:
+                while waiting and len(self._running) < at_once and not self._stopping:
                     self._begin(*waiting.pop(0))
                 self._listen()
         finally:

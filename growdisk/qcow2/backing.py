@@ -43,8 +43,8 @@ def open_backing(
         raise ImageUnsupported(
             image,
             reason=f"its backing file '{header.backing_file}' is an image of its own chain",
-            hint="give one of them another backing file (growdisk image rebase --unsafe); nothing "
-            "was changed",
+            hint="give one of them another backing file (growdisk image rebase --unsafe "
+            "--overlays-may-break); nothing was changed",
         )
     if len(chain) > MAX_DEPTH:
         raise ImageUnsupported(image, reason=f"its backing chain has more than {MAX_DEPTH} layers")

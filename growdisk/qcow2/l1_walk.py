@@ -16,7 +16,7 @@ from itertools import zip_longest
 from growdisk.block.device import TableReader
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, OFFSET_MASK
-from growdisk.qcow2.header_fields import Geometry, damaged
+from growdisk.qcow2.header_fields import Geometry
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
@@ -96,11 +96,12 @@ class Walker:
         return found
 
     def _sole_offsets(self, l1: array[int]) -> list[int]:
-        """The offsets of an L1 table's L2 tables; ImageDamaged if two entries name the same one."""
+        """The offsets of an L1 table's L2 tables; refused if two entries name the same one."""
         offsets, path = list(l2_offsets(l1)), self._metadata.path
         # Otherwise a small file could make growdisk read for hours.
         if len(set(offsets)) < len(offsets):
-            raise damaged(path, "two entries of an L1 table name the same L2 table")
+            reason = "two entries of an L1 table name the same L2 table"
+            raise ImageUnsupported(path, reason=reason)
         if self._metadata.file.size >> self._geometry.cluster_bits > MAX_CLUSTERS:
             raise ImageUnsupported(path, reason=f"its file has more than {MAX_CLUSTERS} clusters")
         return offsets
@@ -150,38 +151,27 @@ class Walker:
 
     def check_counts(self, references: References, *, up: bool) -> None:
         """Raise ImageDamaged or ImageUnsupported unless all can be counted `up` (or down)."""
-        refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
+        runs, highest = references.runs(), self._geometry.refcount_max
         # In use now: at least 1. To be counted up: room for one more.
-        low, high = (1, highest - 1) if up else (1, highest)
-        bad = refcounts.first_outside(references.runs(), low, high)
-        if references.repeated is not None:
-            raise self._metadata.damaged(
-                f"cluster {references.repeated:#x} is used twice by the same disk"
-            )
-        # runs() has such a cluster once for each reference, and each was compared with 1 alone.
-        for cluster, times in references.compressed.items():
-            if bad is not None:
-                break
-            count = refcounts.get(cluster)
-            if count < times or (up and count + times > highest):
-                bad = (cluster, count)
+        bad = self._metadata.refcounts.first_outside(runs, 1, highest - up)
         if bad is not None:
             raise self.bad_count(*bad)
+        # runs() has such a cluster once for each reference, and each was compared with 1 alone.
+        if references.overlap or references.compressed:
+            self.check_released(runs, up=up)
 
-    def check_released(self, runs: Iterable[Run]) -> None:
+    def check_released(self, runs: Iterable[Run], *, up: bool = False) -> None:
         """ImageDamaged unless each cluster is counted as often as it is in these runs.
 
         They are all that is counted down, and what must stay: where two disks have a cluster that
-        is counted once, each finds it counted.
+        is counted once, each finds it counted. `up`: they are counted up instead.
         """
-        refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
+        highest = self._geometry.refcount_max
         for first, count, times in overlaid(runs):
-            bad = refcounts.first_outside([(first, count)], times, highest)
+            high = highest - times * up
+            bad = self._metadata.refcounts.first_outside([(first, count)], times, high)
             if bad is not None:
-                raise self._metadata.damaged(
-                    f"cluster {bad[0]:#x} is in use {times} times and its reference count is "
-                    f"{bad[1]}"
-                )
+                raise self.bad_count(*bad, times)
 
     def check_disjoint(self, references: References, tables: list[int]) -> None:
         """Raise ImageDamaged if a cluster of `references` is in `tables`, which are in order."""
@@ -282,11 +272,11 @@ class Walker:
             if host and not entry & COMPRESSED and get(host >> bits) == 1:
                 raw[step * index] |= 0x80
 
-    def bad_count(self, cluster: int, count: int) -> ImageError:
-        """What to raise for a cluster that is in use and has this count."""
-        if count == 0:
+    def bad_count(self, cluster: int, count: int, times: int = 1) -> ImageError:
+        """What to raise for a cluster that is in use so many times and has this count."""
+        if count < times:
             return self._metadata.damaged(
-                f"cluster {cluster:#x} is in use and its reference count is 0"
+                f"cluster {cluster:#x} is in use {times} times and its reference count is {count}"
             )
         return RefcountsTooNarrow(
             self._metadata.path,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from array import array
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -27,8 +26,8 @@ class References:
     singles: array[int] = field(default_factory=lambda: array("Q"))
     # cluster index: how many compressed clusters lie in it
     compressed: dict[int, int] = field(default_factory=dict)
-    repeated: int | None = None  # a cluster that two entries claim as their own; known after runs()
-    #: What _join() gave last, and of how many runs.
+    overlap: bool = False  # whether two entries name the same plain cluster; known after runs()
+    #: The joined runs as they were last, and of how many runs they were.
     joined: tuple[int, list[Run]] = field(default_factory=lambda: (0, []))
 
     def add(self, first: int, count: int) -> None:
@@ -45,26 +44,17 @@ class References:
             self.compressed[cluster] = self.compressed.get(cluster, 0) + times
 
     def runs(self) -> list[Run]:
-        """All clusters as joined runs in the file's order; one that n compressed share, n times.
+        """All clusters as joined runs in the file's order; one that is named n times, n times.
 
         However a guest's clusters are scattered: in the order of the file they are a few long runs.
         """
         if self.joined[0] != len(self.packed_runs) + len(self.singles):
-            self.joined = len(self.packed_runs) + len(self.singles), self._join()
+            join = self._joined_by_marks if self.singles else self._joined_in_order
+            self.joined = len(self.packed_runs) + len(self.singles), join()
         shared = [
             (cluster, 1) for cluster, times in sorted(self.compressed.items()) for _ in range(times)
         ]
         return self.joined[1] + shared
-
-    def _join(self) -> list[Run]:
-        runs = self._joined_by_marks() if self.singles else self._joined_in_order()
-        # Compressed clusters may share a host cluster with each other, and with nothing else.
-        starts = [first for first, _ in runs] if self.compressed else []
-        for cluster in self.compressed if runs else ():
-            first, count = runs[max(bisect_right(starts, cluster) - 1, 0)]
-            if first <= cluster < first + count:
-                self.repeated = cluster
-        return runs
 
     def _joined_in_order(self) -> list[Run]:
         runs: list[Run] = []
@@ -74,9 +64,7 @@ class References:
         ):
             start, count = packed >> _RUN_BITS, packed & _COUNT_MASK
             if start != end:
-                # An overlap: the counts are refused then, so the runs need not be right any more.
-                if start < end:
-                    self.repeated = start
+                self.overlap |= start < end
                 if end > first:
                     runs.append((first, end - first))
                 first = start
@@ -104,8 +92,8 @@ class References:
         for packed in self.packed_runs:
             area = slice(start := packed >> _RUN_BITS, start + (packed & _COUNT_MASK))
             marks[area] = marks[area].translate(_ONE_MORE)
-        if (twice := re.search(rb"[^\0\1]", marks)) is not None:
-            self.repeated = twice.start()
+        if re.search(rb"[^\0\1]", marks):
+            return self._joined_in_order()
         return [
             (found.start(), found.end() - found.start()) for found in re.finditer(rb"[^\0]+", marks)
         ]

@@ -90,12 +90,13 @@ def run_stands_in_the_way(image: Path, state: str) -> Refused:
         "run-stands-in-the-way",
         "{image} still has {_what}",
         "{_why}",
-        "growdisk {_first} {image}, or growdisk rollback {image}; growdisk status {image} says "
-        "more",
+        "growdisk {_first} {image}, or growdisk rollback {image}{_if}; growdisk status {image} "
+        "says more",
         {
             "image": image,
             "state": state,
             "_first": "resume" if unfinished else "commit",
+            "_if": " (if it takes snapshots)" if unfinished else "",
             "_what": "an unfinished run" if unfinished else "the snapshots of its last run",
             "_why": "it was cut short" if unfinished else "it was done with --keep-snapshots",
         },
@@ -109,7 +110,7 @@ def no_such_run(image: Path, verb: str, reason: str = "") -> Refused:
     listing = f"growdisk list {shell_word(image.parent)} says which disks there have a run"
     return Refused.named(
         "no-such-run",
-        "there is nothing to {verb} for {image}",
+        "cannot {verb} {image}",
         "{reason}",
         "{_where}{_next_time}",
         {

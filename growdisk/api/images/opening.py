@@ -19,6 +19,7 @@ from growdisk.errors import (
     NeedsUser,
     Refused,
     not_created,
+    shell_word,
     write_failed,
 )
 from growdisk.qcow2.image import Qcow2Image
@@ -131,7 +132,7 @@ def opened_qcow2(
             raise ImageUnsupported(
                 path,
                 reason=f"a raw image has no {action}",
-                hint=f"growdisk image convert {path} makes it qcow2",
+                hint=f"growdisk image convert {shell_word(path)} NEW.qcow2 makes it qcow2",
             )
         yield device
 

@@ -52,7 +52,7 @@ def watch_once(
         wanted = rules.in_force(list_disks(_wanted(rules, uri)))
         with (
             stopping or nullcontext(StopRequest()) as stop,
-            ThreadPoolExecutor(max(jobs, 1)) as pool,
+            ThreadPoolExecutor(jobs) as pool,
         ):
             context = RoundContext(uri or rules.connect, Promises(), stop, dry_run)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.creating import raw_preallocation
 from growdisk.api.images.data_copy import copy_image
-from growdisk.cli.common_options import add_flag, add_value
+from growdisk.cli.common_options import add_flag, add_jobs
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.create import add_options
 from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, note_run
 from growdisk.cli.keys import add_key, add_new_key, key_for_new, unlocking
 from growdisk.cli.output import CommandOutput
-from growdisk.errors import UsageError, bad_value
+from growdisk.errors import UsageError
 from growdisk.planner.option_table import CONVERTING
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
@@ -30,7 +30,7 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     declare(parser, CONVERTING["compress"], "-c", dest="compress")
     declare(parser, CONVERTING["compression"], more="the same as -c -o compression_type=")
     add_options(parser)
-    add_value(parser, "-j --jobs", "N", "threads (default: one per processor)", type=int, default=0)
+    add_jobs(parser, "threads (default: one per processor)", default=0, least=0)
     declare(parser, CONVERTING["snapshot"], "-l", metavar="SNAPSHOT")
     declare(parser, CONVERTING["keep_snapshots"])
     add_flag(parser, "--bitmaps", "take the persistent dirty bitmaps of SRC along")
@@ -93,13 +93,6 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     options = ",".join(arguments.options)
     # --compression alone asks for compression as well.
     compress = arguments.compress or arguments.compression is not None
-    if arguments.jobs < 0:
-        raise bad_value(
-            "-j takes a number of threads",
-            "-j",
-            str(arguments.jobs),
-            hint="leave it out for one per processor",
-        )
     by_name = format_of_name(arguments.path) or ("qcow2" if compress else "raw")
     if (arguments.to or by_name) == "raw":
         # Before key_for_new, which may ask for a passphrase; without --encrypt it never does.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
+from growdisk.api.guard import header_at
 from growdisk.api.images.resizing import resize_image
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare, help_of
@@ -13,6 +14,7 @@ from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize, shell_word
 from growdisk.planner.option_table import RESIZE_TO
+from growdisk.qcow2.features import Incompatible
 from growdisk.units import SizeSpec, format_size, parse_goal_size
 
 _SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
@@ -61,10 +63,10 @@ def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
     else:
         output.note(f"{arguments.path}: {format_size(old)} -> {format_size(new)}")
     if new > old:
-        output.note(
-            f"the partitions inside are as before; growdisk expand {shell_word(arguments.path)} "
-            "grows them"
-        )
+        header, grows = header_at(arguments.path), f"growdisk expand {shell_word(arguments.path)}"
+        if header is not None and header.has(Incompatible.DATA_FILE):
+            grows = "a tool inside the guest (growpart, resize2fs)"
+        output.note(f"the partitions inside are as before; {grows} grows them")
     return 0
 
 

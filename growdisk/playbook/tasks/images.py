@@ -41,7 +41,7 @@ def _snapshot(options: Options, context: TaskContext) -> TaskResult:
         raise ImageUnsupported(
             path,
             reason="a raw image has no snapshots",
-            hint=f"growdisk image convert {shell_word(path)} makes it qcow2",
+            hint=f"growdisk image convert {shell_word(path)} NEW.qcow2 makes it qcow2",
         )
     exists = name in [snapshot.name for snapshot in info.snapshots]
     result: dict[str, object] = {"snapshot": name, "state": state}

@@ -267,6 +267,11 @@ def test_an_image_of_a_cd_never_grows(tmp_path: Path) -> None:
         (["expand", "a", "--backend", "kvm"], "one of: auto"),
         (["image", "create", "-f", "qcow2", "a.raw", "1G"], "name it .qcow2"),
         (["image", "create", "-f", "raw", "a.qcow2", "1G"], "name it .raw"),
+        (["watch", "rules.yml", "-j", "0"], "growdisk watch --help"),
+        (["provision", "a", "b", "-j", "-1"], "growdisk provision --help"),
+        (["run", "play.yml", "-j", "1001"], "growdisk run --help"),
+        (["image", "convert", "a", "b", "-j", "-1"], "growdisk image convert --help"),
+        (["image", "convert", "a", "b", "-j", "9" * 5000], "growdisk image convert --help"),
     ],
 )
 def test_a_value_that_cannot_be_meant(

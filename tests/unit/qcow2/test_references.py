@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from array import array
+from collections import Counter
 
 import pytest
 
@@ -30,26 +31,32 @@ def test_marks_join_what_sorting_joins(monkeypatch: pytest.MonkeyPatch, chance: 
     in_order = collected(singles, runs)
     assert joined == in_order.runs()
     assert sum(count for _, count in joined) == 2500 + 4040
-    assert by_marks.repeated is in_order.repeated is None
+    assert by_marks.overlap is in_order.overlap is False
 
 
 @pytest.mark.parametrize(
-    ("singles", "runs", "twice"),
+    ("singles", "runs", "counted"),
     [
-        ([7, 9, 7], [], 7),
-        ([7, 30], [(20, 11)], 30),
-        ([1], [(20, 11), (25, 1)], 25),
-        ([3] * 300, [], 3),
+        ([7, 9, 7], [], {7: 2, 9: 1}),
+        ([7, 30], [(20, 11)], {7: 1, 30: 2} | dict.fromkeys(range(20, 30), 1)),
+        ([1], [(20, 6), (23, 1)], {1: 1, 20: 1, 21: 1, 22: 1, 23: 2, 24: 1, 25: 1}),
+        ([3] * 300, [], {3: 300}),
     ],
 )
-def test_a_cluster_that_is_claimed_twice_is_told(
-    monkeypatch: pytest.MonkeyPatch, singles: list[int], runs: list[tuple[int, int]], twice: int
+def test_a_cluster_that_is_named_several_times_is_so_often_in_the_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    singles: list[int],
+    runs: list[tuple[int, int]],
+    counted: dict[int, int],
 ) -> None:
     for limit in (1 << 25, 0):
         monkeypatch.setattr(references, "_MAX_MARKS", limit)
         found = collected(singles, runs)
-        found.runs()
-        assert found.repeated == twice
+        joined = found.runs()
+        assert found.overlap
+        assert counted == Counter(
+            cluster for first, count in joined for cluster in range(first, first + count)
+        )
 
 
 def test_clusters_far_behind_do_not_take_a_mark_each() -> None:

@@ -1,0 +1,141 @@
+"""What a message says to do is done, and helps."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Copier
+from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
+from tests.unit.cli.command import fingerprint, in_process, run_folder
+from tests.unit.cli.runs import run_on
+
+
+def advice(*words: str | Path, code: int = 3) -> str:
+    answer = in_process(*words, "--json")
+    assert answer.code == code, answer
+    return str(answer.json()["error"]["do"])
+
+
+def done(command: str) -> None:
+    """A command of growdisk as a message has it: pasted into a shell, with growdisk in PATH."""
+    venv = Path(sys.executable).parent
+    subprocess.run(["sh", "-c", f"PATH={venv}:$PATH; {command}"], check=True)
+
+
+def test_a_step_that_the_run_does_not_have(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    run_on(image, keep=True)
+    before = fingerprint(image)
+    assert advice("rollback", image, "--to", "rewrite-partition") == "write rewrite-partitions"
+    assert advice("rollback", image, "--to", "nosuch").startswith("name one of them")
+    assert fingerprint(image) == before
+    assert in_process("rollback", image, "--to", "rewrite-partitions").code == 0
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_an_image_that_was_renamed_or_copied_without_its_folder(
+    copied: Copier, renamed: bool
+) -> None:
+    image, original = copied("guest.qcow2"), copied("guest.qcow2", "original")
+    run_on(image, keep=True)
+    other = image.with_name("other one.qcow2")
+    image.rename(other) if renamed else shutil.copy2(image, other)
+    hint = advice("rollback", other)
+    assert hint in in_process("status", other).out
+    done(hint.split(";")[0])
+    assert run_folder(image).exists() != renamed
+    done(f"growdisk rollback '{other}'")
+    assert qemu_img("compare", other, original)
+
+
+def test_an_image_whose_folder_is_lost(copied: Copier) -> None:
+    image, original = copied("guest.qcow2"), copied("guest.qcow2", "original")
+    run_on(image, keep=True)
+    shutil.rmtree(run_folder(image))
+    hint = advice("expand", image, "+1G")
+    done(re.findall(r"growdisk rollback --force \S+", hint)[0])
+    assert qemu_img("compare", image, original)
+
+
+@pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "unfinished"])
+def test_an_image_that_somebody_else_has_written_to(copied: Copier, name: str, kept: bool) -> None:
+    image = copied(name)
+    run_on(image, keep=True)
+    if not kept:
+        assert in_process("rollback", image, "--to", "rewrite-partitions").code == 0
+    elif name == "guest.qcow2":
+        pytest.skip("its snapshots are whole, whatever was written since")
+    subprocess.run(["qemu-io", "-f", image.suffix[1:], "-c", "write 0 512", image], check=True)
+    size = in_process("show", image, "--json").json()["image"]["virtual_size"]
+    hint = advice("rollback", image)
+    done(hint.partition(": ")[2].replace("remove ", "rm -r ").replace(", then run ", "; "))
+    assert in_process("status", image, "--json").json()["state"] in ("none", "done")
+    assert in_process("show", image, "--json").json()["image"]["virtual_size"] == size
+    if name == "guest.qcow2":
+        assert qemu_check(image)[0] == 0
+
+
+def test_an_image_in_use_can_be_described(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    words = ["qemu-io", "-f", "qcow2", image]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
+        assert user.stdin and user.stdout
+        user.stdin.write(b"read 0 512\n")
+        user.stdin.flush()
+        user.stdout.readline()
+        hint = advice("image", "info", image)
+        assert in_process(*re.findall(r"growdisk (image info -U \S+)", hint)[0].split()).code == 0
+        user.communicate(b"quit\n")
+
+
+def test_a_raw_image_becomes_qcow2(
+    copied: Copier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = copied("guest.raw")
+    done(advice("image", "snapshot", "create", image, "one").removesuffix(" makes it qcow2"))
+    assert in_process("image", "snapshot", "create", "NEW.qcow2", "one").code == 0
+    assert qemu_img("compare", "NEW.qcow2", image)
+
+
+def test_an_image_with_a_data_file_is_not_said_to_be_expanded(copied: Copier) -> None:
+    source = copied("guest.qcow2")
+    image, copy = source.with_name("data.qcow2"), source.with_name("copy.qcow2")
+    options = f"data_file={source.with_name('data.raw')}"
+    qemu_img("convert", "-O", "qcow2", "-o", options, source, image)
+    resized = in_process("image", "resize", image, "+1G")
+    assert (resized.code, "growdisk expand" in resized.err) == (0, False)
+    assert "a tool inside the guest" in resized.err
+    assert "growdisk image convert makes a copy without one" in advice("expand", image)
+    assert in_process("image", "convert", image, copy).code == 0
+    assert in_process("expand", copy).code == 0
+
+
+def test_an_image_that_another_one_lies_on(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    overlay = image.with_name("overlay.qcow2")
+    assert in_process("image", "overlay", image, overlay).code == 0
+    qemu_io(overlay, "write 100k 512")
+    assert "merge it down (growdisk image commit) and remove it" in advice("expand", image, "+1G")
+    assert in_process("image", "commit", overlay).code == 0
+    overlay.unlink()
+    assert in_process("expand", image, "+1G").code == 0
+
+
+def test_images_that_lie_on_each_other(
+    copied: Copier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    image = copied("guest.qcow2")
+    one, other = image.with_name("one.qcow2"), image.with_name("other.qcow2")
+    for path, below in ((one, other), (other, one)):
+        qemu_img("create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", below, path, "1G")
+    words = re.findall(r"growdisk (image rebase .*?)\)", advice("show", one))[0].split()
+    assert in_process(*words, one, "-b", image).code == 0
+    assert in_process("show", other).code == 0
