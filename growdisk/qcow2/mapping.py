@@ -38,7 +38,7 @@ class GuestRun(NamedTuple):
     start: int
     end: int
     entry: int
-    host: int = 0  # NORMAL: host offset of `start`
+    host: int = -1  # NORMAL: host offset of `start`; UNALLOCATED: of its place, if it has one
 
 
 class Mapping:
@@ -125,7 +125,7 @@ class Mapping:
             limit = index + ((end - 1 >> bits) - (start >> bits)) + 1
             last = self._run_end(table, index, limit, kind) if limit > index + 1 else limit
             stop = min(end, ((start >> bits) + last - index) << bits)
-            host = (entry & OFFSET_MASK) + (start & in_cluster) if kind is L2Kind.NORMAL else 0
+            host = (entry & OFFSET_MASK) + (start & in_cluster) if kind is L2Kind.NORMAL else -1
             yield GuestRun(kind, start, stop, entry, host)
             start = stop
 

@@ -159,7 +159,7 @@ def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[list[MapRec
         offset = (
             # Subclusters that are not allocated still have a place in the file if others of the
             # cluster are.
-            run.host + start - run.start if run.host and not image.header.crypt_method else None
+            None if run.host < 0 or image.header.crypt_method else run.host + start - run.start
         )
         yield [MapRecord(start, end - start, depth, False, True, False, offset, _place(image))]
 
