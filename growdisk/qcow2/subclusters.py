@@ -81,10 +81,8 @@ class SubclusterMapping(Mapping):
             length = ((~same >> number) & -(~same >> number)).bit_length() - 1
             stop = min(end, base + (number + length << shift))
             # What is not allocated in a cluster that is has its place there already.
-            has_place = host >= 0 and kind in (L2Kind.NORMAL, L2Kind.UNALLOCATED)
-            yield GuestRun(
-                kind, start, stop, entry, host + (start & in_cluster) if has_place else -1
-            )
+            place = host + (start & in_cluster) if host >= 0 else -1
+            yield GuestRun(kind, start, stop, entry, place)
             start = stop
 
     def cluster_runs(self, start: int, end: int) -> Iterator[GuestRun]:
