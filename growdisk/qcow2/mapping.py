@@ -35,7 +35,7 @@ class GuestRun(NamedTuple):
     start: int
     end: int
     entry: int
-    host: int = 0  # NORMAL: host offset of `start`
+    host: int = -1  # where `start` has its place in the file; with NORMAL, its data
 
 
 class Mapping:
@@ -113,8 +113,9 @@ class Mapping:
             limit = index + ((end - 1 >> bits) - (start >> bits)) + 1
             last = self._run_end(table, index, limit, kind) if limit > index + 1 else limit
             stop = min(end, ((start >> bits) + last - index) << bits)
-            host = (entry & OFFSET_MASK) + (start & in_cluster) if kind is L2Kind.NORMAL else 0
-            yield GuestRun(kind, start, stop, entry, host)
+            has_place = kind in (L2Kind.NORMAL, L2Kind.ZERO_ALLOCATED)
+            place = (entry & OFFSET_MASK) + (start & in_cluster) if has_place else -1
+            yield GuestRun(kind, start, stop, entry, place)
             start = stop
 
     def cluster_runs(self, start: int, end: int) -> Iterator[GuestRun]:

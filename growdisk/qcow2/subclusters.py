@@ -70,7 +70,8 @@ class SubclusterMapping(Mapping):
     def _cluster_runs(self, entry: int, bitmap: int, start: int, end: int) -> Iterator[GuestRun]:
         """The part [start, end) of one cluster, cut where the kind of its subclusters changes."""
         in_cluster, shift = self._geometry.cluster_size - 1, self._subcluster_bits
-        host = entry & OFFSET_MASK
+        # The first cluster of an external data file has the offset 0: COPIED says that it is there.
+        host = entry & OFFSET_MASK if self.kind(entry) is L2Kind.NORMAL else -1
         base = start & ~in_cluster
         while start < end:
             number = (start & in_cluster) >> shift
@@ -80,10 +81,8 @@ class SubclusterMapping(Mapping):
             length = ((~same >> number) & -(~same >> number)).bit_length() - 1
             stop = min(end, base + (number + length << shift))
             # What is not allocated in a cluster that is has its place there already.
-            keeps_place = host and kind in (L2Kind.NORMAL, L2Kind.UNALLOCATED)
-            yield GuestRun(
-                kind, start, stop, entry, host + (start & in_cluster) if keeps_place else 0
-            )
+            place = host + (start & in_cluster) if host >= 0 else -1
+            yield GuestRun(kind, start, stop, entry, place)
             start = stop
 
     def cluster_runs(self, start: int, end: int) -> Iterator[GuestRun]:
@@ -133,7 +132,7 @@ def _kind(host: int, bitmap: int, number: int) -> tuple[L2Kind, int]:
     if allocated >> number & 1:
         return L2Kind.NORMAL, allocated
     if zero >> number & 1:
-        return (L2Kind.ZERO_ALLOCATED if host else L2Kind.ZERO_PLAIN), zero
+        return (L2Kind.ZERO_ALLOCATED if host >= 0 else L2Kind.ZERO_PLAIN), zero
     return L2Kind.UNALLOCATED, ALL_SUBCLUSTERS & ~(allocated | zero)
 
 
@@ -151,5 +150,5 @@ def _continues(run: GuestRun, other: GuestRun) -> bool:
     # One may be written in place (COPIED) and the other not.
     if run.kind is L2Kind.NORMAL and (run.entry ^ other.entry) & ~OFFSET_MASK:
         return False
-    # With host clusters they must follow each other in the file as well. Without, both hosts are 0.
-    return other.host == (run.host + run.end - run.start if run.host else 0)
+    # With host clusters they must follow each other in the file as well.
+    return other.host == (run.host + run.end - run.start if run.host >= 0 else -1)

@@ -124,6 +124,16 @@ def _subclusters_over_subclusters(folder: Path) -> Path:
     return top
 
 
+def _scattered_zeros(folder: Path) -> Path:
+    """Zeros in clusters that stay allocated, and do not follow one another in the file."""
+    path = folder / "image.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-o", "extended_l2=on", path, "1M")
+    qemu_io(
+        path, "write -P 1 64k 64k", "write -P 2 0 64k", "write -P 3 128k 64k", "write -z 0 180k"
+    )
+    return path
+
+
 def _no_bytes(folder: Path) -> Path:
     path = folder / "empty.qcow2"
     qemu_img("create", "-q", "-f", "qcow2", path, "0")
@@ -144,5 +154,6 @@ READABLE: dict[str, Callable[[Path], Path]] = {
     "extended L2, 16k": _written("extended_l2=on,cluster_size=16k"),
     "extended L2, 2M": _written("extended_l2=on,cluster_size=2M,compression_type=zstd"),
     "extended L2 chain": _subclusters_over_subclusters, "no bytes": _no_bytes,
+    "scattered zeros": _scattered_zeros,
 }  # fmt: skip
 DESCRIBABLE = READABLE | {"encrypted": _encrypted}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api.images.mapping import image_map
 from growdisk.block.device import ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageError, ImageInUse, ImageNotReadable, ImageUnsupported
@@ -17,6 +18,7 @@ from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
+from tests.oracle.verbs import image
 
 MIB = 1 << 20
 
@@ -198,6 +200,26 @@ def assert_written_alike(path: Path, data: Path) -> None:
             assert data.read_bytes() == model
         scribble(path, 60 + round_, compressed=False)
         model[:] = whole(path)
+
+
+def test_the_first_cluster_of_a_data_file_has_subclusters_too(tmp_path: Path) -> None:
+    path, piece, seen = tmp_path / "image.qcow2", tmp_path / "piece", tmp_path / "seen"
+    words = f"data_file={tmp_path / 'data.raw'},extended_l2=on"
+    qemu_img("create", "-f", "qcow2", "-o", words, path, "1M")
+    qemu_io(path, "write -P 1 0 2k", "write -P 2 4k 2k", "write -z 6k 2k", "write -P 3 12k 4k")
+    piece.write_bytes(os.urandom(2048))
+    assert image("write", path, "12k", piece) == 0
+    wanted = b"\1" * 2048 + bytes(2048) + b"\2" * 2048 + bytes(6144) + piece.read_bytes()
+    assert whole(path)[: len(wanted)] == wanted
+    assert image("read", path, "4k", "2k", seen) == 0
+    assert seen.read_bytes() == b"\2" * 2048
+    assert_read_alike(path)
+    assert image("check", path) == 0
+    ours = [record._asdict() for record in image_map(path)]
+    theirs = json.loads(qemu_img("map", "--output=json", path))
+    assert [record | {"offset": record.get("offset")} for record in theirs] == [
+        {key: value for key, value in record.items() if key != "path"} for record in ours
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import NamedTuple
 from growdisk.qcow2.cluster_marks import BOTH, HOLE, NOWHERE, FragmentedRun
-from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
+from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
 from growdisk.qcow2.probe import ImageFormat
@@ -152,10 +152,8 @@ def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[list[MapRec
         yield from _batches(backing, path, depth + 1, start, border)
         start = border
     if start < end:
-        offset = (
-            # Subclusters that are not allocated have a place if others of the cluster are.
-            run.host + start - run.start if run.host and not image.header.crypt_method else None
-        )
+        # Subclusters that are not allocated have a place in the file if others of the cluster are.
+        offset = _host_offset(image, run, start)
         yield [MapRecord(start, end - start, depth, False, True, False, offset, _place(image))]
 
 
@@ -170,7 +168,7 @@ def _run_records(
         True,
         zero,
         not zero,
-        _host_offset(image, run),
+        _host_offset(image, run, run.start),
         _place(image),
     )
     # Compressed and encrypted clusters have no offset: a hole would look like data there.
@@ -189,14 +187,10 @@ def _place(image: Qcow2Image) -> Path:
     return image.host_file.path if isinstance(image.host_file, RawFile) else image.path
 
 
-def _host_offset(image: Qcow2Image, run: GuestRun) -> int | None:
+def _host_offset(image: Qcow2Image, run: GuestRun, start: int) -> int | None:
     """Only bytes that can be read as they stand there: not compressed, not encrypted."""
-    if image.header.crypt_method or run.kind in (L2Kind.COMPRESSED, L2Kind.ZERO_PLAIN):
-        return None
-    if run.kind is L2Kind.NORMAL:
-        return run.host
-    # Zeros in an allocated cluster: only the entry says where that is.
-    return (run.entry & OFFSET_MASK) + run.start % image.header.cluster_size
+    has_place = run.host >= 0 and not image.header.crypt_method
+    return run.host + start - run.start if has_place else None
 
 
 def _host_extents(file: BlockDevice, start: int, end: int) -> Iterator[tuple[int, int, bool]]:

@@ -216,7 +216,7 @@ class ReferenceCount:
                 self._found.broken_structure(
                     f"an L2 entry has reserved bits set: {entry:#x}", length * times
                 )
-            if not start and not (self._data_file and entry & entries.COPIED):
+            if not self._names_cluster(entry):
                 continue
             self._count_run(entry, length, times)
             if active:
@@ -293,9 +293,21 @@ class ReferenceCount:
         """The entries of an extended L2 table, after its subcluster bitmaps have been checked."""
         numbers = struct.unpack(f">{len(table) // 8}Q", table)
         for entry, bitmap in zip(numbers[::2], numbers[1::2], strict=True):
-            if bitmap and (problem := _bitmap_problem(entry, bitmap)):
+            if bitmap and (problem := self._bitmap_problem(entry, bitmap)):
                 self._found.broken_structure(f"{problem}: {entry:#x} {bitmap:#x}", times)
         return struct.pack(f">{len(numbers) // 2}Q", *numbers[::2])
+
+    def _bitmap_problem(self, entry: int, bitmap: int) -> str | None:
+        allocated, zero = bitmap & 0xFFFFFFFF, bitmap >> 32
+        if entry & entries.COMPRESSED:
+            return "a compressed cluster has a subcluster bitmap"
+        if self._names_cluster(entry):
+            return "a subcluster is both allocated and zero" if allocated & zero else None
+        return "an unallocated cluster has allocated subclusters" if allocated else None
+
+    def _names_cluster(self, entry: int) -> bool:
+        """Whether an entry names a host cluster: the first of a data file has the offset 0."""
+        return bool(entry & (entries.OFFSET_MASK | self._data_file * entries.COPIED))
 
     # --- bitmaps, encryption, refcounts ----------------------------------------------------------
 
@@ -354,12 +366,3 @@ class ReferenceCount:
         # All else has been counted before, so any other reference shows here.
         if self.counted[cluster] != 1:
             self._found.broken_refcounts(f"{name} is used for something else too")
-
-
-def _bitmap_problem(entry: int, bitmap: int) -> str | None:
-    allocated, zero = bitmap & 0xFFFFFFFF, bitmap >> 32
-    if entry & entries.COMPRESSED:
-        return "a compressed cluster has a subcluster bitmap"
-    if entry & entries.OFFSET_MASK:
-        return "a subcluster is both allocated and zero" if allocated & zero else None
-    return "an unallocated cluster has allocated subclusters" if allocated else None
