@@ -42,7 +42,7 @@ Facts = dict[str, int | str]
 class SwapSpace:
     """Swap on partition `number`, bytes [start, start+size) of the disk, with its old identity.
 
-    That is its UUID and its label.
+    That is its UUID, its label, and the size of the guest's pages.
     """
 
     number: int
@@ -50,10 +50,7 @@ class SwapSpace:
     size: int
     uuid: str
     label: str
-
-    @property
-    def place(self) -> DevicePath:
-        return DevicePath(self.number, self.start, self.size)
+    page_size: int = 4096
 
 
 class GuestWorker(Protocol):
@@ -73,7 +70,7 @@ class GuestWorker(Protocol):
     def swap_file_uuid(self, system: str) -> str | None:
         """Of the swap file that is there; "" without one, None without a system. In use "" too."""
 
-    def make_swap_file(self, system: str, size: int, uuid: str) -> str: ...
+    def make_swap_file(self, system: str, size: int, uuid: str, page_size: int) -> str: ...
 
     def confirm_swap_file(self, system: str) -> None: ...
 
