@@ -160,11 +160,6 @@ class Appliance(FilesystemTools):
             "lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}"
         )[1]
 
-    def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
-        self._synced = False
-        identity = [*(["-U", uuid] if uuid else []), *(["-L", label] if label else [])]
-        self._shell.run("mkswap", *identity, device)
-
     @contextlib.contextmanager
     def mounted_guest(
         self,

@@ -19,7 +19,7 @@ from growdisk.host.command import last_lines
 class GuestSystem(GuestEditor, Protocol):
     """A guest's files, and a place for a swap file among them."""
 
-    def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None: ...
+    def make_swap_file(self, path: str, size: int, uuid: str, page_size: int) -> None: ...
 
 
 class Backend(Protocol):
@@ -55,10 +55,6 @@ class Backend(Protocol):
     def judge(self, kind: str, device: str) -> None:
         """Have a tool that did not grow it check the file system (judging.py)."""
         ...
-
-    def make_swap(
-        self, device: str, *, uuid: str | None = None, label: str | None = None
-    ) -> None: ...
 
     def mounted_guest(
         self,

@@ -33,7 +33,6 @@ from growdisk.filesystems.content import UNMOUNTED_GROWTH, ExtContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.identify import identify
-from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.file_systems import devices_of, tree_on
 from growdisk.guest_systems.look import GuestMount, paths_of
 from growdisk.guest_systems.paths import GuestPaths
@@ -150,15 +149,6 @@ class DirectTools:
         )
         # its banner goes to stderr
         return last_lines(done.stderr + done.stdout) if done.status else ""
-
-    def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
-        place = self._device(_name(device))
-        try:
-            place.write(0, swap_header(place.size, uuid, label))
-        except ValueError as error:
-            raise ToolFailed(
-                f"making swap on {device}", 1, str(error), "use --backend guestfs"
-            ) from error
 
     @contextmanager
     def mounted_guest(

@@ -117,7 +117,7 @@ class MountedGuest:
         else:
             self._write(path, block + self.read(path))
 
-    def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None:
+    def make_swap_file(self, path: str, size: int, uuid: str, page_size: int) -> None:
         """A swap file with all its blocks allocated (the kernel refuses holes), mode 0600."""
         inside = _SYSROOT + path
         if self.exists(path):
@@ -133,7 +133,8 @@ class MountedGuest:
             self._shell.run(
                 "dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes"
             )
-        self._shell.run("mkswap", *(["-U", uuid] if uuid else []), inside)
+        identity = ["-U", uuid] if uuid else []
+        self._shell.run("mkswap", "-p", str(page_size), *identity, inside)
         # Without its label, SELinux would not let the guest use it.
         if label := swap_file_label(self):
             self._shell.run("chcon", "-h", label, inside)

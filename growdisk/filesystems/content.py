@@ -130,11 +130,13 @@ class SwapContent(Content):
     `hibernated` holds the signature of a suspended system ("S1SUSPEND", ...), "" when there is
     none.
 
-    `random_key`: encrypted with another key at each start; nothing on the disk tells.
+    `random_key`: encrypted with another key at each start; nothing on the disk tells. `page_size`:
+    of the machine that made it, the only one that swaps on it.
     """
 
     hibernated: str = ""
     random_key: bool = False
+    page_size: int = 4096
 
 
 @dataclass(frozen=True)

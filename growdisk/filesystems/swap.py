@@ -44,25 +44,26 @@ def _content(head: bytes, page: int, signature: bytes, hibernated: str) -> SwapC
         return SwapContent("swap", hibernated=hibernated) if is_swap else None
     # The header counts from page 0, which is the header itself.
     size = (last_page + 1) * page
-    return SwapContent("swap", dashed(uuid), text(label), size, hibernated=hibernated)
+    return SwapContent(
+        "swap", dashed(uuid), text(label), size, hibernated=hibernated, page_size=page
+    )
 
 
-# Makes the first page of swap space, as mkswap(8) of a machine with 4 KiB pages does (kernel: union
-# swap_header).
-
-PAGE = _PAGE_SIZES[0]
 _LABEL_SIZE = 16
 
 
-def swap_header(size: int, uuid: str | None, label: str | None) -> bytes:
-    """For `size` bytes of swap, with a new UUID if none is given. ValueError."""
-    name = (label or "").encode()
+def swap_header(size: int, uuid: str, label: str, page_size: int) -> bytes:
+    """The first page of `size` bytes of swap, as mkswap(8) writes it; a new UUID if that is "".
+
+    ValueError if something does not fit.
+    """
+    name = label.encode()
     # mkswap's least.
-    if size < 10 * PAGE or len(name) > _LABEL_SIZE:
+    if size < 10 * page_size or len(name) > _LABEL_SIZE:
         raise ValueError(f"no swap of {size} bytes with label {label!r}")
     identity = uuids.UUID(uuid) if uuid else uuids.uuid4()
-    page = bytearray(PAGE)
-    last = min(size // PAGE - 1, 0xFFFFFFFF)
+    page = bytearray(page_size)
+    last = min(size // page_size - 1, 0xFFFFFFFF)
     _HEADER.pack_into(page, _HEADER_AT, 1, last, 0, identity.bytes, name)
     page[-_SIGNATURE_SIZE:] = _SIGNATURES[0]
     return bytes(page)

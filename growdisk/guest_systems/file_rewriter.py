@@ -12,7 +12,7 @@ from growdisk.errors import ToolFailed
 from growdisk.filesystems.ext_features import unknown_to_writers
 from growdisk.filesystems.ext_tree import ExtTree, Inode
 from growdisk.filesystems.file_tree import Unknown
-from growdisk.filesystems.swap import PAGE, swap_header
+from growdisk.filesystems.swap import swap_header
 from growdisk.guest_config.files import swap_file_label
 from growdisk.guest_systems.paths import FoundInode, GuestPaths
 from growdisk.host import clock
@@ -85,14 +85,17 @@ class DirectGuest:
     def prepend(self, path: str, block: bytes) -> None:
         self.write(path, block + self.read(path))
 
-    def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None:
-        """Make a swap file in the root directory, mode 0600, without holes, as the kernel wants."""
+    def make_swap_file(self, path: str, size: int, uuid: str, page_size: int) -> None:
+        """Make a swap file in the root directory, mode 0600, all its blocks allocated.
+
+        The kernel refuses holes.
+        """
         if self.exists(path):
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
         tree, name = ext_place(self._paths.root.place)[0], path.removeprefix("/")
         if reason := unfit_for_swap_file(tree, size):
             raise ToolFailed(f"making {path}", 1, reason, "use --backend guestfs")
-        now, first, blocks = clock.now(), _blocks(tree, PAGE), _blocks(tree, size)
+        now, first, blocks = clock.now(), _blocks(tree, page_size), _blocks(tree, size)
         # The header's blocks are to hold data; the rest is only taken, and reads as zeros.
         # Made empty in the root directory, where debugfs starts; all else is set by its commands.
         self._edit(tree, [f"write {EMPTY_FILE} {name}"])
@@ -115,7 +118,7 @@ class DirectGuest:
         if sum(run.length for run in tree.runs(tree.inode(place.inode.number))) != blocks:
             raise ToolFailed(f"making {path}", 1, "the guest's file system has no room for it")
         # The header is the first page: `first` blocks, which are marked as written.
-        self._fill(tree, place.inode.number, swap_header(size, uuid, None))
+        self._fill(tree, place.inode.number, swap_header(size, uuid, "", page_size))
         if label := swap_file_label(self):
             self._edit(tree, [f"ea_set {path} security.selinux {label}"])
 

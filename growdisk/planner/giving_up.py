@@ -45,7 +45,9 @@ def swap_steps(
 ) -> Iterator[DiskStep]:
     """`inside` is what grows; the guest's own files are looked for there first."""
     moved = tuple(
-        SwapSpace(part.number, part.start, part.size, content.uuid, content.label)
+        SwapSpace(
+            part.number, part.start, part.size, content.uuid, content.label, content.page_size
+        )
         for part in growth.moved
         if isinstance(content := facts.contents.get(part.number), SwapContent)
         # crypttab makes its header at each start: there is none to write.
@@ -59,7 +61,9 @@ def swap_steps(
         # All the swap that goes becomes one file, with the UUID of the first.
         size = sum(p.size for p in swaps)
         refuse_large_swap_file(facts, size, inside.free)
-        yield MakeSwapFile(inside.system, size, facts.contents[swaps[0].number].uuid)
+        old = facts.contents[swaps[0].number]
+        assert isinstance(old, SwapContent), old
+        yield MakeSwapFile(inside.system, size, old.uuid, old.page_size)
     if repair := _repair(facts, goal, growth, inside):
         yield repair
 

@@ -17,7 +17,7 @@ from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.filesystems.identify import identify
-from growdisk.filesystems.swap import read_swap
+from growdisk.filesystems.swap import LARGEST_PAGE, read_swap, swap_header
 from growdisk.guest_config.etc_tables import SWAP_FILE
 from growdisk.guest_config.files import Change
 from growdisk.guest_config.repair import left_to_repair, repair_guest
@@ -48,12 +48,13 @@ class GuestAtRest:
         return not any(self._missing(swaps))
 
     def make_swap(self, swaps: Sequence[SwapSpace]) -> str:
-        with self.run_backend.started("making the swap space") as backend:
-            for swap, _ in self._missing(swaps):
-                backend.make_swap(
-                    swap.place.device, uuid=swap.uuid or None, label=swap.label or None
-                )
-            backend.sync()
+        for swap, _ in self._missing(swaps):
+            try:
+                header = swap_header(swap.size, swap.uuid, swap.label, swap.page_size)
+            except ValueError as error:
+                raise ToolFailed(f"making swap on {swap.number}", 1, str(error)) from error
+            self.disk.write(swap.start, header)
+        self.disk.flush()
         return ""
 
     def confirm_swap(self, swaps: Sequence[SwapSpace]) -> None:
@@ -65,9 +66,10 @@ class GuestAtRest:
         """Those that are not there, and what is in their places."""
         for swap in swaps:
             content = identify(Window(self.disk, swap.start, swap.size))
-            if not isinstance(content, SwapContent) or (content.uuid, content.label) != (
-                swap.uuid,
-                swap.label,
+            wanted = (swap.uuid, swap.label, swap.page_size)
+            if not (
+                isinstance(content, SwapContent)
+                and (content.uuid, content.label, content.page_size) == wanted
             ):
                 yield swap, content
 
@@ -75,16 +77,20 @@ class GuestAtRest:
         with self._mounted(system, "looking at the guest") as guest:
             if not guest.exists(_FSTAB):
                 return None
-            return _uuid_in(guest.read_start(SWAP_FILE, 4096)) if guest.exists(SWAP_FILE) else ""
+            return (
+                _uuid_in(guest.read_start(SWAP_FILE, LARGEST_PAGE))
+                if guest.exists(SWAP_FILE)
+                else ""
+            )
 
-    def make_swap_file(self, system: str, size: int, uuid: str) -> str:
+    def make_swap_file(self, system: str, size: int, uuid: str, page_size: int) -> str:
         with self._mounted(system, "making the swap file") as guest:
-            guest.make_swap_file(SWAP_FILE, size, uuid=uuid or None)
+            guest.make_swap_file(SWAP_FILE, size, uuid, page_size)
         return ""
 
     def confirm_swap_file(self, system: str) -> None:
         with self._mounted(system, "looking at the swap file") as guest:
-            header = guest.read_start(SWAP_FILE, 4096)
+            header = guest.read_start(SWAP_FILE, LARGEST_PAGE)
         if not _uuid_in(header):
             raise verify_failed(
                 "remake-swap", found="no swap signature", expected=f"swap in {SWAP_FILE}"

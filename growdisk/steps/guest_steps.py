@@ -73,6 +73,7 @@ class MakeSwapFile(GuestFileStep):
     system: str
     size: int
     uuid: str
+    page_size: int = 4096
 
     name: ClassVar[str] = "remake-swap"
 
@@ -95,7 +96,7 @@ class MakeSwapFile(GuestFileStep):
         return AlreadyDone(f"{SWAP_FILE} is there") if uuid and uuid == self.uuid else Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        made = context.in_guest.make_swap_file(self.system, self.size, self.uuid)
+        made = context.in_guest.make_swap_file(self.system, self.size, self.uuid, self.page_size)
         return Evidence(made or self.describe())
 
     def verify(self, context: Worker, evidence: Evidence) -> None:

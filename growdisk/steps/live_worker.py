@@ -339,7 +339,7 @@ class InRunningGuest:
     def swap_file_uuid(self, system: str) -> str | None:
         return ""
 
-    def make_swap_file(self, system: str, size: int, uuid: str) -> str:
+    def make_swap_file(self, system: str, size: int, uuid: str, page_size: int) -> str:
         return self.worker.run(Phase.REPAIR).what
 
     def confirm_swap_file(self, system: str) -> None: ...

@@ -38,17 +38,17 @@ Facts = dict[str, int | str]
 
 @dataclass(frozen=True)
 class SwapSpace:
-    """Swap on partition `number`, bytes [start, start+size) of the disk, with its old identity."""
+    """Swap on partition `number`, bytes [start, start+size) of the disk, with its old identity.
+
+    That is its UUID, its label, and the size of the guest's pages.
+    """
 
     number: int
     start: int
     size: int
     uuid: str
     label: str
-
-    @property
-    def place(self) -> DevicePath:
-        return DevicePath(self.number, self.start, self.size)
+    page_size: int = 4096
 
 
 class GuestWorker(Protocol):
@@ -68,7 +68,7 @@ class GuestWorker(Protocol):
     def swap_file_uuid(self, system: str) -> str | None:
         """Of the swap file that is there; "" without one, None without a system. In use "" too."""
 
-    def make_swap_file(self, system: str, size: int, uuid: str) -> str: ...
+    def make_swap_file(self, system: str, size: int, uuid: str, page_size: int) -> str: ...
 
     def confirm_swap_file(self, system: str) -> None: ...
 

@@ -134,7 +134,7 @@ def work_on(backend: Backend, device: str) -> tuple[CheckState, str]:
         backend.resize_ext(device, GROWN)
         with backend.mounted_guest(device) as guest:
             assert guest.glob("/boot/initrd*") == ["/boot/initrd.img-6.1"]
-            guest.make_swap_file("/swapfile", SWAP_FILE, uuid=UUID)
+            guest.make_swap_file("/swapfile", SWAP_FILE, UUID, 4096)
             assert len(repair_guest(guest, swap, SwapRemedy.FILE)) == 3
             assert repair_guest(guest, swap, SwapRemedy.FILE) == ()
             assert guest.read("/home/link") == guest.read("/etc/fstab")

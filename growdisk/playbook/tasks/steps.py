@@ -125,7 +125,7 @@ def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
 _WORDS = ("uuid", "label", "partuuid", "partlabel")
 # The keys of rewrite_partitions' gone_swaps, and of its moved_swaps.
 _IDENTITY = ("number", *_WORDS, "mapped", "is_swap")
-_SPACE = ("number", "start", "size", "uuid", "label")
+_SPACE = ("number", "start", "size", "uuid", "label", "page_size")
 
 
 def _remake_swap(options: Options, context: TaskContext) -> TaskResult:
@@ -176,10 +176,12 @@ def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition
 
 def _space(options: Options, given: Mapping[str, object]) -> SwapSpace:
     _refuse_unknown(options, given, _SPACE)
-    number, start, size = (_number(options, given, name) for name in _SPACE[:3])
-    return SwapSpace(
-        number, start, size, str(given.get("uuid") or ""), str(given.get("label") or "")
+    given = {"page_size": 4096, **given}
+    number, start, size, page_size = (
+        _number(options, given, name) for name in (*_SPACE[:3], "page_size")
     )
+    uuid, label = (str(given.get(name) or "") for name in ("uuid", "label"))
+    return SwapSpace(number, start, size, uuid, label, page_size)
 
 
 def _number(options: Options, given: Mapping[str, object], name: str) -> int:
