@@ -126,7 +126,8 @@ def capped(growth: Growth, old: Partition, gain: int) -> Growth:
     """The same with at most `gain` bytes for the partition; the rest stays free after it."""
     if isinstance(growth, Grown) and growth.gain(old) > gain:
         # Ends are at whole MiB, as everywhere; rounding up must not pass what was planned.
-        target = replace(growth.target, end=min(growth.target.end, align_up(old.end + gain, MiB)))
+        enough = old.grown_to(align_up(old.end + gain, MiB))
+        target = min(growth.target, enough, key=lambda part: part.end)
         return replace(growth, table=growth.table.replaced(target), target=target)
     return growth
 
@@ -180,7 +181,7 @@ def _grow_up_to(
             distance = align_down(limit - block.end, MiB)
             moved = [*(p.moved_by(distance) for p in block.parts), *moved]
             limit = block.start + distance - before_block
-    grown = replace(target, end=align_down(limit, MiB))
+    grown = target.grown_to(limit)
     # Ends are at whole MiB, so less is no gain; it may even be negative if the partition was not
     # aligned.
     if grown.end - target.end < MiB:

@@ -74,8 +74,7 @@ class _MovingBlock:
         distance = start - self.block.start
         head, *inner = (p.moved_by(distance) for p in self.block.parts)
         # No growth, no rounding: a partition that only moves keeps its size to the byte.
-        end = align_down(head.end + self.growth, MiB) if self.growth else head.end
-        return [replace(head, end=end), *inner]
+        return [head.grown_to(head.end + self.growth) if self.growth else head, *inner]
 
 
 def plan_shares(

@@ -20,6 +20,7 @@ GPT_ENTRY_SIZE = 128
 EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 WINDOWS_RECOVERY = "DE94BBA4-06D1-4D40-A16A-BFD50179D6AC"
 _READ_ONLY = 1 << 60
+_BLOCK = 4096
 FIRST_DISK = "sda"  # as a guest with one SCSI-like disk names it, and every appliance
 # GRUB's core.img: the boot sector knows where it lies
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
@@ -67,6 +68,13 @@ class Partition:
 
     def moved_by(self, distance: int) -> Partition:
         return replace(self, start=self.start + distance, end=self.end + distance)
+
+    def grown_to(self, limit: int) -> Partition:
+        """It up to the last whole MiB before `limit`."""
+        end = align_down(limit, MiB)
+        # It may start anywhere, but LUKS2 opens it only while it is whole blocks long.
+        is_whole = self.role is not Role.EXTENDED and self.size % _BLOCK == 0
+        return replace(self, end=end - (end - self.start) % _BLOCK if is_whole else end)
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def _unfit(
     match content:
         case ExtContent():
             return (
-                _never_written(content)
+                _at_odds(content)
                 or _absent_journal(facts, content)
                 or _unknown_features(content, host)
                 or _too_far_unmounted(content, new_size)
@@ -209,18 +209,27 @@ def _unfit(
     return None
 
 
-def _never_written(content: ExtContent) -> tuple[str, str] | None:
-    if has_feature(content, "read-only"):
-        return (
+def _at_odds(content: ExtContent) -> tuple[str, str] | None:
+    has_inode = has_feature(content, "resize_inode")
+    found = (
+        (
+            has_feature(content, "read-only"),
             "its ext says that nobody may write to it (read-only)",
             "tune2fs -O ^read-only, if that is no more so",
-        )
-    if has_feature(content, "shared_blocks"):
-        return (
+        ),
+        (
+            has_feature(content, "shared_blocks"),
             "files share blocks in it, so that nobody may write to it (shared_blocks)",
             "e2fsck -E unshare_blocks",
-        )
-    return None
+        ),
+        (
+            has_feature(content, "meta_bg") if has_inode else content.reserved_gdt_blocks,
+            "its superblock contradicts itself about room for group descriptors (resize_inode), "
+            "which e2fsck does not mend without being asked to",
+            "e2fsck -fy, in the guest or on a copy; then grow it",
+        ),
+    )
+    return next(((why, cure) for holds, why, cure in found if holds), None)
 
 
 def _absent_journal(facts: Facts, content: ExtContent) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from growdisk.fast_dataclass import replace
 from growdisk.partitions.blocks import BlockerPolicy, blockers
 from growdisk.partitions.growth import (
     Grown,
@@ -101,6 +102,26 @@ def test_only_swap_with_free_space_behind_it_gives_way() -> None:
 def test_an_unaligned_end_of_the_disk_is_left_alone() -> None:
     growth = grown(planned(mbr(GiB, Partition(1, MiB, GiB)), 1, 2 * GiB + 7 * 512))
     assert growth.target.end == 2 * GiB
+
+
+@pytest.mark.parametrize("start", [34 * 512, 63 * 512, 2049 * 512, MiB])
+def test_what_is_whole_blocks_of_4_kib_long_stays_so_wherever_it_starts(start: int) -> None:
+    table = mbr(GiB, Partition(1, start, start + 100 * MiB + 4096))
+    size = grown(planned(table, 1, 2 * GiB)).target.size
+    assert size % 4096 == 0
+    assert 2 * GiB - start - 4096 < size <= 2 * GiB - start
+    again = table.replaced(replace(table.partitions[0], end=start + size))
+    assert isinstance(planned(again, 1, 2 * GiB), NothingToDo)
+    assert isinstance(planned(again, 1, 2 * GiB + MiB), Grown)
+
+
+def test_an_extended_partition_has_all_the_mib_that_its_logical_one_can_take() -> None:
+    table = mbr(
+        GiB,
+        Partition(2, 53 * MiB - 1024, 400 * MiB - 1024, role=Role.EXTENDED, type_code="5"),
+        Partition(5, 53 * MiB, 400 * MiB - 4096, role=Role.LOGICAL),
+    )
+    assert grown(planned(table, 5, 2 * GiB)).target.end == 2 * GiB
 
 
 def test_less_than_one_mib_is_nothing_to_do() -> None:

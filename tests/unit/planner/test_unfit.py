@@ -9,7 +9,7 @@ import pytest
 from growdisk.filesystems.ext import crc32c
 from growdisk.units import MiB
 from tests.e2e.process import need
-from tests.guests.tools import run
+from tests.guests.tools import ToolFailed, run
 from tests.unit.cli.command import Answer, fingerprint, in_process
 
 _INCOMPAT, _RO_COMPAT, _SUPERBLOCK = 0x60, 0x64, 1024
@@ -61,6 +61,20 @@ def test_an_ext4_with_a_feature_that_nobody_knows_is_refused_by_its_name(
     image = empty(tmp_path / "disk.raw", 64 * MiB)
     run("mke2fs", "-q", "-F", "-t", "ext4", image)
     assert name in refused(with_bit(image, offset, bit))
+
+
+@pytest.mark.parametrize("feature", ["-resize_inode", "meta_bg"])
+def test_an_ext4_that_e2fsck_would_ask_about_is_refused(tmp_path: Path, feature: str) -> None:
+    image = empty(tmp_path / "disk.raw", 100 * MiB)
+    run("mkfs.ext4", "-q", image)
+    run("debugfs", "-w", "-R", f"feature {feature}", image)
+    with pytest.raises(ToolFailed, match="RUN fsck MANUALLY"):
+        run("e2fsck", "-fp", image)
+    assert "resize_inode" in refused(image)
+    with pytest.raises(ToolFailed):  # which it says also of what it has mended
+        run("e2fsck", "-fy", image)
+    run("e2fsck", "-fp", image)
+    assert in_process("plan", image, "+200M").code == 0
 
 
 @pytest.mark.parametrize(("bit", "name"), [(0x1000, "read-only"), (0x4000, "shared_blocks")])
