@@ -28,7 +28,7 @@ from growdisk.workflow.run_places import record_folder
 
 _ROOT = Path(__file__).parents[2]
 _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
-PATIENCE = 240.0  # a busy machine may take a minute for what an idle one does in six seconds
+PATIENCE = 600.0  # a very busy machine may take minutes for what an idle one does in seconds
 
 Document = dict[str, object]
 _Host = TypeVar("_Host", bound="Host")
