@@ -317,8 +317,8 @@ def write_failed(
 class ToolFailed(OperationFailed):
     """An external program said no, on the host or inside the appliance.
 
-    `detail` is its own last words, which people get explained, or quoted as what they are. Where
-    `tool` is several words, they say what was tried, and `detail` is ours.
+    `detail` is its own last words, explained or quoted. Where `tool` is several words, they say
+    what was tried, and `detail` is ours.
     """
 
     WHAT = "{tool} failed"

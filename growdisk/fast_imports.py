@@ -1,9 +1,7 @@
 """Libraries without what they load and hardly use, which takes 5 to 15 ms of every command.
 
-pathlib loads urllib.parse, and with that ipaddress, for Path.as_uri alone. argparse loads gettext
-for translations of its own few words, which growdisk has none of. msgspec asks typing_extensions
-for what typing has since Python 3.11, and with that comes all that reads Python's own source. A
-debug message asks for logging.
+pathlib loads urllib.parse for Path.as_uri alone, argparse gettext for translations of its own few
+words, msgspec typing_extensions for what typing has since Python 3.11, and a debug message logging.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Reading a small file that somebody names: a key, a password, a file for a guest.
 
-Bounded in size and in time. It may well be a pipe, as of `--key-file <(pass show disk)`: that is
-waited for, but not for ever. And what somebody names to be written to: a shell makes `--html
-*.qcow2` name a disk.
+Bounded in size and in time: a pipe, as of `--key-file <(pass show disk)`, is not waited for for
+ever. And what somebody names to be written to: a shell makes `--html *.qcow2` name a disk.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ class Zstd:
 class Libdeflate:
     """Inflating in a third of zlib's time for a cluster; OSError without the library.
 
-    It cannot write what QEMU reads: its deflate looks back 32 KiB, QEMU's inflate 4. One object may
-    serve several threads.
+    It cannot write what QEMU reads: its deflate looks back 32 KiB, QEMU's inflate 4. For any
+    thread.
     """
 
     def __init__(self) -> None:

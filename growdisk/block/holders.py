@@ -84,10 +84,9 @@ class _Family:
 
 
 def use_of(path: Path, *, claimed: bool = False) -> Use:
-    """Who uses the device or file at `path`.
+    """Who uses the device or file at `path`, but for our own process. OSError without one.
 
-    `claimed`: this process has the device open exclusively itself. Our own process does not count.
-    OSError if there is nothing at `path`.
+    `claimed`: this process has the device open exclusively itself.
     """
     target = node_of(path.stat())
     family = _family(target)

@@ -121,10 +121,10 @@ def loops() -> list[LoopDevice]:
 
 
 def file_behind(number: int) -> Path | None:
-    """The file that a loop device lies on, by its name.
+    """The file that a loop device lies on; None if we may not look.
 
-    None if another file has that name by now: something is mounted over its folder, or it was
-    attached in another namespace. None, too, if we may not look.
+    None, too, if another file has its name by now: the folder is mounted over, or another
+    namespace's.
     """
     with suppress(OSError, ValueError):
         for loop in loops():

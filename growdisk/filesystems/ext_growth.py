@@ -1,8 +1,7 @@
 """How large resize2fs makes an ext file system: whole pages of whole clusters, no tiny last group.
 
-A last group that could not hold its own tables and 50 blocks more is left out (e2fsprogs,
-resize2fs.c, adjust_fs_info). Knowing that beforehand, growdisk can tell a file system that is fully
-grown from one that is not.
+A last group without room for its tables and 50 blocks more is left out (e2fsprogs, resize2fs.c,
+adjust_fs_info). So growdisk can tell a fully grown file system from one that is not.
 """
 
 from __future__ import annotations

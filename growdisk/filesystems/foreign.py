@@ -1,8 +1,7 @@
 """Finds what growdisk must not touch on a device: arrays, pools, unknown file systems or tables.
 
-Signatures are looked for at both of its ends, by magic bytes at fixed places or, if these do not
-prove enough, by a function; kinds are named as blkid names them. This is the opinion of growdisk
-alone. If blkid is available, it is asked as well (api/second_opinion.py).
+Signatures at both of its ends: magic bytes at fixed places or, if these do not prove enough, a
+function; kinds are named as by blkid, which is asked as well if available (api/second_opinion.py).
 """
 
 from __future__ import annotations
@@ -119,10 +118,10 @@ MEMBER_KINDS = frozenset(kind for kind, *_ in _MEMBERS)
 
 @dataclass(frozen=True)
 class Foreign:
-    """A signature: `kind` as blkid names it, and its offset (bytes from the start).
+    """A signature's `kind`, as blkid names it, and its offset.
 
-    `is_member`: the device is part of a larger whole (an array, a pool), or a key to it: its own
-    bytes cannot tell what may be done to it.
+    `is_member`: of a larger whole (an array, a pool), or a key to it: its own bytes cannot tell
+    all.
     """
 
     kind: str

@@ -1,9 +1,8 @@
 """A volume group as its metadata describe it, and what of it growdisk can grow. Values only.
 
-Extents are the unit of LVM: a physical volume is `pe_count` of them from `pe_start`, a logical
-volume a list of segments. Only volumes that lie on their physical volumes as they are (LVM calls
-them striped, with one stripe) can be read here; thin pools, mirrors, caches and their like have a
-machinery of their own.
+Extents are the unit: a physical volume is `pe_count` of them from `pe_start`, a logical volume a
+list of segments. Only volumes that LVM calls striped, with one stripe, can be read here; thin
+pools, mirrors and their like have a machinery of their own.
 """
 
 from __future__ import annotations
