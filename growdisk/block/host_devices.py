@@ -81,6 +81,12 @@ def value_of(number: int, name: str) -> str:
     return sysfs_text(sysfs(number) / name)
 
 
+def size_of(number: int) -> int:
+    """Bytes of a device, as the kernel has it now. OSError."""
+    # /sys counts in 512 bytes, whatever the device's own sectors are.
+    return 512 * int((sysfs(number) / "size").read_text())
+
+
 def sysfs_text(path: Path) -> str:
     """What a small file of the kernel says; "" if there is none."""
     try:
@@ -106,12 +112,9 @@ def disk_of_partition(number: int) -> Span | None:
     """The disk that a partition is on, and where; None for everything else."""
     if not value_of(number, "partition"):
         return None
-    # /sys counts sectors of 512 bytes, whatever the device's own are.
     start = 512 * int(value_of(number, "start"))
     parent = _number(sysfs(number).resolve().parent)
-    return (
-        None if parent is None else Span(parent, start, start + 512 * int(value_of(number, "size")))
-    )
+    return None if parent is None else Span(parent, start, start + size_of(number))
 
 
 def loops() -> list[LoopDevice]:

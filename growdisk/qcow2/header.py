@@ -160,21 +160,9 @@ class Header(HeaderValues):
         return replace(self, extensions=self.without(Extension.FEATURE_NAMES))
 
     def _pack_fixed(self, backing_offset: int, backing_length: int) -> bytes:
-        fixed = _V2.pack(
-            MAGIC,
-            self.version,
-            backing_offset,
-            backing_length,
-            self.cluster_bits,
-            self.size,
-            self.crypt_method,
-            self.l1_size,
-            self.l1_offset,
-            self.reftable_offset,
-            self.reftable_clusters,
-            self.snapshot_count,
-            self.snapshots_offset,
-        )
+        # From the cluster bits on they have the order that they have here (_parse_fixed).
+        others = (getattr(self, name) for name in HeaderValues.__match_args__[1:10])
+        fixed = _V2.pack(MAGIC, self.version, backing_offset, backing_length, *others)
         if self.version == 2:
             return fixed
         features = (self.incompatible, self.compatible, self.autoclear)
