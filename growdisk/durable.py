@@ -190,10 +190,7 @@ def truncate_file(path: Path, size: int) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[bool]:
-    """Wait until no other growdisk makes something in `folder`, and keep the others waiting.
-
-    False on a file system without locks: then nobody knows whether somebody else does.
-    """
+    """Wait until no other growdisk makes something there; False where nobody knows (no locks)."""
     with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd:
         alone = False
         with suppress(OSError):
@@ -235,9 +232,6 @@ def _locked(path: Path, opened: Callable[[], int]) -> int:
 
 
 def user_folder(variable: str, otherwise: str) -> Path:
-    """Where growdisk keeps what outlives a command: below `variable`, or `otherwise` in the home.
-
-    A user without a home has a place where nothing is, and nothing can be kept.
-    """
+    """Below `variable`, or `otherwise` in the home; without one, a place where nothing can be."""
     base = os.environ.get(variable) or os.path.expanduser(f"~/{otherwise}")  # noqa: PTH111
     return Path(base if not base.startswith("~") else "/nonexistent") / "growdisk"

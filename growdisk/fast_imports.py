@@ -11,10 +11,7 @@ from collections.abc import Callable
 
 
 def load_standard_modules() -> None:
-    """Load pathlib and argparse with stand-ins for modules that they hardly use.
-
-    A later import of urllib.parse or gettext gets the real one.
-    """
+    """With stand-ins for modules that pathlib and argparse hardly use; later imports are real."""
     if "urllib.parse" not in sys.modules:
         _load("pathlib", "urllib.parse", {"quote_from_bytes": _quoted})
     if "gettext" not in sys.modules:
@@ -54,10 +51,7 @@ def _one_or_more(one: str, more: str, count: int) -> str:
 
 
 class LateLogger:
-    """The logger `name` of the standard library; if `logging` is not loaded, nobody listens.
-
-    Loading it takes 3 ms, and a command without --verbose or -x says nothing with it.
-    """
+    """A logger, unless `logging` is not loaded: that takes 3 ms, and then nobody listens."""
 
     def __init__(self, name: str) -> None:
         self._name = name

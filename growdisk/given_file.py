@@ -31,11 +31,7 @@ def given_path(text: str | Path) -> Path:
 
 
 def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
-    """All bytes of a file or a pipe.
-
-    UsageError if it cannot be read, or has more than `limit` bytes. `hint`: what to check then,
-    for the message.
-    """
+    """All bytes of a file or a pipe. UsageError, with `hint`, if unreadable or too large."""
     try:
         # O_NONBLOCK: open() does not wait for a pipe's writer, which may never come. O_NOCTTY: a
         # terminal named here does not become ours.

@@ -147,10 +147,7 @@ class FuseFolder:
         os.close(self._end)
 
     def changed(self, name: str, offset: int, length: int) -> None:
-        """Report one write to a file's device that did not come through the folder.
-
-        It has to be called once for each such write. Only that range is read again.
-        """
+        """Report one write to a file's device that did not come through the folder: each once."""
         node = self._names[name]
         self._written[node] += 1
         notice = _INVALID.pack(_INVALID.size, _INVALIDATE, 0, node, offset, length)

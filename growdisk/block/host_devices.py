@@ -124,11 +124,7 @@ def loops() -> list[LoopDevice]:
 
 
 def file_behind(number: int) -> Path | None:
-    """The file that a loop device lies on; None if we may not look.
-
-    None, too, if another file has its name by now: the folder is mounted over, or another
-    namespace's.
-    """
+    """The file of a loop device; None if another has its name by now, or we may not look."""
     with suppress(OSError, ValueError):
         for loop in loops():
             path = Path(loop.path)

@@ -83,10 +83,7 @@ def image_writers(path: Path) -> list[int]:
 
 
 def flock_holder(path: Path) -> int | None:
-    """The living process that holds a flock() lock on a file or folder; None if there is none.
-
-    Taking the lock to find out would keep out somebody who comes at that moment.
-    """
+    """Who holds a flock(), without taking it to find out, which would keep others out."""
     try:
         status = path.stat()
         lines = Path("/proc/locks").read_text().splitlines()

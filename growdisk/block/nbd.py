@@ -59,10 +59,7 @@ class _NbdRequest(NamedTuple):
 
 
 class NbdServer:
-    """A context manager: listens from entering to leaving.
-
-    When it is left, no request is in flight any more.
-    """
+    """Listens from entering to leaving; when it is left, no request is in flight any more."""
 
     def __init__(self, device: BlockDevice, socket_path: Path) -> None:
         self.socket_path = socket_path

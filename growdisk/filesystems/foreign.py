@@ -292,10 +292,7 @@ def nested_mbr(head: bytes, size: int) -> str:
 
 
 def foreign_table(head: bytes) -> str:
-    """The table of another kind that a disk has, in words; "" if it has none.
-
-    A GPT counts only after a protective MBR: without one no system takes it for a GPT.
-    """
+    """The table of another kind, or a GPT without protective MBR, in words; "" if none."""
     if head[_SECTOR : _SECTOR + 8] == b"EFI PART":
         return "a GPT, but no protective MBR, without which no system uses it (gdisk writes one)"
     for name, found in (

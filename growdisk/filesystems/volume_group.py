@@ -38,11 +38,7 @@ class PhysicalVolume:
 
 @dataclass(frozen=True)
 class LvSegment:
-    """Extents [start, start+count) of a logical volume.
-
-    `areas`: (physical volume, first extent), one a stripe. `related` names other volumes: a
-    snapshot's origin and store.
-    """
+    """`areas`: (physical volume, first extent), one a stripe; `related`: a snapshot's others."""
 
     start: int
     count: int
@@ -128,10 +124,7 @@ class VolumeGroup:
         return sum(v.pe_count - self._used_on(v.key) for v in others if v.is_allocatable)
 
     def room_for(self, volume: LogicalVolume, own_extents: int) -> int | None:
-        """Free extents that the volume's allocation policy permits; None: any that are free.
-
-        `own_extents` is the size of the own physical volume.
-        """
+        """Free extents that the policy permits, None: any; `own_extents`: the own PV's size."""
         # "" inherits the policy of the group.
         policy = volume.allocation or self.allocation
         if policy not in ("contiguous", "cling", "cling_by_tags") or not volume.is_linear:

@@ -157,11 +157,7 @@ def start(
 
 
 def require(tool: str) -> str:
-    """The full path of a program; ToolMissing, naming its package, if there is none.
-
-    The sbin directories are looked through as well: an ordinary user of Debian does not have them
-    in PATH.
-    """
+    """Its full path, also if sbin is not in PATH. ToolMissing, with its package."""
     found = shutil.which(tool) or shutil.which(tool, path="/usr/local/sbin:/usr/sbin:/sbin")
     if found is None:
         raise ToolMissing(tool, PACKAGES.get(tool, tool))

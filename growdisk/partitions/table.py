@@ -123,10 +123,7 @@ class PartitionTable:
 
     @property
     def usable_end(self) -> int:
-        """Where the last partition may end: 1 MiB aligned, and before a GPT's backup.
-
-        An MBR's limit of 2 TiB is not in it: a plan that would need more has to say so.
-        """
+        """Where the last partition may end, in whole MiB; an MBR's limit of 2 TiB is not in it."""
         return max(0, align_down(self.last_end, MiB))
 
     @property

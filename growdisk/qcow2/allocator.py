@@ -270,10 +270,7 @@ class Allocator:
         return self._end
 
     def _missing(self, start: int, count: int) -> tuple[list[int], int]:
-        """(missing refcount blocks, clusters of a longer table) for `count` clusters from `start`.
-
-        The blocks are indices; the clusters are 0 if the present table is long enough.
-        """
+        """(indices of missing refcount blocks, clusters of a longer table or 0) for these."""
         per_block, cluster_size = self._geometry.refblock_entries, self._geometry.cluster_size
         blocks: list[int] = []
         table_clusters = 0

@@ -151,10 +151,7 @@ class Header(HeaderValues):
         return tuple(extension for extension in self.extensions if extension.type != kind)
 
     def fitting(self, room: int | None = None) -> Header:
-        """The header without the names of features if these bytes, or a cluster, are too few.
-
-        They are a courtesy; only clusters of 512 bytes are too small.
-        """
+        """Without the names of features, a courtesy, if these bytes, or a cluster, are too few."""
         if len(self.to_bytes()) <= (self.cluster_size if room is None else room):
             return self
         return replace(self, extensions=self.without(Extension.FEATURE_NAMES))
@@ -221,10 +218,7 @@ def _refuse_unknown(header: Header, path: Path) -> None:
 
 
 def parse_extensions(area: bytes, header: HeaderValues) -> tuple[Extension, ...]:
-    """The extensions in `area`, from the header's end to the backing file's name or cluster's end.
-
-    Raises BadExtension. Texts end before their first NUL, as in C.
-    """
+    """Those after the header. BadExtension. Texts end before their first NUL, as in C."""
     found: list[Extension] = []
     offset = 0
     while offset < len(area):

@@ -107,10 +107,7 @@ class Reservation:
         self._counted: list[Run] = []  # clusters whose counts will change
 
     def take(self, written: Iterable[ByteRange], zeroed: Iterable[ByteRange]) -> list[Run]:
-        """Take it all, or, with OSError, nothing that stays once what is unwritten is forgotten.
-
-        Returns the clusters; what has not been used of them goes back with Allocator.give_back().
-        """
+        """Take it all, or OSError; the clusters, of which unused ones go by give_back()."""
         file, data_file = self._metadata.file, self._metadata.data_file
         for start, end in written:
             self._look_at(start, end)

@@ -39,10 +39,7 @@ class References:
             self.compressed[cluster] = self.compressed.get(cluster, 0) + 1
 
     def runs(self) -> list[Run]:
-        """All clusters as joined runs in the file's order; one that n compressed share, n times.
-
-        However a guest's clusters are scattered: in the order of the file they are a few long runs.
-        """
+        """All clusters as joined runs in the file's order; one that n compressed share, n times."""
         if self.joined[0] != len(self.packed_runs) + len(self.singles):
             self.joined = len(self.packed_runs) + len(self.singles), self._join()
         shared = [

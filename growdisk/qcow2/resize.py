@@ -134,11 +134,7 @@ class Resizer:
         self._metadata.flush()
 
     def drop_failed_growth(self, l1_size: int) -> None:
-        """Drop what a failed growth has left beyond the disk's end, in place.
-
-        That needs no space on the host. There must be nothing unwritten. The L1 table gets its old
-        length.
-        """
+        """Drop what a failed growth has left, in place, and shorten the L1; all is flushed."""
         with self._metadata.giving_back():
             header = self._metadata.header
             self.drop_tables_beyond(header.size)
@@ -160,11 +156,7 @@ class Resizer:
             self._metadata.release([(first + kept, count - kept)])
 
     def _preallocate(self, old: int, start: int, end: int, mode: Preallocation) -> None:
-        """Map [old, end) before the size is published.
-
-        The old disk may end inside a cluster: the rest of that, until `start`, is zeros, written as
-        guest data.
-        """
+        """Map [old, end) before the size is published; until `start` as zeros of the guest."""
         if self._metadata.header.crypt_method:
             self._writer.write_zeros(old, start)
         else:

@@ -84,10 +84,7 @@ class Reverter:
             self._manager.release_disks(lost, l1_runs, wanted)
 
     def _without_copied(self, target: SnapshotEntry, l1: array[int]) -> array[int]:
-        """The snapshot's L1 table, its COPIED flags cleared on disk, as those of its L2 tables.
-
-        They have a meaning as soon as these tables are the disk's.
-        """
+        """Its L1 table, COPIED cleared on disk, in its L2 tables too, as they become the disk's."""
         self._walker.clear_copied(l1)
         cleared = without_copied(l1)
         if cleared != l1:

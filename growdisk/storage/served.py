@@ -207,11 +207,7 @@ def held_at_server(address: str, holder: str) -> Refused:
 def far_server(
     address: Address, image_format: str, *, writable: bool, claim: int
 ) -> Iterator[Address]:
-    """What can be asked for the content of the file, as long as the block is not left.
-
-    DiskNotReached, held-at-server, ToolMissing. `claim`: the descriptor of the lock that ssh
-    inherits.
-    """
+    """What gives out the file, until the block is left. DiskNotReached, held-at-server."""
     with tempfile.TemporaryDirectory(prefix="growdisk-far-") as folder:
         # Two sockets: ours, which ssh forwards to the one that the far side makes in a folder of
         # its own.

@@ -32,10 +32,7 @@ class PhysicalVolumeFinder:
         return [(label.uuid, part) for part in parts if (label := label_of(part))]
 
     def of(self, group: VolumeGroup, own: BlockDevice) -> dict[str, BlockDevice]:
-        """The group's physical volumes that were found, by their keys, `own` among them.
-
-        The group was read from `own`. VolumeGroupUnreadable if their metadata do not agree.
-        """
+        """The group's physical volumes by their keys, with `own`. VolumeGroupUnreadable."""
         devices = {group.own: own}
         every_pv = self._all()
         # Before they become a dict, where one of two with the same UUID would hide the other.

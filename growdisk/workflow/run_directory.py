@@ -128,10 +128,7 @@ class RunDirectory:
             return self
 
     def never_began(self) -> bool:
-        """Whether growdisk was killed just before it began the run that this folder is of.
-
-        Images have the mark of such a run already, and nothing else of it.
-        """
+        """Whether growdisk was killed just before the run: only the images' mark is of it."""
         if _is_there(self.path / "plan.json"):
             return not self.records()
         try:
@@ -197,10 +194,7 @@ class RunDirectory:
             self._reserve.unlink(missing_ok=True)
 
     def put_away(self) -> None:
-        """Let nothing but the record of a finished run stay, in the state folder.
-
-        The caller has the image to itself: a folder without a run is not the beginning of one.
-        """
+        """Let only the record of a finished run stay. The caller has the image for itself."""
         # If the record cannot be written, the folder stays as it is: it is as good a record.
         with contextlib.suppress(OSError):
             names = _LEFT_OVER

@@ -29,10 +29,7 @@ _V3_EXTRA = 16  # vm_state_size and disk_size, which version 3 demands
 def snapshot_tables(
     file: BlockDevice, header: Header, findings: CheckErrors
 ) -> tuple[list[tuple[str, int, int]], int]:
-    """([(label, offset, entries) of each L1 table], how long their list is), as far as it goes.
-
-    Those that cannot be true are reported and left out.
-    """
+    """([(label, offset, entries) of each possible L1 table], how long their list is)."""
     found: list[tuple[str, int, int]] = []
     offset = header.snapshots_offset
     for index in range(header.snapshot_count):
