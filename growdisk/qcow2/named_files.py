@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from growdisk.errors import ImageNotReadable, ImageUnsupported
+from growdisk.errors import ImageNotReadable, ImageUnsupported, ReferenceOutside
 from growdisk.qcow2.header_fields import damaged
-from growdisk.qcow2.outside import ReferenceOutside
 
 _VARIABLE = "GROWDISK_TRUST_REFERENCES"
 _FILE = "file:"

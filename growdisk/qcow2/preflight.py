@@ -31,11 +31,8 @@ class Preflight:
     def __init__(
         self, metadata: Metadata, mapping: Mapping, reader: Reader, walker: Walker
     ) -> None:
-        self._metadata = metadata
-        self._mapping = mapping
-        self._reader = reader
-        self._walker = walker
-        self._geometry = metadata.geometry
+        self._metadata, self._geometry = metadata, metadata.geometry
+        self._mapping, self._reader, self._walker = mapping, reader, walker
 
     def guest_change(self, start: int, end: int) -> None:
         """Before the guest bytes [start, end) are written, zeroed or dropped."""

@@ -25,10 +25,8 @@ class Reverter:
     """Takes entries off the end of one open image's snapshot table."""
 
     def __init__(self, metadata: Metadata, walker: Walker, manager: SnapshotManager) -> None:
-        self._metadata = metadata
-        self._walker = walker
-        self._manager = manager
-        self._geometry = metadata.geometry
+        self._metadata, self._geometry = metadata, metadata.geometry
+        self._walker, self._manager = walker, manager
 
     def last_of(self, names: Collection[str]) -> int:
         """How many entries stay if all those at the end whose names are in `names` go."""
