@@ -1,8 +1,7 @@
 """Programs of the host: the only place of growdisk that starts a process.
 
-Tools run in a session of their own, so that a Ctrl-C at the terminal reaches growdisk alone, which
-then decides what becomes of them. Every command is logged to `growdisk.command` (DEBUG) as a line
-that can be pasted into a shell.
+Tools run in a session of their own: a Ctrl-C at the terminal reaches growdisk alone, which decides
+what becomes of them. Commands are logged to `growdisk.command` (DEBUG), to be pasted.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The host's free space for an image: of its file system, and of a thin pool below either.
 
-A file system on a thin volume may show more free space than its pool has; a guest that then writes
-is stopped by QEMU (or, worse, sees errors). Between the two may be a LUKS container, or another
-volume group. An image may be a block device as well: then only its owner can make it larger; a
-loop device has what its backing file has.
+A thin pool may have less than a file system on its volume shows: a guest that then writes is
+stopped by QEMU, or sees errors. Between the two may be a LUKS container, or another volume group. A
+device as an image is made larger by its owner; a loop device has what its file has.
 """
 
 from __future__ import annotations

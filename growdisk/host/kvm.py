@@ -1,10 +1,9 @@
 """Whether KVM really works here: found out by starting a guest, not by looking at /dev/kvm.
 
-In nested virtual machines /dev/kvm often opens and creates a VM, and then QEMU aborts ("failed to
-set MSR"), hangs in its firmware or early in a kernel, or runs thirty times slower than emulation.
-libguestfs does not fall back once KVM has opened. So the trial is what an appliance needs, with
-`-cpu max`, within a few seconds: through SeaBIOS into a boot sector, then a Linux kernel of this
-machine up to where it looks for its root file system, and finds none.
+In nested virtual machines KVM often opens, and then QEMU aborts ("failed to set MSR"), hangs, or is
+thirty times slower than emulation, and libguestfs does not fall back. So the trial is what an
+appliance needs, with `-cpu max`, within seconds: through SeaBIOS into a boot sector, then a kernel
+of this machine up to where it finds no root file system.
 """
 
 from __future__ import annotations

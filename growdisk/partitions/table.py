@@ -1,8 +1,7 @@
 """Partition tables as values: what an MBR or a GPT says in half-open bytes, and free space.
 
-Sectors and inclusive ends stay in the readers and writers of this package. A table knows the size
-of its disk, so that a plan can be made for a disk that has not been grown yet:
-`table.with_disk_size(40 * GiB)`.
+Sectors and inclusive ends stay in this package's readers and writers. A table knows the size of its
+disk, and a plan's is that of a disk not yet grown: `table.with_disk_size(40 * GiB)`.
 """
 
 from __future__ import annotations

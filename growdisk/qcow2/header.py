@@ -1,10 +1,9 @@
 """The qcow2 header: parsed, validated and written back without losing what we do not know.
 
-Version 2 has 72 bytes; what follows there are header extensions already, not the fields of version
-3. Fields after the known ones and unknown extensions are kept verbatim, as the specification
-demands of every writer. Of two extensions of one known type the last counts. What QEMU refuses is
-refused here too: an image that only one of two programs opens should not be worked on. Follows
-QEMU's docs/interop/qcow2 ("Header", "Header extensions") and qcow2_read_extensions().
+After the 72 bytes of version 2 there are header extensions, not version 3's fields. Unknown later
+fields and extensions are kept verbatim; of two extensions of a known type the last counts. What
+QEMU refuses is refused too: an image that only one of two programs opens should not be worked on.
+Follows QEMU's docs/interop/qcow2 ("Header", "Header extensions") and qcow2_read_extensions().
 """
 
 from __future__ import annotations

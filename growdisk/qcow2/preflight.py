@@ -1,10 +1,8 @@
 """Before the first write of a change: what it needs of the image's tables, what of the host's room.
 
-The engine checks every entry again when it meets it. But in the middle of a change that is too late
-if the image's tables are wrong: others have been written by then. What has been overwritten in
-place could not be undone either. So all of the host's room is taken before: the clusters that the
-write will get are taken, filled with blocks of the host, and made free again; the allocator hands
-them out next.
+In the middle of a change it would be too late: tables, and data in place, have been written by
+then. So entries are checked, and all of the host's room is taken: the clusters that the write will
+get are filled with blocks of the host and made free again, to be handed out next.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Changing the virtual size.
+"""Changing the virtual size, which is one write of the header, the first or the last.
 
-The header's size is one write; what must be true before or after it is done first or last. Growing:
-what lies beyond the old end (data of an earlier, larger disk, VM state, a longer backing file) must
-read as zeros before the size is published. Shrinking: the size first, then the clusters beyond it
-are freed.
+Growing: what lies beyond the old end (old data, VM state, a longer backing file) must read as zeros
+before the size is published. Shrinking: the size first, then clusters beyond it are freed.
 """
 
 from __future__ import annotations

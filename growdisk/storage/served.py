@@ -1,10 +1,9 @@
 """Disks of a server as files of this host, by QEMU's storage daemon and FUSE.
 
-The daemon is the client. A keeper ends it and unmounts when growdisk closes a pipe, normally or
-because it was killed. Both inherit the claim on the disk (a lock), so that nobody uses it while an
-earlier daemon may still write. A connection that is cut makes each later read and write fail; the
-daemon does not reconnect by itself. For ssh://HOST/FILE, QEMU's NBD server is started on that host
-first. Spec: qemu-storage-daemon(1).
+The daemon is the client. A keeper ends it and unmounts when growdisk closes a pipe or is killed.
+Both inherit the lock on the disk: nobody uses it while an earlier daemon may still write. After a
+cut connection all reads and writes fail. For ssh://HOST/FILE, QEMU's NBD server is started on that
+host first. Spec: qemu-storage-daemon(1).
 """
 
 from __future__ import annotations

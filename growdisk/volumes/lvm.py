@@ -1,7 +1,6 @@
 """LVM read by our own code: the physical volumes of a group, logical volumes as devices.
 
-Physical volumes lie in several partitions, or on several disks of one guest. Each has a copy of the
-group's metadata, and all copies agree: `seqno` counts their changes.
+Each physical volume has a copy of the group's metadata; `seqno` counts their changes.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """The folder that holds a run: its plan, its journal, and what its snapshots need.
 
-`IMAGE.growdisk/` next to an image file; that of a block device is in the state folder
-(run_places.py).
-
-When the run is finished its record (a few KiB) goes to the state folder, and nothing is left next
-to the image. `reserve` sets a little of the host's disk aside, because restoring must be possible
-exactly when the disk is full.
+`IMAGE.growdisk/` next to an image file; elsewhere for a block device (run_places.py). When the run
+is finished its record (a few KiB) goes to the state folder, and nothing is left next to the image.
+`reserve` is some of the host's disk: restoring must be possible when that is full.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What the engine needs of a snapshot store.
 
-Every method may be called again after a crash inside it. So a snapshot's name is a function of run
-and step: a later process finds it.
+Methods may be called again after a crash: so a snapshot's name is made of run and step.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Makes the changes to a guest before its first boot. Says what it did, never a password.
 
-Everything that can be refused is looked at while nothing has been written: a user that is not
-there, a folder that is missing. Commands find the files and the name, and come before the accounts,
-which they may have to make.
+Whatever can be refused is, before anything is written. Commands find the files and the name, and
+come before the accounts, which they may have to make.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The snapshot table and the bitmap directory, read only for the tables that their entries name.
 
-Both are lists of entries of different length, padded to 8 bytes; a list that is cut off or absurd
-is a corruption, and nothing after that point is believed. Follows QEMU's docs/interop/qcow2
-("Snapshots", "Bitmaps").
+Entries have different lengths, padded to 8 bytes; nothing after an absurd one is believed. Follows
+QEMU's docs/interop/qcow2 ("Snapshots", "Bitmaps").
 """
 
 from __future__ import annotations
