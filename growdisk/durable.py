@@ -1,8 +1,4 @@
-"""Files that survive a crash: the only fsync outside block/.
-
-A rename is durable only after the directory itself has been synced; that is what `sync_directory`
-is for.
-"""
+"""Files that survive a crash: the only fsync outside block/, of their directories as well."""
 
 from __future__ import annotations
 
@@ -63,8 +59,7 @@ def remove_files(*paths: Path) -> None:
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `path` atomically: after a crash it holds the old content or the new one, never a part.
 
-    OSError also if something else than a file has that name: a rename would put a file in place
-    of /dev/null.
+    OSError if something else than a file, as /dev/null, has that name, and would be replaced.
     """
     # Nothing in /dev is replaced even if it leads to a file: /dev/stdout is a link, and a rename
     # would put a file in place of the link.
@@ -163,11 +158,7 @@ def write_all(fd: int, content: bytes) -> None:
 
 
 def reserve_room(path: Path, size: int) -> None:
-    """Take the host's blocks for the first `size` bytes of `path` (created if absent).
-
-    Its length stays as it is. OSError if there are none; a file system that cannot do it is left
-    alone.
-    """
+    """Take blocks for the first `size` bytes of `path`, whose length stays, if that can be done."""
     with _opened(path, os.O_WRONLY | os.O_CREAT) as fd:
         try:
             # Without KEEP_SIZE the file would get longer, and a reader of records would see zeros.
@@ -180,8 +171,7 @@ def reserve_room(path: Path, size: int) -> None:
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2), which Python has without its modes: take or free the host's blocks of a range.
 
-    OSError in one of NOT_SUPPORTED, or for what is really wrong: ENOSPC, EDQUOT, EFBIG,
-    EIO.
+    OSError in one of NOT_SUPPORTED, or for what is really wrong: ENOSPC, EDQUOT, EFBIG, EIO.
     """
     import ctypes  # loaded by those alone who need it
 
@@ -200,10 +190,7 @@ def truncate_file(path: Path, size: int) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[bool]:
-    """Wait until no other growdisk makes something in `folder`, and keep the others waiting.
-
-    False on a file system without locks: then nobody knows whether somebody else does.
-    """
+    """Wait until no other growdisk makes something there; False where nobody knows (no locks)."""
     with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd:
         alone = False
         with suppress(OSError):
@@ -245,9 +232,6 @@ def _locked(path: Path, opened: Callable[[], int]) -> int:
 
 
 def user_folder(variable: str, otherwise: str) -> Path:
-    """Where growdisk keeps what outlives a command: below `variable`, or `otherwise` in the home.
-
-    A user without a home has a place where nothing is, and nothing can be kept.
-    """
+    """Below `variable`, or `otherwise` in the home; without one, a place where nothing can be."""
     base = os.environ.get(variable) or os.path.expanduser(f"~/{otherwise}")  # noqa: PTH111
     return Path(base if not base.startswith("~") else "/nonexistent") / "growdisk"

@@ -39,10 +39,9 @@ class GrowdiskError(Exception):
     def named(cls, id: str, what: str, why: str, do: str, facts: dict[str, object]) -> Self:
         """An error without a class of its own: stable id, three templates, the facts in them.
 
-        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A size
-        is a units.Bytes, several things are a tuple: so `--json` has numbers and lists, and the
-        texts have words. A fact whose name begins with _, and `hint`, are wording that is made up
-        when it is raised; `--json` has them within the texts alone.
+        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). Sizes
+        are units.Bytes, several things a tuple. A fact whose name begins with _, and `hint`, are
+        wording, which `--json` has within the texts alone.
         """
         # __init__ is passed by: the fields of `cls` need not be among these facts.
         error = cls.__new__(cls)
@@ -229,6 +228,20 @@ class RefcountsTooNarrow(ImageUnsupported):
     )
 
 
+@dataclass(eq=False)
+class ReferenceOutside(ImageError):
+    """Raised before that file is opened. `target` is where it lies."""
+
+    WHAT = "{path} names a file outside its own folder"
+    WHY = (
+        "its {role} is '{name}', and an image from a stranger could so reach any file of this host"
+    )
+    DO = "if you trust the image, say --trust-references; growdisk has not opened that file"
+    name: str
+    role: str
+    target: Path
+
+
 def destination_exists(path: Path) -> ImageError:
     return ImageError.named(
         "destination-exists",
@@ -318,11 +331,7 @@ def write_failed(
 
 @dataclass(eq=False)
 class ToolFailed(OperationFailed):
-    """An external program said no, on the host or inside the appliance.
-
-    `detail` is its own last words, which people get explained, or quoted as what they are. Where
-    `tool` is several words, they say what was tried, and `detail` is ours.
-    """
+    """A program said no. Where `tool` is words for what was tried, `detail` is ours."""
 
     WHAT = "{tool} failed"
     WHY = "{reason}"

@@ -19,14 +19,13 @@ from pathlib import Path
 from growdisk.api.overlays import dependents_of
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageError, ImageNotReadable, Refused, shell_word
+from growdisk.errors import ImageError, ImageNotReadable, ReferenceOutside, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.backing import MAX_DEPTH, data_file_path
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import backing_path, exists, real, require_trusted
-from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.qcow2.probe import ImageFormat, recorded_format
 from growdisk.storage.proxmox import suspended_with
 from growdisk.workflow.run_places import may_have_run

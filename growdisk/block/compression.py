@@ -105,11 +105,7 @@ class Zstd:
 
 
 class Libdeflate:
-    """Inflating in a third of zlib's time for a cluster; OSError without the library.
-
-    It cannot write what QEMU reads: its deflate looks back 32 KiB, QEMU's inflate 4. One object may
-    serve several threads.
-    """
+    """A cluster inflated in a third of zlib's time. For writing, QEMU looks back too little."""
 
     def __init__(self) -> None:
         self._lib, pointer, size = ctypes.CDLL("libdeflate.so.0"), ctypes.c_void_p, ctypes.c_size_t

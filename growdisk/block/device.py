@@ -1,8 +1,7 @@
 """The block device protocol: all that growdisk reads and writes is one of these.
 
-A partition is a Window on a disk, a disk is a raw file or a Qcow2Image, and the file below a qcow2
-image is itself a `ResizableDevice`: so the crash tests can put a device that dies, tears and
-reorders under everything.
+Partitions are Windows on a disk, a disk is a RawFile or a Qcow2Image, and below that lies a
+`ResizableDevice`: so the crash tests can put one that dies, tears and reorders under everything.
 """
 
 from __future__ import annotations

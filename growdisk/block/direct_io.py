@@ -1,10 +1,9 @@
 """Writes to the disk past the host's page cache (O_DIRECT), if much has to be durable anyway.
 
-Through the cache each byte is copied once more, into memory that the host first has to find. With
-memory at hand that is quicker, as the disk then gets many writes at a time. If memory is full of
-other files, or the machine is virtual and its own host has taken memory back, it takes several
-times as long as the disk does: RawFile changes over when it sees that. Only local file systems:
-over a network the cache is what keeps many writes in flight.
+With memory at hand the page cache is quicker, as the disk then gets many writes at a time. Without
+(full of other files, or taken back by the machine's own host) it takes several times as long as the
+disk does: RawFile changes over when it sees that. Not over a network, where the cache keeps many
+writes in flight.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ def write_direct(fd: int, offset: int, data: memoryview) -> int:
 def aligned(length: int) -> bytearray:
     """A buffer of zeros that can be written past the cache: it begins where a page of memory does.
 
-    A bytearray that is cut at its front and end stays where it is in memory. Where it does not,
-    writing goes through the cache, and is as right.
+    A bytearray that is cut at both ends stays where it is in memory; if not, the cache takes it.
     """
     import ctypes
 

@@ -84,11 +84,7 @@ class _Family:
 
 
 def use_of(path: Path, *, claimed: bool = False) -> Use:
-    """Who uses the device or file at `path`.
-
-    `claimed`: this process has the device open exclusively itself. Our own process does not count.
-    OSError if there is nothing at `path`.
-    """
+    """But our own process; `claimed`: we have it open exclusively. OSError if nothing is there."""
     target = node_of(path.stat())
     family = _family(target)
     held = [*_mounts(family.upper), *_swaps(family.upper), *family.held]

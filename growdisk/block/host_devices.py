@@ -81,6 +81,12 @@ def value_of(number: int, name: str) -> str:
     return sysfs_text(sysfs(number) / name)
 
 
+def size_of(number: int) -> int:
+    """Bytes of a device, as the kernel has it now. OSError."""
+    # /sys counts in 512 bytes, whatever the device's own sectors are.
+    return 512 * int((sysfs(number) / "size").read_text())
+
+
 def sysfs_text(path: Path) -> str:
     """What a small file of the kernel says; "" if there is none."""
     try:
@@ -106,12 +112,9 @@ def disk_of_partition(number: int) -> Span | None:
     """The disk that a partition is on, and where; None for everything else."""
     if not value_of(number, "partition"):
         return None
-    # /sys counts sectors of 512 bytes, whatever the device's own are.
     start = 512 * int(value_of(number, "start"))
     parent = _number(sysfs(number).resolve().parent)
-    return (
-        None if parent is None else Span(parent, start, start + 512 * int(value_of(number, "size")))
-    )
+    return None if parent is None else Span(parent, start, start + size_of(number))
 
 
 def loops() -> list[LoopDevice]:
@@ -121,11 +124,7 @@ def loops() -> list[LoopDevice]:
 
 
 def file_behind(number: int) -> Path | None:
-    """The file that a loop device lies on, by its name.
-
-    None if another file has that name by now: something is mounted over its folder, or it was
-    attached in another namespace. None, too, if we may not look.
-    """
+    """The file of a loop device; None if another has its name by now, or we may not look."""
     with suppress(OSError, ValueError):
         for loop in loops():
             path = Path(loop.path)

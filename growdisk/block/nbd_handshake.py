@@ -1,11 +1,9 @@
 """The NBD handshake, from both ends: an export, its size and what it can do.
 
-Our server has one export, whatever its name; no TLS, no structured replies: unknown options are
-answered "unsupported". An option's data must be read to its end even if the option is refused, else
-the stream is out of step. Our client asks another server what it offers, and takes nothing: data go
-through QEMU's own client. A server that ends with its client does not count this as one, for no
-export is chosen. Spec: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Fixed
-newstyle negotiation", NBD_OPT_INFO.
+Our server has one export, whatever its name; no TLS, no structured replies. An option's data must
+be read to its end even if the option is refused, else the stream is out of step. Our client asks
+what a server offers, and chooses no export: one that ends with its client goes on. Spec:
+https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Fixed newstyle negotiation".
 """
 
 from __future__ import annotations

@@ -37,9 +37,8 @@ _APPEND_ONLY = 0x20  # FS_APPEND_FL
 def open_descriptor(path: Path, *, writable: bool) -> int:
     """A descriptor of a regular file or a block device, without ever waiting.
 
-    What is neither is not even opened: that alone may start or wake something (a tape, a watchdog,
-    a pipe's writer). A block device is opened so that it is not written to while the host itself
-    uses it.
+    What is neither is not even opened, which may start or wake something (a tape, a watchdog). A
+    block device is not written to while the host itself uses it.
     """
     flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
     try:

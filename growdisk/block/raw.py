@@ -1,9 +1,8 @@
 """A host file as a block device: raw images, and the file below every qcow2 image.
 
-It may be a block device of the host: that has the size it has, and is written to only while nothing
-of the host's own (a mount, a device mapper, an array) holds it. Holes are data's absence and stay
-holes: SEEK_DATA finds them, hole punching makes them. Writing needs the locks of block/locks.py,
-which are taken before the first byte is read.
+A block device of the host has the size it has, and is written to only while nothing of the host's
+own holds it. Holes stay holes: SEEK_DATA finds them, hole punching makes them. Writing needs the
+locks of block/locks.py, taken before the first byte is read.
 """
 
 from __future__ import annotations
@@ -182,10 +181,10 @@ class RawFile(InParts):
     def write_behind(self, *, synced_later: bool = False) -> None:
         """Send data to the disk as they are written, so that the next flush has little to wait for.
 
-        Once the host's cache turns out to be slow, large pieces in buffers of direct_io.aligned()
-        go past it, if possible. If the file grows, it is longer on the host than its size says
-        until the next flush. `synced_later`: that flush waits for nothing, as nobody knows of the
-        file before its maker has made all of it durable.
+        If the host's cache is slow, large pieces in buffers of direct_io.aligned() go past it. A
+        file that grows is longer on the host than its size says until the next flush.
+        `synced_later`: that flush waits for nothing, as the file's maker makes all of it durable
+        before anybody knows of it.
         """
         self._waiting, self._is_synced_later = 0, synced_later
 

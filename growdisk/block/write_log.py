@@ -1,7 +1,6 @@
 """Copies what one device has of its own onto another: how an overlay becomes part of its base.
 
-Doing it twice is the same as doing it once, so a crash in the middle is finished by doing it again
-(a redo log).
+Doing it twice is the same as once, so after a crash it is done again (a redo log).
 """
 
 from __future__ import annotations

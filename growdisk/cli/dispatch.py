@@ -19,12 +19,12 @@ from growdisk.errors import (
     GrowdiskError,
     ImageDamaged,
     ImageNotReadable,
+    ReferenceOutside,
     Refused,
     UsageError,
     bad_value,
     error_id,
 )
-from growdisk.qcow2.outside import ReferenceOutside
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """What stands in a partition by its superblock: plain values, a class per family of contents.
 
-`kind` and `uuid` are spelled as blkid spells them. Sizes are bytes; None if the superblock does
-not say.
+`kind` and `uuid` are as blkid spells them, sizes bytes; None if the superblock does not say.
 """
 
 from __future__ import annotations
@@ -69,9 +68,9 @@ class ExtContent(Content):
     """ext2, ext3 or ext4. `size` is block_count * block_size, the "filesystem size" of dumpe2fs.
 
     `reserved_blocks` only root may fill, `kept_blocks` nobody; `overhead_blocks` are its own tables
-    and journal. `cluster_size` is what it gives out at once: more than a block with bigalloc.
-    `external_journal` is the UUID of the device that its journal is on, "" if that is in the
-    file system itself. `backup_groups`: where sparse_super2 has its two copies of the superblock.
+    and journal. `cluster_size` is more than a block with bigalloc. `external_journal`: the UUID of
+    the device that its journal is on, or "". `backup_groups`: of sparse_super2's copies of the
+    superblock.
     """
 
     block_size: int = 4096
@@ -125,10 +124,7 @@ class JournalContent(Content):
 
 @dataclass(frozen=True)
 class SwapContent(Content):
-    """Swap space.
-
-    `hibernated` holds the signature of a suspended system ("S1SUSPEND", ...), "" when there is
-    none.
+    """`hibernated`: the signature of a suspended system ("S1SUSPEND"), or "".
 
     `random_key`: encrypted with another key at each start; nothing on the disk tells. `page_size`:
     of the machine that made it, the only one that swaps on it.
@@ -213,8 +209,8 @@ class FixedContent(Content):
 class ForeignContent(Content):
     """What growdisk knows by name alone, and leaves as it is. `over`: what it looks like as well.
 
-    `member`: it belongs to a larger whole (an array, a pool, a key), which its own bytes do not
-    tell all of. `hashed`: how many bytes of something else it has the hashes of.
+    `over`: what it looks like as well. `member`: of a larger whole (an array, a pool, a key), which
+    its own bytes do not tell all of. `hashed`: bytes of something else that it has hashes of.
     """
 
     over: tuple[str, ...] = ()
@@ -226,9 +222,9 @@ class ForeignContent(Content):
 class PhysicalVolumeContent(Content):
     """A physical volume of LVM.
 
-    `group` is None if it belongs to none, or if its metadata are `unreadable`. `volumes` is
-    what stands in the logical volumes that can be read without LVM, by name. `other_pvs` are those
-    of the group that were found, by their keys.
+    `group` is None if it belongs to none, or if its metadata are `unreadable`. `volumes`: what
+    stands in those that can be read without LVM. `other_pvs`: those of the group that were found,
+    by keys.
     """
 
     group: VolumeGroup | None = None
@@ -247,10 +243,9 @@ class PhysicalVolumeContent(Content):
 class LuksContent(Content):
     """An encrypted container; `inside` is None until `unlocked`, or if nothing is recognised in it.
 
-    `payload` is where the encrypted bytes begin, `size` how many there are; `fixed` says why they
-    do not simply reach to the end of the device, `cure` what to do about that. `tried`: there were
-    passphrases, whether one opened it or not. `registers`: those of a TPM that opens it while they
-    are as they were.
+    `payload` is where the encrypted bytes begin, `size` how many; `fixed` says why they do not
+    simply reach to the device's end, `cure` what to do then. `tried`: there were passphrases.
+    `registers`: those of a TPM that opens it while they are as they were.
     """
 
     version: int = 1

@@ -145,10 +145,7 @@ class FatTree(FileTree):
 
 
 def _long_name(pieces: list[bytes], short: bytes) -> str:
-    """The name that the pieces before a short name make; "" if they are not all of its own.
-
-    A program that knows no long names leaves the pieces of others there.
-    """
+    """The name that the pieces make; "" if they are another's, left by an older program."""
     # They count down to 1, and each has the checksum of the short name.
     numbers = [piece[0] & ~_LAST_PIECE for piece in pieces]
     if numbers != [*range(len(pieces), 0, -1)]:

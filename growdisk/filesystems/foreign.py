@@ -1,8 +1,7 @@
 """Finds what growdisk must not touch on a device: arrays, pools, unknown file systems or tables.
 
-Signatures are looked for at both of its ends, by magic bytes at fixed places or, if these do not
-prove enough, by a function; kinds are named as blkid names them. This is the opinion of growdisk
-alone. If blkid is available, it is asked as well (api/second_opinion.py).
+Signatures at both of its ends: magic bytes at fixed places or, if these do not prove enough, a
+function; kinds are named as by blkid, which is asked as well if available (api/second_opinion.py).
 """
 
 from __future__ import annotations
@@ -119,10 +118,10 @@ MEMBER_KINDS = frozenset(kind for kind, *_ in _MEMBERS)
 
 @dataclass(frozen=True)
 class Foreign:
-    """A signature: `kind` as blkid names it, and its offset (bytes from the start).
+    """A signature's `kind`, as blkid names it, and its offset.
 
-    `is_member`: the device is part of a larger whole (an array, a pool), or a key to it: its own
-    bytes cannot tell what may be done to it.
+    `is_member`: of a larger whole (an array, a pool), or a key to it: its own bytes cannot tell
+    all.
     """
 
     kind: str
@@ -293,10 +292,7 @@ def nested_mbr(head: bytes, size: int) -> str:
 
 
 def foreign_table(head: bytes) -> str:
-    """The table of another kind that a disk has, in words; "" if it has none.
-
-    A GPT counts only after a protective MBR: without one no system takes it for a GPT.
-    """
+    """The table of another kind, or a GPT without protective MBR, in words; "" if none."""
     if head[_SECTOR : _SECTOR + 8] == b"EFI PART":
         return "a GPT, but no protective MBR, without which no system uses it (gdisk writes one)"
     for name, found in (

@@ -1,8 +1,8 @@
 """Names what stands on a device by its superblocks, with a read of both its ends and nothing run.
 
-Two signatures at once are possible (a careless mkfs leaves the old one): then nothing is guessed,
-because taking a root for swap would cost it. A member of an array or a pool often looks like a file
-system at its start: it is what the signature at its end says, as it is for blkid.
+With two signatures at once (a careless mkfs leaves the old one) nothing is guessed: taking a root
+for swap would cost it. A member of an array or a pool, which often looks like a file system at its
+start, is what the signature at its end says, as it is for blkid.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The boot sector of NTFS, and what Windows left in it to say that nobody else may change it now.
 
-Label and "dirty" stand in the file $Volume; a Windows that sleeps (also one that was shut down with
-fast start-up) has its memory in hiberfil.sys, and would go on with an old idea of the file system
-when it wakes.
+Label and "dirty" stand in the file $Volume; a Windows that sleeps, or was shut down with fast
+start-up, has its memory in hiberfil.sys, and would wake with an old idea of the file system.
 """
 
 from __future__ import annotations

@@ -105,10 +105,8 @@ class MasterFileTable:
     ) -> None:
         if not _BLOCK <= record_size <= 65536:
             raise NtfsDamaged(f"records of {record_size} bytes")
-        self._device = device
-        self._cluster_size = cluster_size
-        self._start = start
-        self._record_size = record_size
+        self._device, self._cluster_size = device, cluster_size
+        self._start, self._record_size = start, record_size
         self._left = _MOST_BYTES
 
     def record(self, number: int) -> FileRecord:

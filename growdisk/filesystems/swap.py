@@ -1,8 +1,7 @@
 """Swap space (mkswap(8), kernel's union swap_header), and whether a system sleeps in it.
 
-The signature stands in the last ten bytes of the first page; the page's size is that of the machine
-that made it. A suspended system puts its own signature there, and takes it away when it wakes: then
-the header is as it was.
+The signature ends the first page, of the size of the machine that made it. A suspended system puts
+its own there until it wakes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Unpacks zlib, xz, bzip2, zstd and lz4 streams, as far as needed: initrds, btrfs' extents.
 
-zstd and lz4 come from the system's libraries, if installed. ValueError if a stream is damaged
-or cannot be read. A large stream comes in pieces that share one buffer: fresh memory for all of it
-would take longer than unpacking it.
+zstd and lz4 come from the system's libraries. ValueError if a stream cannot be read. Pieces share
+one buffer: fresh memory for all would take longer than unpacking it.
 """
 
 from __future__ import annotations

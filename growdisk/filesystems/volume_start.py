@@ -1,9 +1,8 @@
 """Where a volume of NTFS, FAT or exFAT says that it starts ("hidden sectors"), and its copies.
 
-exFAT's field is PartitionOffset. A boot loader of such a volume reads its next part by that number:
-a volume that is moved has to say its new start, as partition managers take care of. Sources:
-Microsoft's fatgen103 and exFAT specification; NTFS has FAT's field, and its backup after the last
-sector that it counts.
+exFAT's field is PartitionOffset. A boot loader of the volume reads its next part by that number, so
+it has to change if the volume is moved. Sources: Microsoft's fatgen103 and exFAT specification;
+NTFS has FAT's field, and its backup after the last sector that it counts.
 """
 
 from __future__ import annotations

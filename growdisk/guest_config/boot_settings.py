@@ -1,8 +1,7 @@
 """Where a guest's start waits for a partition: initramfs-tools' RESUME=, kernel options, dracut.
 
-The options are resume= and others. `RESUME=none` rather than no line: without one,
-update-initramfs would guess, and may pick a swap that is not there. Specs: initramfs.conf(5),
-Documentation/admin-guide/kernel-parameters.txt, dracut.conf(5).
+`RESUME=none` rather than no line: without one, update-initramfs would guess, and may pick a swap
+that is not there. Specs: initramfs.conf(5), kernel-parameters.txt, dracut.conf(5).
 """
 
 from __future__ import annotations

@@ -162,9 +162,5 @@ def selinux_is_on(files: GuestFiles) -> bool:
 
 
 def swap_file_label(files: GuestFiles) -> str:
-    """The label of a swap file; "" if SELinux is off.
-
-    mkswap sets it if SELinux runs, as in no appliance. A guest that enforces its policy does not
-    swap on a file without it.
-    """
+    """Of a swap file, if SELinux is on, which takes none without; no appliance sets it."""
     return _SWAP_FILE if selinux_is_on(files) else ""

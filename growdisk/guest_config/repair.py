@@ -1,9 +1,8 @@
 """Repairs a guest whose swap partition is gone, so that its next boot neither fails nor waits.
 
-Idempotent. Three kinds of places make a boot wait: fstab and its like (90 s), an initrd (30 s, or
-200), and the kernel's command line; others would bring them back at the next update-initramfs or
-update-grub. places.py lists them all. What cannot be changed from here is reported with the command
-that does it inside the guest.
+Idempotent. A boot waits for fstab and its like (90 s), an initrd (30 s, or 200), and the kernel's
+command line; other places (places.py) would bring them back at the next update. What cannot be
+changed from here is reported with the command that does it inside the guest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The time that is written into guests: the host's, or a fixed one for reproducible bytes.
 
-A context variable: several images may be worked on in threads of one process, each with a time of
-its own.
+A context variable: threads may work on images with a time of their own each.
 """
 
 from __future__ import annotations

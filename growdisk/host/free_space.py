@@ -1,9 +1,8 @@
 """The host's free space for an image: of its file system, and of a thin pool below either.
 
-A file system on a thin volume may show more free space than its pool has; a guest that then writes
-is stopped by QEMU (or, worse, sees errors). Between the two may be a LUKS container, or another
-volume group. An image may be a block device as well: then only its owner can make it larger; a
-loop device has what its backing file has.
+A thin pool may have less than a file system on its volume shows: a guest that then writes is
+stopped by QEMU, or sees errors. Between the two may be a LUKS container, or another volume group. A
+device as an image is made larger by its owner; a loop device has what its file has.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.block.host_devices import file_behind
+from growdisk.block.host_devices import file_behind, size_of, sysfs
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import run
@@ -51,12 +50,12 @@ def room_for(path: Path) -> HostRoom:
     is_device = stat.S_ISBLK(status.st_mode)
     # A loop device has the room of its file, and that may lie on a thin volume in turn.
     if is_device and (file := file_behind(status.st_rdev)):
-        return replace(room_for(file), device_size=_sysfs_size(status.st_rdev))
+        return replace(room_for(file), device_size=size_of(status.st_rdev))
     number = status.st_rdev if is_device else _device_under(path, status.st_dev)
     pool = _thin_pool_of(number)
     # Without a thin pool below, a device has all of its room already.
     if is_device:
-        size = _sysfs_size(number)
+        size = size_of(number)
         return replace(pool, device_size=size) if pool else HostRoom(size, size, f"on {path}", size)
     # A file: its file system, or the pool below if that has less. What the pool has promised is not
     # the image's, but the file system's.
@@ -85,7 +84,7 @@ def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom 
 def _thin_pool_of(number: int) -> HostRoom | None:
     """The free space of the thin pool below a device; None without one, or if LVM cannot tell."""
     try:
-        numbers = list(_volumes_under(_sysfs(number)))
+        numbers = list(_volumes_under(sysfs(number)))
         if not numbers:
             return None
         volumes = lvs()
@@ -120,11 +119,3 @@ def _device_under(path: Path, number: int) -> int:
         return Path(found.stdout.strip()).stat().st_rdev
     except (OSError, GrowdiskError):
         return number
-
-
-def _sysfs(number: int) -> Path:
-    return Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
-
-
-def _sysfs_size(number: int) -> int:
-    return 512 * int((_sysfs(number) / "size").read_text())

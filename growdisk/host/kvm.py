@@ -1,10 +1,9 @@
 """Whether KVM really works here: found out by starting a guest, not by looking at /dev/kvm.
 
-In nested virtual machines /dev/kvm often opens and creates a VM, and then QEMU aborts ("failed to
-set MSR"), hangs in its firmware or early in a kernel, or runs thirty times slower than emulation.
-libguestfs does not fall back once KVM has opened. So the trial is what an appliance needs, with
-`-cpu max`, within a few seconds: through SeaBIOS into a boot sector, then a Linux kernel of this
-machine up to where it looks for its root file system, and finds none.
+In nested virtual machines KVM often opens, and then QEMU aborts ("failed to set MSR"), hangs, or is
+thirty times slower than emulation, and libguestfs does not fall back. So the trial is what an
+appliance needs, with `-cpu max`, within seconds: through SeaBIOS into a boot sector, then a kernel
+of this machine up to where it finds no root file system.
 """
 
 from __future__ import annotations
@@ -86,6 +85,10 @@ def accelerator(*, fresh: bool = False) -> Accelerator:
     return try_kvm()
 
 
+def _broken(reason: str) -> Accelerator:
+    return Accelerator(KvmState.BROKEN, reason)
+
+
 def _tried() -> Mapping[str, str]:
     found = try_kvm()
     return {"kvm": found.kvm.value, "reason": found.reason}
@@ -100,9 +103,7 @@ def try_kvm() -> Accelerator:
         try:
             found = _judge(_run_boot_sector(boot))
         except ToolTimedOut:
-            return Accelerator(
-                KvmState.BROKEN, f"a trial guest had not started after {_TRIAL_SECONDS:.0f} s"
-            )
+            return _broken(f"a trial guest had not started after {_TRIAL_SECONDS:.0f} s")
         kernel = _readable_kernel()
         return _try_kernel(kernel, Path(directory)) if found.has_kvm and kernel else found
 
@@ -126,13 +127,11 @@ def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
         boot = ("-kernel", str(kernel), "-append", "console=ttyS0 panic=-1 quiet")
         guest = _run_guest(scratch, 512, *boot, "-serial", f"file:{console}")
     except ToolTimedOut:
-        return Accelerator(
-            KvmState.BROKEN, f"{kernel.name} had not started in it after {_TRIAL_SECONDS:.0f} s"
-        )
+        return _broken(f"{kernel.name} had not started in it after {_TRIAL_SECONDS:.0f} s")
     # The panic is the success: the kernel came as far as to miss its root file system.
     if _KERNEL_UP in console.read_bytes():
         return Accelerator(KvmState.WORKS)
-    return Accelerator(KvmState.BROKEN, _complaint(guest) or f"{kernel.name} did not start in it")
+    return _broken(_complaint(guest) or f"{kernel.name} did not start in it")
 
 
 def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
@@ -144,15 +143,9 @@ def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
 def _judge(guest: CompletedCommand) -> Accelerator:
     if guest.status == _GOOD_STATUS:
         return Accelerator(KvmState.WORKS)
-    return Accelerator(
-        KvmState.BROKEN, _complaint(guest) or f"a trial guest ended with status {guest.status}"
-    )
+    return _broken(_complaint(guest) or f"a trial guest ended with status {guest.status}")
 
 
 def _complaint(guest: CompletedCommand) -> str:
-    return (
-        last_lines(guest.stderr)
-        .removeprefix(f"{_QEMU}: ")
-        .removeprefix("error: ")
-        .partition("; ")[0]
-    )
+    words = last_lines(guest.stderr).removeprefix(f"{_QEMU}: ").removeprefix("error: ")
+    return words.partition("; ")[0]

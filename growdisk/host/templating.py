@@ -1,9 +1,8 @@
 """Templates: the only user of jinja2.
 
-Two environments: shell scripts for guests, and expressions of playbooks. A playbook may come from
-anybody: its expressions run in jinja2's sandbox (no attributes that lead out of the values, nothing
-that changes them), a name that is not known is an error, and no number in it (a factor, a power, a
-width) makes something large of something small.
+Shell scripts for guests, and expressions of playbooks, which may come from anybody: these run in
+jinja2's sandbox, a name that is not known is an error, and no number in them makes something large
+of something small.
 """
 
 from __future__ import annotations

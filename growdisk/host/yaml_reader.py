@@ -233,11 +233,7 @@ class _Reader:
         }
 
     def refuse_twice(self, root: Node) -> None:
-        """bad-file if a key stands twice in a mapping at or below `root`.
-
-        Before any merge (<<) is unfolded, which changes the nodes: what is merged may well be
-        overridden.
-        """
+        """bad-file for a key that is twice in a mapping, before merges (<<), which may override."""
         waiting, known = [root], set[int]()
         while waiting:
             node = waiting.pop()

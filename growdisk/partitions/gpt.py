@@ -78,27 +78,21 @@ def header_crc(sector: bytes | bytearray) -> int:
     return zlib.crc32(sector[:CRC_AT] + bytes(4) + sector[CRC_AT + 4 : size])
 
 
-@dataclass(frozen=True)
-class GptCopies:
-    """Both copies; None for one that is damaged or not there."""
-
-    primary: GptCopy | None
-    backup: GptCopy | None
-
-
-def read_copies(device: BlockDevice, path: Path, sector_size: int) -> GptCopies:
+def read_copies(
+    device: BlockDevice, path: Path, sector_size: int
+) -> tuple[GptCopy | None, GptCopy | None]:
+    """The primary one and the backup; None for one that is damaged or not there."""
     primary = _read_copy(device, path, sector_size, 1)
     # Without a primary header nobody knows where the backup is: UEFI puts it into the last sector.
     backup_lba = primary.header.alternate_lba if primary else device.size // sector_size - 1
-    return GptCopies(primary, _read_copy(device, path, sector_size, backup_lba))
+    return primary, _read_copy(device, path, sector_size, backup_lba)
 
 
 def read_gpt(
     device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...] = ()
 ) -> LocatedTable:
     """The GPT of a disk whose protective MBR, with `entries`, announces one."""
-    copies = read_copies(device, path, sector_size)
-    primary, backup = copies.primary, copies.backup
+    primary, backup = read_copies(device, path, sector_size)
     # Either copy alone is enough to read; with the primary one damaged nothing may grow (`damage`).
     copy = primary or backup
     if copy is None:
@@ -112,7 +106,7 @@ def read_gpt(
     claims = (
         *_named_by_mbr(table, entries),
         *_own_entries(copy.header, sector_size),
-        *_kept_free(device, sector_size, copies),
+        *(_kept_free(device, sector_size, primary, backup) if primary and backup else ()),
     )
     table = replace(table, claims=claims)
     # Sector 0 (the MBR) and sector 1 (the primary header), then the entries of the copy that was
@@ -189,13 +183,12 @@ def _own_entries(header: GptHeader, sector_size: int) -> tuple[Claim, ...]:
     return (Claim(place.start, place.end, "the GPT's header, for the table's own entries,"),)
 
 
-def _kept_free(device: BlockDevice, sector_size: int, copies: GptCopies) -> tuple[Claim, ...]:
+def _kept_free(
+    device: BlockDevice, sector_size: int, primary: GptCopy, backup: GptCopy
+) -> tuple[Claim, ...]:
     """The space between last usable sector and backup, if the header keeps data there."""
-    if copies.primary is None or copies.backup is None:
-        return ()
-    # Both copies must be sound: otherwise it is unknown where the backup's entries begin.
-    start = (copies.primary.header.last_usable_lba + 1) * sector_size
-    end = min(copies.backup.header.entries_lba * sector_size, device.size)
+    start = (primary.header.last_usable_lba + 1) * sector_size
+    end = min(backup.header.entries_lba * sector_size, device.size)
     # Holes are not read: a header may keep terabytes of a sparse disk out of use.
     stored = (
         piece

@@ -1,8 +1,7 @@
 """Partition types of something larger, or of a system that keeps metadata elsewhere.
 
-MBR types as sfdisk prints them (lower-case hex), GPT types as GUIDs (UEFI, and the vendors' own
-lists). LVM is not among them, which growdisk knows; nor are types that only name an operating
-system.
+MBR types as sfdisk prints them, GPT types as GUIDs (UEFI, and the vendors' own lists). LVM, which
+growdisk knows, and mere names of operating systems are not among them.
 """
 
 from __future__ import annotations

@@ -57,10 +57,10 @@ _LBAS_IN_ENTRY = 32
 
 def rewrite_gpt(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
     """As rewrite(), for a GPT."""
-    sector, copies = new.sector_size, read_copies(device, path, new.sector_size)
-    if copies.primary is None:
+    sector, (primary, spare_copy) = new.sector_size, read_copies(device, path, new.sector_size)
+    if primary is None:
         raise table_rewrite_failed(path, reason="the GPT at the start of the disk is damaged")
-    entries, header = _entries(path, copies.primary, new), copies.primary.header
+    entries, header = _entries(path, primary, new), primary.header
     last = new.disk_size // sector - 1
     # LBA of the backup's entries: right before its header in the last sector.
     spare = last - align_up(len(entries), sector) // sector
@@ -69,11 +69,7 @@ def rewrite_gpt(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[S
             path, reason="a partition lies where the backup of its GPT has to be"
         )
     # Each header keeps what its vendor put into it; a damaged backup is made of the primary one.
-    backup = (
-        device.read(header.alternate_lba * sector, sector)
-        if copies.backup
-        else device.read(sector, sector)
-    )
+    backup = device.read((header.alternate_lba if spare_copy else 1) * sector, sector)
     wanted: dict[int, bytes] = {}
     # All is collected first, and only what differs is returned: an unchanged table costs no write.
     wanted |= _in_sectors(device, header.entries_lba * sector, entries, sector)

@@ -191,10 +191,7 @@ def _amounts(
 
 
 def _places(pieces: Sequence[_MovingBlock], *, packed: bool = False) -> list[tuple[int, int]]:
-    """(start, end) of each, from the left: its old place if possible, else after the one before.
-
-    `packed`: as far left as possible, whatever its old place.
-    """
+    """(start, end) of each, from the left: at its old place if possible, unless `packed`."""
     places: list[tuple[int, int]] = []
     for piece in pieces:
         start = piece.block.start

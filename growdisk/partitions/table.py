@@ -1,8 +1,7 @@
 """Partition tables as values: what an MBR or a GPT says in half-open bytes, and free space.
 
-Sectors and inclusive ends stay in the readers and writers of this package. A table knows the size
-of its disk, so that a plan can be made for a disk that has not been grown yet:
-`table.with_disk_size(40 * GiB)`.
+Sectors and inclusive ends stay in this package's readers and writers. A table knows the size of its
+disk, and a plan's is that of a disk not yet grown: `table.with_disk_size(40 * GiB)`.
 """
 
 from __future__ import annotations
@@ -131,10 +130,7 @@ class PartitionTable:
 
     @property
     def usable_end(self) -> int:
-        """Where the last partition may end: 1 MiB aligned, and before a GPT's backup.
-
-        An MBR's limit of 2 TiB is not in it: a plan that would need more has to say so.
-        """
+        """Where the last partition may end, in whole MiB; an MBR's limit of 2 TiB is not in it."""
         return max(0, align_down(self.last_end, MiB))
 
     @property

@@ -175,15 +175,9 @@ class Allocator:
 
     def _note_free(self, first: int, count: int) -> None:
         """Remember holes in refcount blocks that the search, which finds others, has passed."""
-        per_block = self._geometry.refblock_entries
-        while count > 0:
-            index, entry = divmod(first, per_block)
-            length = min(count, per_block - entry)
-            block = self._refcounts.block(index)
-            if index < self._next_scan and block is not None:
-                for start, end in zero_runs(block, entry, entry + length):
-                    self._holes.append((index * per_block + start, end - start))
-            first, count = first + length, count - length
+        passed = self._next_scan * self._geometry.refblock_entries
+        for start, end in self._refcounts.free_in(first, min(count, passed - first)):
+            self._holes.append((start, end - start))
 
     def _learn_holes(self) -> None:
         if self._end < 0:
@@ -276,10 +270,7 @@ class Allocator:
         return self._end
 
     def _missing(self, start: int, count: int) -> tuple[list[int], int]:
-        """(missing refcount blocks, clusters of a longer table) for `count` clusters from `start`.
-
-        The blocks are indices; the clusters are 0 if the present table is long enough.
-        """
+        """(indices of missing refcount blocks, clusters of a longer table or 0) for these."""
         per_block, cluster_size = self._geometry.refblock_entries, self._geometry.cluster_size
         blocks: list[int] = []
         table_clusters = 0

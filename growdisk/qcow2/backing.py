@@ -1,8 +1,7 @@
 """The other files of an image, opened: its backing chain, its external data file.
 
 What their names mean: named_files.py. Loops are refused, and every layer is locked for reading. A
-backing file without a recorded format is probed as QEMU does it; any other format than ours is
-refused, never taken for raw.
+backing file without a format is probed as by QEMU, and never taken for raw by default.
 """
 
 from __future__ import annotations

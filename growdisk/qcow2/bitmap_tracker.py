@@ -216,12 +216,6 @@ class BitmapTracker:
 
 def _set_bits(bits: bytearray, low: int, high: int) -> None:
     """Set the bits [low, high); bit 0 is the lowest of the first byte."""
-    first, last = low >> 3, high - 1 >> 3
-    # Of the first byte the bits from `low` on, of the last byte those before `high`.
-    head, tail = 0xFF << (low & 7) & 0xFF, 0xFF >> (7 - (high - 1 & 7))
-    if first == last:
-        bits[first] |= head & tail
-        return
-    bits[first] |= head
-    bits[last] |= tail
-    bits[first + 1 : last] = b"\xff" * (last - first - 1)
+    area = slice(low >> 3, (high - 1 >> 3) + 1)
+    marked = int.from_bytes(bits[area], "little") | (1 << high - low) - 1 << (low & 7)
+    bits[area] = marked.to_bytes(area.stop - area.start, "little")

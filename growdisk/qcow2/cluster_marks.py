@@ -130,11 +130,7 @@ class UnbackedClusters:
 
     @classmethod
     def of(cls, file: BlockDevice, header: Header, taken: set[int]) -> UnbackedClusters | None:
-        """None if no cluster can be left out.
-
-        `taken`: clusters that hold something else than plain guest data. The sectors of compressed
-        ones may reach beyond the file's end.
-        """
+        """None if none can be left out. `taken`: clusters with other than plain guest data."""
         bits, shows_through = header.cluster_bits, header.backing_file is not None
         is_plain = not (
             header.crypt_method or header.has(Incompatible.EXTENDED_L2 | Incompatible.DATA_FILE)

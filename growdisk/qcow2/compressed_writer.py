@@ -38,11 +38,8 @@ class CompressedWriter:
     def __init__(
         self, metadata: Metadata, mapping: Mapping, reader: Reader, writer: Writer
     ) -> None:
-        self._metadata = metadata
-        self._mapping = mapping
-        self._reader = reader
-        self._writer = writer
-        self._geometry = metadata.geometry
+        self._metadata, self._geometry = metadata, metadata.geometry
+        self._mapping, self._reader, self._writer = mapping, reader, writer
         self._last: _Last | None = None
         self._compress: Compressor | None = None
 

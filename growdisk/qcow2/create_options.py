@@ -53,10 +53,7 @@ class CreateOptions:
 
     @classmethod
     def parse(cls, text: str) -> CreateOptions:
-        """The options from `cluster_size=4k,compat=0.10,...`, the syntax of qemu-img's -o.
-
-        `,,` stands for a comma in a value. UsageError for an unknown option or value.
-        """
+        """Of `cluster_size=4k,compat=0.10,...`, qemu-img's -o. UsageError."""
         options = cls()
         for word in option_words(text):
             name, equals, value = word.partition("=")

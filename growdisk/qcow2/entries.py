@@ -45,10 +45,7 @@ class CompressedRange:
 
     @classmethod
     def of(cls, raw: int, cluster_bits: int) -> CompressedRange:
-        """Decode a compressed L2 entry: an offset, and above it the number of sectors minus 1.
-
-        The number has as many bits as a cluster needs.
-        """
+        """An offset, and above it the number of sectors minus 1, of a cluster's bits."""
         # 64 KiB clusters: 54 bits of offset, and 8 of sectors, which count up to two clusters.
         offset_bits = 62 - (cluster_bits - 8)
         offset = raw & ((1 << offset_bits) - 1)

@@ -1,8 +1,7 @@
 """Walks everything that an L1 table reaches: what a snapshot counts, where COPIED changes.
 
-A table of 8192 entries is looked at as one big number: after an arithmetic progression is
-subtracted from it, each contiguous run shows as equal lanes, and equal lanes are found by comparing
-slices. Only fragmented tables cost time per entry.
+A table is looked at as one big number: less an arithmetic progression, each contiguous run shows as
+equal lanes, found by comparing slices. Only fragmented tables cost time per entry.
 """
 
 from __future__ import annotations

@@ -293,10 +293,7 @@ class Metadata:
             self.refcounts.write_blocks()
 
     def flush_flags(self) -> None:
-        """Make the COPIED flags of L1 durable, and those of L2 tables, which are written already.
-
-        They may reach the disk in any order. There must be nothing else unwritten.
-        """
+        """Make the COPIED flags of L1 and L2 durable, in any order; all else is flushed."""
         assert not self._l2.is_dirty
         if self._dirty_l1:
             self._require_sound()

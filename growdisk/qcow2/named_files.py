@@ -1,12 +1,11 @@
 """The other files that an image names: where they are, and whether they may be opened.
 
-What stands before a colon in the name of a backing file, if no slash comes first, is a protocol to
-QEMU. `file:` alone means a file of this host, and counts from the directory that the program runs
-in; other names from the image's.
+To QEMU, what stands before a colon and before any slash is a protocol; `file:` counts from the
+current directory, other names from the image's.
 
 An image may come from a stranger. So a file that it names is followed only inside the image's own
-folder, with all symbolic links resolved, unless the user trusts the image (trusting_references) or
-has named that file himself (trusting).
+folder, with all links resolved, unless the user trusts the image (trusting_references) or has named
+that file himself (trusting).
 """
 
 from __future__ import annotations
@@ -17,9 +16,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from growdisk.errors import ImageNotReadable, ImageUnsupported
+from growdisk.errors import ImageNotReadable, ImageUnsupported, ReferenceOutside
 from growdisk.qcow2.header_fields import damaged
-from growdisk.qcow2.outside import ReferenceOutside
 
 _VARIABLE = "GROWDISK_TRUST_REFERENCES"
 _FILE = "file:"

@@ -1,11 +1,9 @@
 """The files that an image names, backing file and data file, read without judging the image.
 
-This reads files of all kinds in a folder, most of which are not images. So nothing is refused
-here: a file that cannot be read names nothing, and an image with features that growdisk does not
-know still names its backing file. A name is turned into every path that it may mean to QEMU,
-because a path too many is harmless: it is only compared with a file that is known. qcow (versions
-1 to 3) and QED are read; other formats lie on their own kind only. Follows QEMU's
-docs/interop/qcow2 and docs/interop/qed_spec.
+This reads all files of a folder, most of which are not images: what cannot be read names nothing,
+and unknown features do not matter. A name is turned into every path that it may mean to QEMU: one
+too many is harmless, as it is only compared. qcow (versions 1 to 3) and QED are read; other formats
+lie on their own kind only. Follows QEMU's docs/interop/qcow2 and docs/interop/qed_spec.
 """
 
 from __future__ import annotations

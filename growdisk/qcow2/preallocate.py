@@ -1,8 +1,7 @@
 """Clusters for guest data that has not been written yet: mapped, counted, and reading as zeros.
 
-A cluster that was in use before still holds old bytes, so every one is emptied before a table
-points to it. In an encrypted image empty clusters would decrypt to noise: there the entries carry
-the zero flag as well.
+A cluster that was in use holds old bytes, so each is emptied before a table points to it. In an
+encrypted image zeros would decrypt to noise: there the entries have the zero flag as well.
 """
 
 from __future__ import annotations

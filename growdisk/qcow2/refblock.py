@@ -7,6 +7,7 @@ docs/interop/qcow2 ("Refcount table and refcount blocks").
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 
@@ -108,44 +109,18 @@ def runs_of(block: array[int], first: int, count: int, value: int) -> Iterator[t
         if same == value:
             yield 0, count
         return
-    start = -1
-    for index, found in enumerate(block[first : first + count]):
-        if (found == value) == (start < 0):  # the run begins, or ends
-            if start >= 0:
-                yield start, index
-            start = index if start < 0 else -1
-    if start >= 0:
-        yield start, count
+    marks = bytes(map(value.__eq__, block[first : first + count]))
+    yield from (found.span() for found in re.finditer(b"\1+", marks))
 
 
 def zero_runs(block: array[int], first: int, end: int) -> Iterator[tuple[int, int]]:
     """The runs of free entries in [first, end), as half-open pairs."""
-    data, width = block[first:end].tobytes(), block.itemsize
-    zero, position, stop = bytes(width), 0, end - first
-    while position < stop:
-        found = data.find(zero, position * width)
-        if found < 0:
-            return
-        # A match may begin in the middle of an entry: the next whole one is looked at.
-        start = -(-found // width)
-        if data[start * width : (start + 1) * width] != zero:  # the match lay across two entries
-            position = start
-            continue
-        # Rounded down: the entry in which the zeros end is not free.
-        position = start + _leading_zeros(data, start * width) // width
-        yield first + start, first + position
-
-
-def _leading_zeros(data: bytes, start: int) -> int:
-    """How many zero bytes stand at `start`; found by doubling steps, not byte by byte."""
-    end, step = start, 64
-    while end < len(data):
-        piece = data[end : end + step]
-        stripped = piece.lstrip(b"\0")
-        if stripped:
-            return end + len(piece) - len(stripped) - start
-        end, step = end + len(piece), step * 4
-    return len(data) - start
+    data, width, marks = block[first:end].tobytes(), block.itemsize, 0
+    # One byte for each entry, which is 0 if all of the entry's are.
+    for place in range(width):
+        marks |= int.from_bytes(data[place::width], "big")
+    for found in re.finditer(rb"\0+", marks.to_bytes(end - first, "big")):
+        yield first + found.start(), first + found.end()
 
 
 def last_used(block: array[int]) -> int:

@@ -1,9 +1,7 @@
-"""Changing the virtual size.
+"""Changing the virtual size, which is one write of the header, the first or the last.
 
-The header's size is one write; what must be true before or after it is done first or last. Growing:
-what lies beyond the old end (data of an earlier, larger disk, VM state, a longer backing file) must
-read as zeros before the size is published. Shrinking: the size first, then the clusters beyond it
-are freed.
+Growing: what lies beyond the old end (old data, VM state, a longer backing file) must read as zeros
+before the size is published. Shrinking: the size first, then clusters beyond it are freed.
 """
 
 from __future__ import annotations
@@ -134,11 +132,7 @@ class Resizer:
         self._metadata.flush()
 
     def drop_failed_growth(self, l1_size: int) -> None:
-        """Drop what a failed growth has left beyond the disk's end, in place.
-
-        That needs no space on the host. There must be nothing unwritten. The L1 table gets its old
-        length.
-        """
+        """Drop what a failed growth has left, in place, and shorten the L1; all is flushed."""
         with self._metadata.giving_back():
             header = self._metadata.header
             self.drop_tables_beyond(header.size)
@@ -160,11 +154,7 @@ class Resizer:
             self._metadata.release([(first + kept, count - kept)])
 
     def _preallocate(self, old: int, start: int, end: int, mode: Preallocation) -> None:
-        """Map [old, end) before the size is published.
-
-        The old disk may end inside a cluster: the rest of that, until `start`, is zeros, written as
-        guest data.
-        """
+        """Map [old, end) before the size is published; until `start` as zeros of the guest."""
         if self._metadata.header.crypt_method:
             self._writer.write_zeros(old, start)
         else:

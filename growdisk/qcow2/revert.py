@@ -25,10 +25,8 @@ class Reverter:
     """Takes entries off the end of one open image's snapshot table."""
 
     def __init__(self, metadata: Metadata, walker: Walker, manager: SnapshotManager) -> None:
-        self._metadata = metadata
-        self._walker = walker
-        self._manager = manager
-        self._geometry = metadata.geometry
+        self._metadata, self._geometry = metadata, metadata.geometry
+        self._walker, self._manager = walker, manager
 
     def last_of(self, names: Collection[str]) -> int:
         """How many entries stay if all those at the end whose names are in `names` go."""
@@ -84,10 +82,7 @@ class Reverter:
             self._manager.release_disks(lost, l1_runs, wanted)
 
     def _without_copied(self, target: SnapshotEntry, l1: array[int]) -> array[int]:
-        """The snapshot's L1 table, its COPIED flags cleared on disk, as those of its L2 tables.
-
-        They have a meaning as soon as these tables are the disk's.
-        """
+        """Its L1 table, COPIED cleared on disk, in its L2 tables too, as they become the disk's."""
         self._walker.clear_copied(l1)
         cleared = without_copied(l1)
         if cleared != l1:

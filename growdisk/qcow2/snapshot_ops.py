@@ -252,10 +252,7 @@ class SnapshotManager:
         return table
 
     def l1_tables(self, entries: tuple[SnapshotEntry, ...]) -> list[array[int]]:
-        """The L1 tables of these snapshots, all in memory; ImageUnsupported if they are too large.
-
-        Else 65536 tables of 32 MiB, in holes of a small file, would be terabytes.
-        """
+        """All in memory; ImageUnsupported if too large, as holes of a small file may be."""
         if (size := 8 * sum(entry.l1_size for entry in entries)) > _MAX_TABLES:
             raise self._metadata.unsupported(
                 f"the L1 tables of its snapshots have {format_size(size)} in all; growdisk "

@@ -55,15 +55,9 @@ class SnapshotEntry:
     extra: bytes = b""
 
     def info(self, image_size: int) -> SnapshotInfo:
-        return SnapshotInfo(
-            self.id,
-            self.name,
-            self.disk_size(image_size),
-            self.vm_state_size,
-            self.date_sec,
-            self.date_nsec,
-            self.vm_clock_nsec,
-        )
+        dates = self.date_sec, self.date_nsec, self.vm_clock_nsec
+        size = self.disk_size(image_size)
+        return SnapshotInfo(self.id, self.name, size, self.vm_state_size, *dates)
 
     @property
     def vm_state_size(self) -> int:

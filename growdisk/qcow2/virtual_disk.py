@@ -145,10 +145,7 @@ class VirtualDisk(InParts):
     def with_room_for(
         self, written: Iterable[tuple[int, int]], zeroed: Iterable[tuple[int, int]] = ()
     ) -> Iterator[None]:
-        """Within the block these ranges can be written: the host has room for all of it.
-
-        If it has not, OSError is raised before the first byte. Durable at the end.
-        """
+        """Inside the block the host has room for these ranges; else OSError. Durable then."""
         self._guard.refuse_guest_change()
         self._guard.begin_change()
         # Nothing may be unwritten when clusters are taken.
@@ -191,10 +188,7 @@ class VirtualDisk(InParts):
             self._metadata.flush()
 
     def write_behind(self, *, synced_later: bool = False) -> None:
-        """Send written data to the disk at once: for a new image, which must be durable as a whole.
-
-        `synced_later`: the caller, who made the image's own file, syncs it.
-        """
+        """Send written data to the disk at once, for a new image. `synced_later`: by its maker."""
         if isinstance(self._file, RawFile):
             self._file.write_behind(synced_later=synced_later)
         if isinstance(self._data_file, RawFile):
@@ -228,10 +222,7 @@ class VirtualDisk(InParts):
         )
 
     def try_to_store_bitmaps(self) -> None:
-        """The last thing before abandon(): what has changed goes into the dirty bitmaps.
-
-        Until then, or if there is no room for it, they say that they know nothing.
-        """
+        """Before abandon(): bitmaps get what has changed, or say that they know nothing."""
         if self._guard.bitmaps is not None:
             with suppress(OSError):
                 self.flush()

@@ -1,7 +1,6 @@
 """Writing guest bytes: in place if the cluster is not shared, otherwise into new clusters.
 
-"Not shared" means COPIED *and* a count of one: another program may have died between the two. What
-is replaced is freed only after the table without it is durable (metadata.py).
+"Not shared": COPIED *and* a count of one. What is replaced is freed when the table is durable.
 """
 
 from __future__ import annotations

@@ -8,7 +8,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from growdisk.block.host_devices import device_path_of, disk_of_partition, kernel_name_of, value_of
+from growdisk.block.host_devices import (
+    device_path_of,
+    disk_of_partition,
+    kernel_name_of,
+    size_of,
+    value_of,
+)
 from growdisk.block.identity import dataset_of
 from growdisk.errors import GrowdiskError, ImageError, ToolFailed, write_failed
 from growdisk.host.json_codec import NotThatValue
@@ -75,8 +81,7 @@ _ARRIVAL_SECONDS = 30.0
 
 def device_size(path: Path) -> int:
     """Bytes of the device, as the kernel has it now."""
-    # sysfs counts in 512 bytes, whatever the device's sectors are.
-    return 512 * int(value_of(path.stat().st_rdev, "size"))
+    return size_of(path.stat().st_rdev)
 
 
 def refuse_without_room(path: Path, storage: Storage, size: int) -> None:

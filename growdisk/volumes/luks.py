@@ -1,9 +1,8 @@
 """An encrypted partition: LUKS version 1 or 2, opened for reading by our own code.
 
-What encrypts the data, the volume key, lies in key slots, each under a passphrase. Who has it
-needs no passphrase any more: it is what the appliance gets, where deriving it again would take
-minutes under emulation and, as argon2 is made to, more memory than the appliance has. Follows the
-LUKS1 On-Disk Format 1.2.3 and the LUKS2 On-Disk Format 1.1.0.
+What encrypts the data, the volume key, lies in key slots, each under a passphrase. The appliance
+gets that key: deriving it again would take it minutes and, for argon2, more memory than it has.
+Follows the LUKS1 On-Disk Format 1.2.3 and the LUKS2 On-Disk Format 1.1.0.
 """
 
 from __future__ import annotations

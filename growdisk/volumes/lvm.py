@@ -1,7 +1,6 @@
 """LVM read by our own code: the physical volumes of a group, logical volumes as devices.
 
-Physical volumes lie in several partitions, or on several disks of one guest. Each has a copy of the
-group's metadata, and all copies agree: `seqno` counts their changes.
+Each physical volume has a copy of the group's metadata; `seqno` counts their changes.
 """
 
 from __future__ import annotations
@@ -32,10 +31,7 @@ class PhysicalVolumeFinder:
         return [(label.uuid, part) for part in parts if (label := label_of(part))]
 
     def of(self, group: VolumeGroup, own: BlockDevice) -> dict[str, BlockDevice]:
-        """The group's physical volumes that were found, by their keys, `own` among them.
-
-        The group was read from `own`. VolumeGroupUnreadable if their metadata do not agree.
-        """
+        """The group's physical volumes by their keys, with `own`. VolumeGroupUnreadable."""
         devices = {group.own: own}
         every_pv = self._all()
         # Before they become a dict, where one of two with the same UUID would hide the other.

@@ -1,11 +1,8 @@
 """The folder that holds a run: its plan, its journal, and what its snapshots need.
 
-`IMAGE.growdisk/` next to an image file; that of a block device is in the state folder
-(run_places.py).
-
-When the run is finished its record (a few KiB) goes to the state folder, and nothing is left next
-to the image. `reserve` sets a little of the host's disk aside, because restoring must be possible
-exactly when the disk is full.
+`IMAGE.growdisk/` next to an image file; elsewhere for a block device (run_places.py). When the run
+is finished its record (a few KiB) goes to the state folder, and nothing is left next to the image.
+`reserve` is some of the host's disk: restoring must be possible when that is full.
 """
 
 from __future__ import annotations
@@ -128,10 +125,7 @@ class RunDirectory:
             return self
 
     def never_began(self) -> bool:
-        """Whether growdisk was killed just before it began the run that this folder is of.
-
-        Images have the mark of such a run already, and nothing else of it.
-        """
+        """Whether growdisk was killed just before the run: only the images' mark is of it."""
         if _is_there(self.path / "plan.json"):
             return not self.records()
         try:
@@ -197,10 +191,7 @@ class RunDirectory:
             self._reserve.unlink(missing_ok=True)
 
     def put_away(self) -> None:
-        """Let nothing but the record of a finished run stay, in the state folder.
-
-        The caller has the image to itself: a folder without a run is not the beginning of one.
-        """
+        """Let only the record of a finished run stay. The caller has the image for itself."""
         # If the record cannot be written, the folder stays as it is: it is as good a record.
         with contextlib.suppress(OSError):
             names = _LEFT_OVER

@@ -1,7 +1,6 @@
 """What the engine needs of a snapshot store.
 
-Every method may be called again after a crash inside it. So a snapshot's name is a function of run
-and step: a later process finds it.
+Methods may be called again after a crash: so a snapshot's name is made of run and step.
 """
 
 from __future__ import annotations
@@ -22,10 +21,7 @@ class SnapshotStore:
         return True
 
     def is_in_use(self) -> bool:
-        """Whether a guest writes to what `take` has made: `discard` would lose what it wrote.
-
-        Nothing can be restored then, even if no step has changed anything yet.
-        """
+        """Whether a guest writes to what `take` has made: then nothing can be restored."""
         return False
 
     def take(self, step: str) -> None:
@@ -33,10 +29,7 @@ class SnapshotStore:
         raise NotImplementedError
 
     def refuse_missing(self, step: str) -> None:
-        """Raise an error if somebody has removed what `restore` needs for `step`.
-
-        Asked before a restore begins: one that is done again may have used it up itself.
-        """
+        """Before a restore begins: raise if somebody has removed what it needs."""
 
     def restore(self, step: str) -> None:
         """Restore the content from `step`'s snapshot, and forget the later snapshots.

@@ -1,8 +1,7 @@
 """Stops a run from outside: Ctrl-C, SIGTERM and SIGHUP request it for the next safe point.
 
-While the main thread is inside a C library no Python signal handler runs. The wakeup descriptor
-is written to at once all the same; a thread reads it and calls back those who can end a long wait,
-such as the appliance.
+While the main thread is inside a C library no Python signal handler runs. The wakeup descriptor is
+written to at once: a thread reads it, and calls back those who can end a long wait.
 """
 
 from __future__ import annotations

@@ -17,13 +17,12 @@ import pytest
 
 from growdisk import api
 from growdisk.api.images.info import image_info
-from growdisk.errors import Refused
+from growdisk.errors import ReferenceOutside, Refused
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import trusting, trusting_references
-from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.units import SizeSpec
 from tests.oracle.qemu import qemu_img, qemu_io
 from tests.unit.cli.command import GROWDISK, growdisk

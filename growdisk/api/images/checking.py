@@ -8,14 +8,13 @@ from pathlib import Path
 from growdisk.api.guard import ConflictGuard
 from growdisk.api.images.opening import format_of, report_host_errors
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageDamaged, ImageError, shell_word
+from growdisk.errors import GrowdiskError, ImageDamaged, ImageError, ReferenceOutside, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.check.checker import CheckReport, analyse, check
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import exists
-from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.qcow2.repair import refuse_broken, repair
 

@@ -1,8 +1,7 @@
 """Makes the changes to a guest before its first boot. Says what it did, never a password.
 
-Everything that can be refused is looked at while nothing has been written: a user that is not
-there, a folder that is missing. Commands find the files and the name, and come before the accounts,
-which they may have to make.
+Whatever can be refused is, before anything is written. Commands find the files and the name, and
+come before the accounts, which they may have to make.
 """
 
 from __future__ import annotations
@@ -325,11 +324,7 @@ _KINDS = ("ed25519", "ecdsa", "rsa")
 
 
 def _host_keys(host: str) -> Iterator[tuple[str, bytes, int]]:
-    """New keys of this machine's ssh-keygen, from a private folder: path, content, mode.
-
-    The folder is in memory, if there is such a place: the guest's secrets are not for the host's
-    disk.
-    """
+    """New keys by ssh-keygen, in a private folder (in memory): path, content, mode."""
     in_memory = _MEMORY if Path(_MEMORY).is_dir() else None
     with tempfile.TemporaryDirectory(prefix="growdisk-", dir=in_memory) as folder:
         for kind in _KINDS:

@@ -57,10 +57,7 @@ class L2Reader:
         self._misplaced: set[int] = set()  # offsets of tables that are not aligned
 
     def raw(self, offset: int) -> bytes:
-        """A table as it stands in the file; nothing if it is all zeros.
-
-        Nothing either if too many that are not aligned have been read: they are errors anyway.
-        """
+        """A table as it stands in the file; b"" for zeros, or after too many unaligned ones."""
         return self._tables.read(offset) if self._is_worth_reading(offset) else b""
 
     def _is_worth_reading(self, offset: int) -> bool:

@@ -131,10 +131,7 @@ class ReferenceCount:
         return found
 
     def _is_worth_reading(self, offset: int, length: int) -> bool:
-        """False if too much has been read of L1 tables that lie where something was counted.
-
-        65536 snapshots may name one table of 32 MiB. No two of a sound image share a cluster.
-        """
+        """False if L1 tables that lie over each other (65536 may) have been read for too long."""
         first, end = offset >> self._bits, (offset + length - 1 >> self._bits) + 1
         if self.counted.get(first, end - first).count(0) < end - first:
             self._repeated += length
@@ -155,10 +152,7 @@ class ReferenceCount:
                         yield index, entry
 
     def _check_places(self, l2_offset: int, l1_indices: set[int]) -> None:
-        """Each cluster of an external data file has to lie there where the guest has it.
-
-        `l1_indices`: where L1 names this table. Only at one of them can an entry be right.
-        """
+        """The clusters of a data file are where the guest has them, at one of these L1 indices."""
         table = self.l2.raw(l2_offset)
         numbers = struct.unpack(f">{len(table) // 8}Q", table)[:: 2 if self.l2.extended else 1]
         coverage, first = len(numbers) * self._cluster_size, min(l1_indices)
@@ -266,10 +260,7 @@ class ReferenceCount:
         return True
 
     def _count_compressed(self, entry: int, times: int, active: int) -> None:
-        """Count the host clusters of compressed data, which are stored in whole 512-byte sectors.
-
-        They may share a host cluster with others, and reach into the next one.
-        """
+        """Count compressed data's clusters, which they share, and which may be two."""
         if entry & entries.COPIED:
             self._found.broken_structure(
                 f"a compressed cluster has the COPIED flag: {entry:#x}", times

@@ -21,11 +21,7 @@ _CODES = {4: "H", 5: "I", 6: "Q"}
 
 
 class StoredRefcounts:
-    """All refcounts of an image, and where each refcount block lies.
-
-    Blocks that cannot be read count as zeros. `problem`: why the table itself cannot be read, if it
-    cannot.
-    """
+    """Unreadable blocks count as zeros; `problem`: why the table cannot be read, if so."""
 
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self.order, self.cluster_size = header.refcount_order, header.cluster_size
