@@ -108,9 +108,7 @@ class Session:
                     reason = (
                         f"it goes on inside {place.name}, and no passphrase that was given opens it"
                     )
-                    raise KeyNeeded(
-                        self.run.path if disk is self.disk else disk.path, reason=reason
-                    )
+                    raise KeyNeeded(self.run.path if disk is self.disk else disk.path, reason)
 
     def explained(self, error: GrowdiskError | None) -> GrowdiskError | None:
         return error

@@ -63,9 +63,7 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.playbook is None:
         raise UsageError("no playbook is named", hint=f"name {_nearest('', shipped_playbooks())}")
     if arguments.jobs < 1:
-        raise bad_value(
-            "-j takes a number of images from 1 on", "-j", str(arguments.jobs), hint="-j 4"
-        )
+        raise bad_value("-j takes a number of images from 1 on", "-j", str(arguments.jobs), "-j 4")
     # An empty word, as of a script's unset variable, would mean all hosts, or all tasks.
     for option, words in (("--limit", arguments.limit), *(("--tags", t) for t in arguments.tags)):
         if words is not None and not words.strip(", "):

@@ -127,9 +127,7 @@ class GuestBlockDevice(ReadOnlyDevice):
         # The last piece may reach beyond what is wanted, or end with the device. Anything else is a
         # failure of dd, whose own status the pipe hides.
         if not min(after * _PIECE, end) - first * _PIECE <= len(data) <= (after - first) * _PIECE:
-            raise GuestLost(
-                self._shell.name, reason=f"it cannot read {device}: {answer.last_words}"
-            )
+            raise GuestLost(self._shell.name, f"it cannot read {device}: {answer.last_words}")
         for number in range(first, after):
             start = (number - first) * _PIECE
             self._pieces[device, number] = data[start : start + _PIECE]

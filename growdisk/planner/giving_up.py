@@ -234,6 +234,4 @@ def _refuse_swap_file(facts: Facts, proposal: Proposal, seen: GuestSeen) -> None
         )
         if reason:
             hint = "keep the swap partition: --swap move"
-            raise option_unsupported(
-                facts.image.path, option="--swap file", reason=reason, hint=hint
-            )
+            raise option_unsupported(facts.image.path, "--swap file", reason, hint)

@@ -111,9 +111,7 @@ def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
 
 def _only_at_rest(path: Path, what: str) -> Refused:
     hint = "shut the guest down and run growdisk on the image"
-    return option_unsupported(
-        path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint
-    )
+    return option_unsupported(path, "a running guest", f"{what} is only done while it is off", hint)
 
 
 def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
@@ -202,9 +200,7 @@ def _snapshot_mode(
                 f"use --snapshots none{'' if environment.disk.encrypted else ', or overlay'}; or "
                 "shut the guest down"
             )
-            raise option_unsupported(
-                facts.image.path, option="--snapshots internal", reason=obstacle, hint=hint
-            )
+            raise option_unsupported(facts.image.path, "--snapshots internal", obstacle, hint)
         case "overlay" if environment.disk.encrypted:
             reason = "the image is encrypted, and what the guest writes meanwhile would not be"
             raise option_unsupported(
@@ -216,9 +212,7 @@ def _snapshot_mode(
         case "overlay" if environment.managed:
             reason = "libvirt would not know of the overlays"
             hint = "use --snapshots internal or none"
-            raise option_unsupported(
-                facts.image.path, option="--snapshots overlay", reason=reason, hint=hint
-            )
+            raise option_unsupported(facts.image.path, "--snapshots overlay", reason, hint)
     return options.snapshots, ""
 
 

@@ -198,9 +198,7 @@ def _snapshot_mode(
         )
         if image.version == 3:
             reason = f"its refcounts of {image.refcount_bits} bits leave no room for them"
-        raise option_unsupported(
-            image.path, option="--snapshots internal", reason=reason, hint="leave the option out"
-        )
+        raise option_unsupported(image.path, "--snapshots internal", reason, "leave the option out")
     # Growing it would leave its snapshots without a size.
     if image.version == 2 and image.snapshots:
         raise ImageUnsupported(

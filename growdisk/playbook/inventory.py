@@ -92,9 +92,7 @@ def read_ini(path: Path, tree: Tree) -> None:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise bad_file(
-            "cannot read this inventory", place=str(path), reason=str(reason), hint=_TAKEN
-        ) from error
+        raise bad_file("cannot read this inventory", str(path), str(reason), _TAKEN) from error
     # Lines before the first [section].
     group, kind = "ungrouped", "hosts"
     tree.add_group("ungrouped")

@@ -85,9 +85,7 @@ class TaskRun:
         task, control = self._task, self._task.loop_control
         items = self._scope.render(task.loop, task.place)
         if not isinstance(items, Sequence) or isinstance(items, str):
-            raise UsageError(
-                f"{task.place}: loop is not a list but {items!r}", hint="loop: [1, 2, 3]"
-            )
+            raise UsageError(f"{task.place}: loop is not a list but {items!r}", "loop: [1, 2, 3]")
         for number, item in enumerate(items):
             values = {
                 control.loop_var: item,

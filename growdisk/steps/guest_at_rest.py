@@ -86,9 +86,7 @@ class GuestAtRest:
         with self._mounted(system, "looking at the swap file") as guest:
             header = guest.read_start(SWAP_FILE, 4096)
         if not _uuid_in(header):
-            raise verify_failed(
-                "remake-swap", found="no swap signature", expected=f"swap in {SWAP_FILE}"
-            )
+            raise verify_failed("remake-swap", "no swap signature", f"swap in {SWAP_FILE}")
 
     @contextmanager
     def _mounted(self, system: str, activity: str) -> Iterator[GuestSystem]:
@@ -182,9 +180,7 @@ def _uuid_in(header: bytes) -> str:
 
 def _expect_none(paths: Iterable[str]) -> None:
     for path in paths:
-        raise verify_failed(
-            "repair-guest", found=f"stale lines in {path}", expected="a guest without them"
-        )
+        raise verify_failed("repair-guest", f"stale lines in {path}", "a guest without them")
 
 
 def _left(decisions: Decisions, look: Look, repairs: list[HomeRepair]) -> list[str]:

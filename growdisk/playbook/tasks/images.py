@@ -213,9 +213,7 @@ def _sound(options: Options, context: TaskContext) -> TaskResult:
     # None is for raw images, which have been dealt with above.
     assert repaired is not None
     if not repaired.is_clean:
-        raise ImageDamaged(
-            path, format="qcow2", reason=f"it could not be repaired: {repaired.problems[0]}"
-        )
+        raise ImageDamaged(path, "qcow2", f"it could not be repaired: {repaired.problems[0]}")
     return TaskResult(True, f"repaired: {found}", repaired.as_json())
 
 
