@@ -161,10 +161,7 @@ class DisksAtRest:
         assert self._disk is not None
         plan = run.plan
         # A missing appliance is refused while there is nothing yet that would have to go back.
-        if "guestfs" in (
-            plan.backend,
-            *(other.backend for other in plan.extra_disks if other.before),
-        ):
+        if "guestfs" in (plan.backend, *(one.backend for one in plan.extra_disks if one.before)):
             # it knows all backends, and loads them
             from growdisk.backends.available import require_appliance
 

@@ -148,9 +148,7 @@ def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
     own = [use for use in entry.file_systems if use.name == stretch.name]
     # An agent names file systems by mount point: the one of the same kind and nearest in size is
     # taken, unless it is so much smaller that it must be another one's.
-    alike = [
-        use for use in entry.file_systems if use.kind == stretch.kind and use.source == "agent"
-    ]
+    alike = [u for u in entry.file_systems if u.kind == stretch.kind and u.source == "agent"]
     best = min(alike, key=lambda use: abs(use.size - stretch.size), default=None)
     if own or (best is not None and best.size > stretch.size // 2):
         return own[0] if own else best

@@ -262,9 +262,7 @@ def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
     option, verb = word.partition("=")[0], prog.removeprefix("growdisk").strip()
     # First what the verb itself says; then what holds for all verbs of growdisk image.
     hint = OPTIONS.get(verb, {}).get(option) or OPTIONS.get(verb.partition(" ")[0], {}).get(option)
-    near = difflib.get_close_matches(
-        option, [name for name in known if name.startswith("--")], 1, 0.7
-    )
+    near = difflib.get_close_matches(option, [n for n in known if n.startswith("--")], 1, 0.7)
     if not hint:
         hint = (
             f"did you mean {near[0]}? {prog} --help" if near else f"{prog} --help lists its options"

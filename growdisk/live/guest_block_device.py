@@ -104,9 +104,7 @@ class GuestBlockDevice(ReadOnlyDevice):
 
     def _from(self, device: str, offset: int, length: int, end: int) -> bytes:
         first, last = offset // _PIECE, (offset + length - 1) // _PIECE
-        missing = [
-            number for number in range(first, last + 1) if (device, number) not in self._pieces
-        ]
+        missing = [n for n in range(first, last + 1) if (device, n) not in self._pieces]
         if missing:
             # One call, though it may fetch some again: in an emulated guest a start takes long.
             self._fetch(device, missing[0], missing[-1] + 1, end)

@@ -40,9 +40,7 @@ class SshShell:
     def open(cls, target: str, config: Path | None = None) -> SshShell:
         """GuestUnreachable if ssh does not get in, or does not become root."""
         # ssh would take it as an option.
-        if target.startswith("-") or any(
-            not letter.isprintable() or letter.isspace() for letter in target
-        ):
+        if target.startswith("-") or any(not c.isprintable() or c.isspace() for c in target):
             raise bad_value(f"'{target}' is not a host", "--ssh", target, "write --ssh root@web01")
         shell = cls(target, config, Path(tempfile.mkdtemp(prefix="growdisk-ssh-")))
         try:

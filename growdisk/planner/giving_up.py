@@ -143,9 +143,7 @@ def in_guest_system(proposal: Proposal, systems: Sequence[str]) -> Proposal:
 
 def swap_alone(steps: Sequence[DiskStep]) -> tuple[DiskStep, ...]:
     """The steps, as if no other partition than swap were given up."""
-    return tuple(
-        replace(step, gone=()) if isinstance(step, RepairGuest) else step for step in steps
-    )
+    return tuple(replace(s, gone=()) if isinstance(s, RepairGuest) else s for s in steps)
 
 
 def as_guest_allows(

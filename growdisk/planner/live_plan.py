@@ -70,9 +70,7 @@ def make_live_plan(
         )
     _refuse_shape(path, proposal.steps)
     present = environment.host.device_size or 0
-    steps = tuple(
-        _running(facts, step, restart=restart, device_size=present) for step in proposal.steps
-    )
+    steps = tuple(_running(facts, s, restart=restart, device_size=present) for s in proposal.steps)
     # The guest plan has the run's name: what the scripts answer has to bear it.
     guest = guest_plan(run, facts, proposal.steps, serial=environment.disk.serial, several=True)
     return Plan(

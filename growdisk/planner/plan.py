@@ -122,9 +122,7 @@ def make_plan(
     _refuse_preallocation(facts, goal)
     # The other disks come last: a failure there still takes everything back, on all disks.
     steps = (*proposal.steps, *steps_of(others))
-    mode, on_mode = _snapshot_mode(
-        facts.image, options, moves=any(step.moves for step in proposal.steps)
-    )
+    mode, on_mode = _snapshot_mode(facts.image, options, moves=any(s.moves for s in proposal.steps))
     if mode == "none":
         _refuse_moves_without_snapshots(facts.image.path, steps)
     on_image = facts.image.storage.notes if facts.image.storage else ()

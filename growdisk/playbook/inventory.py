@@ -36,9 +36,7 @@ class Inventory:
     local: Vars
 
     def groups_of(self, host: str) -> list[str]:
-        return sorted(
-            name for name, hosts in self.groups.items() if host in hosts and name != "all"
-        )
+        return sorted(name for name, own in self.groups.items() if host in own and name != "all")
 
 
 def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory:
@@ -282,9 +280,7 @@ class Tree:
         """Those that the host is in besides all, outer ones first, then by priority and name."""
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
         # The last one wins: the deepest group, then the higher priority, then the later name.
-        return sorted(
-            inside, key=lambda name: (self._depth(name), self._priorities.get(name, 1), name)
-        )
+        return sorted(inside, key=lambda n: (self._depth(n), self._priorities.get(n, 1), n))
 
     def _depth(self, name: str) -> int:
         parents = [

@@ -218,9 +218,7 @@ def _repair_unread(
     systems, unread = _systems(backend, system, others)
     for device in systems:
         with backend.mounted_guest(device, writable=True) as guest:
-            found = [
-                change for part, policy in decisions for change in repair_guest(guest, part, policy)
-            ]
+            found = [one for part, policy in decisions for one in repair_guest(guest, part, policy)]
         changes |= {change.path: change for change in found}
     left = [f"{device.removeprefix('/dev/')} could not be looked into" for device in unread]
     return _in_words(list(changes.values()), left, found=bool(systems))
@@ -232,9 +230,7 @@ def _systems(backend: Backend, system: str, others: Sequence[str]) -> tuple[list
     if not others:
         return [system], []
     found = {device: _has_guest(backend, device) for device in (system, *others)}
-    return [device for device, has in found.items() if has], [
-        d for d, has in found.items() if has is None
-    ]
+    return [d for d, has in found.items() if has], [d for d, has in found.items() if has is None]
 
 
 def _has_guest(backend: Backend, device: str) -> bool | None:

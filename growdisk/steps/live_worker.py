@@ -267,12 +267,8 @@ class LiveWorker:
             layer.kind == "luks" for layer in self.guest.all_layers
         ):
             # A file with a passphrase may end with the line break of an editor: both are tried.
-            keys = [
-                key for given in self.keys for key in dict.fromkeys((given, given.rstrip(b"\r\n")))
-            ]
-            words.append(
-                f"GROWDISK_KEYS='{' '.join(base64.b64encode(key).decode() for key in keys)}'"
-            )
+            keys = [key for one in self.keys for key in dict.fromkeys((one, one.rstrip(b"\r\n")))]
+            words.append(f"GROWDISK_KEYS='{' '.join(base64.b64encode(k).decode() for k in keys)}'")
         return words
 
     def run_to_the_end(self, phase: Phase) -> Answer:

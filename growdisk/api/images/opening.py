@@ -191,9 +191,7 @@ def refuse_without_room(path: Path, place: Path, takes: int) -> None:
 
 def data_length(device: BlockDevice) -> int:
     """Bytes of a disk that are stored anywhere."""
-    return sum(
-        extent.length for extent in device.extents(0, device.size) if extent.kind is ExtentKind.DATA
-    )
+    return sum(one.length for one in device.extents(0, device.size) if one.kind is ExtentKind.DATA)
 
 
 @contextmanager

@@ -273,9 +273,7 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
         raise options.error("a raw image has a size and no backing file", "format: qcow2")
     _refuse_no_folder(path)
     preallocation = options.word("preallocation")
-    words = ",".join(
-        word for word in (_create_options(options), f"preallocation={preallocation}") if word
-    )
+    words = ",".join(w for w in (_create_options(options), f"preallocation={preallocation}") if w)
     # Parsed before check mode ends, so that a wrong option is found there too.
     reserved = raw_preallocation(words) if image_format == "raw" else "off"
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
