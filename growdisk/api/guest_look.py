@@ -39,15 +39,9 @@ if TYPE_CHECKING:
 
 # The usual places: looked at even if neither fstab nor a unit names a file there.
 _SWAP_FILES = (
-    "/swapfile*",
-    "/swap.img",
-    "/swap",
-    "/swap/*",
-    "/var/swap*",
-    "/var/lib/swap*",
-    "/.swapfile",
+    "/swapfile*", "/swap.img", "/swap", "/swap/*", "/var/swap*", "/var/lib/swap*", "/.swapfile",
     "/.swap/*",
-)
+)  # fmt: skip
 _PARTITION = re.compile(r"/dev/(sda\d*)")
 _RANDOM_SWAP = SwapContent("swap", random_key=True)
 

@@ -15,7 +15,10 @@ from growdisk.cli.common_options import names_at
 from growdisk.errors import UsageError, bad_value, nearest, shell_word
 
 _GROW = "growdisk expand IMAGE +10G grows the disk and all that is in it"
-_IMAGE_VERB = "growdisk image {word} does that"
+_IMAGE_VERBS = (
+    "map", "check", "compare", "create", "snapshot", "convert", "copy", "overlay", "rebase",
+    "compact", "read", "write",
+)  # fmt: skip
 _QEMU_IMG = "qemu-img {word} does that; growdisk has no such command"
 
 COMMANDS = {
@@ -46,23 +49,7 @@ COMMANDS = {
     "continue": "growdisk resume IMAGE",
     "playbook": "growdisk run PLAYBOOK",
     "dd": "growdisk image read IMAGE OFFSET LENGTH FILE, growdisk image write IMAGE OFFSET FILE",
-    **dict.fromkeys(
-        (
-            "map",
-            "check",
-            "compare",
-            "create",
-            "snapshot",
-            "convert",
-            "copy",
-            "overlay",
-            "rebase",
-            "compact",
-            "read",
-            "write",
-        ),
-        _IMAGE_VERB,
-    ),
+    **dict.fromkeys(_IMAGE_VERBS, "growdisk image {word} does that"),
 }
 
 IMAGE_VERBS = {
