@@ -18,10 +18,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api.at_rest import DisksAtRest, to_read, to_write
+from growdisk.api.at_rest import DisksAtRest, refuse_spoiling, to_read, to_write
 from growdisk.api.current_run import CurrentRun, Prepared, Silent
 from growdisk.api.disks import explained_refusals
-from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host_space import SET_ASIDE, host_too_full, refuse_to_fill_host
 from growdisk.api.result import (
     Result,
