@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,33 +11,39 @@ from typing import TYPE_CHECKING
 from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
 from growdisk.api.disk_facts import image_facts, inspect_device, opened_image
 from growdisk.api.disks import unreadable_refused
-from growdisk.api.extra_disks import found_formats, plan_extra_disks
-from growdisk.api.guard import carried_by, refuse_carried, refuse_dependents
+from growdisk.api.guard import carried_by, refuse_carried, refuse_dependents, refuse_run_at
 from growdisk.api.guest_look import proposed_with_guest, with_crypttab_names
 from growdisk.api.host import FoundTools, facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import refuse_run_without_room, run_images
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
-from growdisk.fast_dataclass import dataclass, field
+from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.guest_systems.look import Look, find_homes
 from growdisk.host.blkid import Blkid
 from growdisk.host.fuse_mount import unmounting_beside
 from growdisk.planner.backend_choice import choose_backend
-from growdisk.planner.extra_disks import ExtraDiskPlan, merge_proposals
+from growdisk.planner.extra_disks import (
+    ExtraDiskPlan,
+    merge_proposals,
+    propose_extra_disk,
+    volume_groups,
+)
 from growdisk.planner.facts import Facts
-from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.goal import Goal, OtherDisk, RunOptions
 from growdisk.planner.plan import make_plan
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
+from growdisk.planner.refusals import option_unsupported, refuse_unwritable
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.open_checks import refuse_data_file
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.steps.disk import Disk, Format
 from growdisk.steps.place_at_rest import look_through
+from growdisk.steps.registry import disk_name
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
-from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 if TYPE_CHECKING:
     from growdisk.api.session import Session
@@ -186,10 +192,7 @@ class DisksAtRest:
         assert self._disk is not None
         plan = run.plan
         # A missing appliance is refused while there is nothing yet that would have to go back.
-        if "guestfs" in (
-            plan.backend,
-            *(other.backend for other in plan.extra_disks if other.before),
-        ):
+        if "guestfs" in (plan.backend, *(one.backend for one in plan.extra_disks if one.before)):
             # it knows all backends, and loads them
             from growdisk.backends.available import require_appliance
 
@@ -258,3 +261,70 @@ def session_of(run: CurrentRun, disk: Disk, verb: str, allowed: Allowed) -> Sess
 
 def format_named(name: str) -> Format:
     return "raw" if name == "raw" else "qcow2"
+
+
+# --- the guest's other disks: which they are, what is done to them --------------------------------
+
+
+def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
+    """Each image with its format; refused if named twice, or with an unfinished run."""
+    paths = [other.path for other in others]
+    formats = [(other, probe_to_write(other)) for other in paths]
+    for number, other in enumerate(paths):
+        # samefile(): one image under two names would be opened to write twice.
+        if any(other.samefile(known) for known in (path, *paths[:number])):
+            reason, hint = "it is one and the same image", "name each image once"
+            raise option_unsupported(path, f"--with {other}", reason, hint)
+        refuse_if_unfinished(RunDirectory.of(other))
+    return formats
+
+
+def refuse_spoiling(path: Path, options: RunOptions) -> None:
+    """Refuse, before planning, an image or other disk with a kept run, or with dependents."""
+    for disk_path in (path, *(other.path for other in options.others)):
+        refuse_run_at(disk_path)
+        refuse_dependents(disk_path, overlays_may_break=options.overlays_may_break)
+
+
+def plan_extra_disks(
+    main: Facts,
+    devices: Sequence[tuple[BlockDevice, Path]],
+    options: RunOptions,
+    sector_size: int,
+    keyring: Keyring,
+) -> list[ExtraDiskPlan]:
+    """What becomes of each of `options.others`, which are opened as `devices`. Raises refusals."""
+    found = []
+    for number, ((device, path), other) in enumerate(zip(devices, options.others, strict=True), 1):
+        image = image_facts(device, path)
+        if other.goal is None:
+            # It does not grow, and is only there for the volume groups that reach onto it.
+            facts = Facts(image, None, {}, disk=disk_name(number))
+            refuse_unwritable(facts)
+            _refuse_idle(main, device, path, sector_size)
+            found.append(ExtraDiskPlan(facts, path.resolve()))
+            continue
+        facts = replace(inspect_device(device, image, sector_size, keyring), disk=disk_name(number))
+        proposal = propose_extra_disk(main, facts, other.goal)
+        if isinstance(proposal, Proposal):
+            # Alone: a group that it shares with the first disk was refused by propose_extra_disk().
+            pv_finder = PhysicalVolumeFinder([(device, path)], sector_size)
+            opened = partial(look_through, device, keyring=keyring, pv_finder=pv_finder)
+            with closing(Blkid()) as blkid:
+                opinion = second_opinion(facts, other.goal, proposal, device, opened, blkid)
+            proposal = opinion.proposal
+            choice = choose_backend(facts, proposal, options, FoundTools(opinion.asked))
+            found.append(ExtraDiskPlan(facts, path.resolve(), proposal, choice))
+        else:
+            # As it should be already: it takes part without a step of its own.
+            found.append(ExtraDiskPlan(facts, path.resolve(), Proposal((), facts)))
+    return found
+
+
+def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int) -> None:
+    """option-unsupported if a disk holds nothing of the image's volume groups."""
+    wanted = {volume.uuid for group in volume_groups(main) for volume in group.physical_volumes}
+    if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
+        reason = "no volume group of this image lies on it as well"
+        hint = f"to let it grow too: --with {path}=+10G"
+        raise option_unsupported(main.image.path, f"--with {path}", reason, hint)

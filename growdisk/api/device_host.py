@@ -72,9 +72,7 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
             {"path": path, "folder": folder, "kind": kind},
         )
     if plan.snapshots == "overlay":
-        existing = next(
-            parent for parent in (directory.path, *directory.path.parents) if parent.exists()
-        )
+        existing = next(one for one in (directory.path, *directory.path.parents) if one.exists())
         wanted, free = _room_for(plan), free_room(existing)
         if wanted > free:
             raise Refused.named(

@@ -153,11 +153,7 @@ def _owner(
     head = device.read(0, min(device.size, _LDM_AT + 512))
     if is_dynamic_disk(table) or head[_LDM_AT:].startswith(_LDM):
         return DYNAMIC_DISK
-    own = [
-        (part.range, contents[part.number].kind)
-        for part in table.partitions
-        if part.number in contents
-    ]
+    own = [(p.range, contents[p.number].kind) for p in table.partitions if p.number in contents]
     for foreign in find_foreign(device, head, thorough=thorough):
         # A signature at the end of the last partition is that one's own, if it was read so there.
         inside = any(

@@ -39,15 +39,9 @@ if TYPE_CHECKING:
 
 # The usual places: looked at even if neither fstab nor a unit names a file there.
 _SWAP_FILES = (
-    "/swapfile*",
-    "/swap.img",
-    "/swap",
-    "/swap/*",
-    "/var/swap*",
-    "/var/lib/swap*",
-    "/.swapfile",
+    "/swapfile*", "/swap.img", "/swap", "/swap/*", "/var/swap*", "/var/lib/swap*", "/.swapfile",
     "/.swap/*",
-)
+)  # fmt: skip
 _PARTITION = re.compile(r"/dev/(sda\d*)")
 _RANDOM_SWAP = SwapContent("swap", random_key=True)
 
@@ -113,9 +107,7 @@ def _swap_files(home: Home) -> Iterator[str]:
 
 
 def _with_random_swap(facts: Facts, look: Look) -> Facts:
-    unknown = (
-        [part for part in facts.table.partitions if _is_unknown(facts, part)] if facts.table else []
-    )
+    unknown = [p for p in facts.table.partitions if _is_unknown(facts, p)] if facts.table else []
     if not unknown:
         return facts
     # Any system's word is enough: one disk may hold several, and only one of them uses the swap.
@@ -159,9 +151,7 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     from growdisk.guest_systems.home_repair import obstacles, repairs_of
 
     systems = tuple(home.root.node for home in look.systems)
-    on_btrfs = tuple(
-        home.root.node for home in look.systems if isinstance(home.paths.root.tree, BtrfsTree)
-    )
+    on_btrfs = tuple(h.root.node for h in look.systems if isinstance(h.paths.root.tree, BtrfsTree))
     read_only = tuple(home.root.node for home in look.systems if _is_read_only(home))
     # Two questions: what names it, and whether this machine's tools can write there (`closed`). If
     # only the second fails, another backend does the work.
@@ -172,9 +162,7 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     except Unknown as unknown:
         unread = f"the guest's files cannot all be read here: {unknown}"
         return GuestSeen(systems, on_btrfs, (unread,), closed=unread)
-    named = dict.fromkeys(
-        change.path for repair in repairs for change in repair.changes if change.mended
-    )
+    named = dict.fromkeys(c.path for repair in repairs for c in repair.changes if c.mended)
     try:
         closed = _why_not_written(look, repairs, first(MakeSwapFile, steps))
     except Unknown as unknown:
@@ -213,9 +201,7 @@ def _why_not_at_home(look: Look) -> str:
                 f"the guest's files are in {mount.node.removeprefix('/dev/')}, which only a "
                 "kernel opens"
             )
-    for tree in (
-        tree for home in look.homes for tree in home.paths.trees if isinstance(tree, ExtTree)
-    ):
+    for tree in (tree for h in look.homes for tree in h.paths.trees if isinstance(tree, ExtTree)):
         # Read without its journal, the tree is not what the next mount will show.
         if tree.content.needs_recovery or not tree.content.clean:
             return (

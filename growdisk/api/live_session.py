@@ -15,9 +15,8 @@ from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
-from growdisk.steps.live_overlays import LiveOverlays, is_same_file
 from growdisk.steps.live_place import GuestAccess
-from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
+from growdisk.steps.live_snapshots import LiveOverlays, LiveSnapshots, LiveUndo, is_same_file
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutSnapshots

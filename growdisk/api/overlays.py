@@ -110,9 +110,7 @@ class _Search:
                 self.read_folder(folder)
             for machine, path in known.disks:
                 self._follow(path, machine)
-            self._saved += [
-                (machine, path) for machine, path in known.disks if machine in known.saved
-            ]
+            self._saved += [(name, path) for name, path in known.disks if name in known.saved]
 
     def leave_out(self, overlay: Path) -> None:
         if (place := identity(str(overlay))) is not None:
@@ -125,14 +123,10 @@ class _Search:
         reached, before = {self._target}, 0
         while len(reached) > before:
             before = len(reached)
-            reached |= {
-                place for place, named in self._named.items() if not reached.isdisjoint(named)
-            }
+            reached |= {one for one, named in self._named.items() if not reached.isdisjoint(named)}
         found = (self._overlays[place] for place in reached - {self._target})
         saved = {machine for machine, path in self._saved if identity(path) in reached}
-        return Dependents(
-            tuple(sorted(found, key=lambda overlay: overlay.path)), tuple(sorted(saved))
-        )
+        return Dependents(tuple(sorted(found, key=lambda one: one.path)), tuple(sorted(saved)))
 
     def _follow(self, path: str, machine: str) -> None:
         """Read a whole chain, from its top down."""

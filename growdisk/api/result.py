@@ -148,9 +148,7 @@ def how_far_back(state: RunState) -> str:
     """What to say after a rollback down to one step; "" after everything else."""
     if state.status is not RunStatus.UNFINISHED:
         return ""
-    undone = ", ".join(
-        name for name, record in state.last.items() if record.event is Event.RESTORED
-    )
+    undone = ", ".join(name for name, r in state.last.items() if r.event is Event.RESTORED)
     return f"undone: {undone}; growdisk resume does it again, growdisk rollback undoes the rest"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
+from growdisk.api.at_rest import refuse_spoiling
 from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
 from growdisk.api.device_host import refuse_unsafe_place
-from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host import refuse_full_storage
 from growdisk.api.live_inspect import (
     InspectedGuest,
@@ -30,8 +30,8 @@ from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.refusals import option_unsupported
-from growdisk.steps.live_overlays import is_same_file
 from growdisk.steps.live_place import GuestAccess
+from growdisk.steps.live_snapshots import is_same_file
 from growdisk.storage.device import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring

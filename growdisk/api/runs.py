@@ -18,10 +18,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api.at_rest import DisksAtRest, to_read, to_write
+from growdisk.api.at_rest import DisksAtRest, refuse_spoiling, to_read, to_write
 from growdisk.api.current_run import CurrentRun, Prepared, Silent
 from growdisk.api.disks import explained_refusals
-from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host_space import SET_ASIDE, host_too_full, refuse_to_fill_host
 from growdisk.api.result import (
     Result,
@@ -194,9 +193,7 @@ def _since_growth(path: Path) -> float | None:
 
 def _refuse_unrecorded(target: Target, plan: Plan) -> None:
     """run-not-recorded if the folder of the run, or of a disk in it, cannot be made."""
-    others = [
-        (path, RunDirectory(path)) for path in (Path(other.path) for other in plan.extra_disks)
-    ]
+    others = [(path, RunDirectory(path)) for path in (Path(one.path) for one in plan.extra_disks)]
     for path, directory in ((target.path, target.directory), *others):
         if reason := directory.obstacle():
             raise run_not_recorded(path, directory.path, reason)

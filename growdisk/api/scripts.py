@@ -80,9 +80,7 @@ def _refuse_full(folder: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        raise _folder_not_writable(
-            folder, reason=getattr(error, "strerror", "") or str(error)
-        ) from error
+        raise _folder_not_writable(folder, getattr(error, "strerror", "") or str(error)) from error
     raise destination_exists(folder)
 
 

@@ -49,9 +49,7 @@ def second_opinion(
     """Ask blkid, and `meanwhile` do something that leaves `device` alone. belongs-to-others."""
     # Needs no tool, so it is asked even if blkid cannot be.
     refuse_occupied(facts, proposal, device)
-    seen = {
-        f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))
-    }
+    seen = {f"part{n}": p for n, p in enumerate(_parts(facts, goal, proposal, device, opened))}
     blkid.ask({name: place for name, (_, place) in seen.items()})
     meanwhile()
     verdicts = blkid.answer()

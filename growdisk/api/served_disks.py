@@ -152,9 +152,7 @@ def _asked(address: Address, server: Address) -> Export:
             f"its server does not answer within {_ANSWER:.0f} s; it may have given the disk "
             "to another client"
         )
-        raise DiskNotReached(
-            str(address), reason, hint="end that client's use of it first"
-        ) from error
+        raise DiskNotReached(str(address), reason, "end that client's use of it first") from error
     except NotOffered as error:
         raise DiskNotReached(
             str(address), str(error), hint="check the name of the export: qemu-nbd --list"

@@ -108,9 +108,7 @@ class Session:
                     reason = (
                         f"it goes on inside {place.name}, and no passphrase that was given opens it"
                     )
-                    raise KeyNeeded(
-                        self.run.path if disk is self.disk else disk.path, reason=reason
-                    )
+                    raise KeyNeeded(self.run.path if disk is self.disk else disk.path, reason)
 
     def explained(self, error: GrowdiskError | None) -> GrowdiskError | None:
         return error
@@ -206,9 +204,7 @@ def _worker(run: CurrentRun, disk: Disk) -> WorkerAtRest:
 def _places(plan: Plan, number: int = 0) -> list[DevicePath]:
     """Where its steps work on one of its disks, each once; a running guest's are left out."""
     steps = [step.own for step in plan.steps if step.disk == number]
-    return list(
-        dict.fromkeys(step.works_at for step in steps if step.works_at and not step.running)
-    )
+    return list(dict.fromkeys(s.works_at for s in steps if s.works_at and not s.running))
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,7 @@ class Appliance(FilesystemTools):
             for line in answer.splitlines()
             if line[:1].isdigit()
         )
-        return [
-            KernelPartition(number, start * _SECTOR, size * _SECTOR) for number, start, size in rows
-        ]
+        return [KernelPartition(n, start * _SECTOR, size * _SECTOR) for n, start, size in rows]
 
     def size_of(self, device: str = DISK) -> int:
         """Bytes of a block device, by the appliance's kernel."""

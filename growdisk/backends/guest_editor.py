@@ -57,9 +57,7 @@ class MountedGuest:
             self._handle.mount_options(options, root, "/")
         if not self.exists("/etc/fstab"):
             return
-        entries = {
-            entry.mount_point: entry for entry in parse_fstab(decode(self.read("/etc/fstab")))
-        }
+        entries = {one.mount_point: one for one in parse_fstab(decode(self.read("/etc/fstab")))}
         for place in _BOOT_PLACES:
             if (entry := entries.get(place)) and (device := self._device_of(entry)):
                 with guest_call(f"mount {device}"):
@@ -92,9 +90,7 @@ class MountedGuest:
         """Regular files that match, sorted; each once, symbolic links left out."""
         with guest_call(f"look for {pattern}"):
             found = self._handle.glob_expand(pattern, directoryslash=False)
-            return sorted(
-                path for path in found if self._handle.is_file(path, followsymlinks=False)
-            )
+            return sorted(one for one in found if self._handle.is_file(one, followsymlinks=False))
 
     def prepend(self, path: str, block: bytes) -> None:
         """Put `block` before a file's content.

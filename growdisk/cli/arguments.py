@@ -14,10 +14,15 @@ from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, bad_value, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner import given_values
-from growdisk.planner.given_values import GivenValues, run_options_of
+from growdisk.planner.given_values import (
+    GivenValues,
+    disk_number,
+    growth_requests,
+    requests_by_disk,
+    run_options_of,
+)
 from growdisk.planner.goal import Goal, OtherDisk, RunOptions
 from growdisk.planner.option_table import BY_RULE, SECTOR_SIZES, SHARED
-from growdisk.planner.option_words import disk_number, growth_requests, requests_by_disk
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import parse_goal_size
 

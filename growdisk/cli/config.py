@@ -47,9 +47,7 @@ def configured() -> dict[str, tuple[object, Path]]:
 def apply(parser: argparse.ArgumentParser) -> None:
     """Put the configured defaults in the place of growdisk's own, for the parser's options."""
     # SUPPRESS: a default here would overrule what stands before the verb.
-    known = {
-        action.dest: action for action in parser._actions if action.default is not argparse.SUPPRESS
-    }
+    known = {one.dest: one for one in parser._actions if one.default is not argparse.SUPPRESS}
     for key, (value, _) in configured().items():
         if key in known:
             known[key].default = value

@@ -77,9 +77,7 @@ def partition_rows(layout: Layout, width: int) -> list[str]:
     if not rows:
         return []
     cells = [_HEADER, *(row for _, row in sorted(rows, key=lambda row: row[0]))]
-    columns = [
-        column for column in range(len(_HEADER)) if column != _ROLE or layout.table.type != "gpt"
-    ]
+    columns = [n for n in range(len(_HEADER)) if n != _ROLE or layout.table.type != "gpt"]
     # Without a column the others may fit; if not, the next goes too, and lines are cut at the end.
     for expendable in _EXPENDABLE:
         # Two spaces before each column, the first one too.

@@ -36,32 +36,6 @@ class _BarPart:
     grade: str = "calm"
 
 
-@dataclass(frozen=True)
-class _ContentRow:
-    name: str
-    kind: str
-    level: str
-    size: str
-
-
-@dataclass(frozen=True)
-class _DiskRow:
-    name: str
-    order: float
-    size: int
-    idle: int
-    level: str
-    grade: str
-    sign: str
-    facts: str
-    width: float
-    parts: tuple[_BarPart, ...]
-    remarks: tuple[str, ...]
-    next: str
-    file_systems: tuple[_ContentRow, ...]
-    error: bool
-
-
 def page(entries: Sequence[DiskEntry], now: datetime) -> str:
     """The whole page, as text."""
     # All bars share one scale: the largest disk is as wide as the page.
@@ -75,34 +49,31 @@ def page(entries: Sequence[DiskEntry], now: datetime) -> str:
     return template.render(disks=disks, made=made, version=__version__, summary=summary)
 
 
-def _disk(entry: DiskEntry, largest: int) -> _DiskRow:
-    size = entry.virtual_size or 0
-    grade = _grade(entry.fullness)
-    return _DiskRow(
-        printable(entry.name),
-        round(entry.fullness, 4),
-        size,
-        entry.idle,
-        _level(entry.fullest) if entry.fullest else "",
-        grade,
-        _SIGNS[grade],
-        ", ".join(_facts(entry)),
-        round(max(100 * size / largest, _LEAST_WIDTH), 2),
-        tuple(_parts(entry)),
-        tuple(printable(remark) for remark in remarks(entry)),
-        printable(_next(entry)),
-        tuple(_row(use) for use in entry.file_systems),
-        entry.error is not None,
-    )
+def _disk(entry: DiskEntry, largest: int) -> dict[str, object]:
+    """What the template shows of it."""
+    size, grade = entry.virtual_size or 0, _grade(entry.fullness)
+    return {
+        "name": printable(entry.name),
+        "order": round(entry.fullness, 4),
+        "size": size,
+        "idle": entry.idle,
+        "level": _level(entry.fullest) if entry.fullest else "",
+        "grade": grade,
+        "sign": _SIGNS[grade],
+        "facts": ", ".join(_facts(entry)),
+        "width": round(max(100 * size / largest, _LEAST_WIDTH), 2),
+        "parts": tuple(_parts(entry)),
+        "remarks": [printable(remark) for remark in remarks(entry)],
+        "next": printable(_next(entry)),
+        "file_systems": [_row(use) for use in entry.file_systems],
+        "error": entry.error is not None,
+    }
 
 
-def _row(use: FileSystemUse) -> _ContentRow:
-    return _ContentRow(
-        printable(use.name),
-        printable(use.kind),
-        f"{whole_percent(use.fullness)} %",
-        format_size(use.size),
-    )
+def _row(use: FileSystemUse) -> dict[str, str]:
+    level = f"{whole_percent(use.fullness)} %"
+    name, kind = printable(use.name), printable(use.kind)
+    return {"name": name, "kind": kind, "level": level, "size": format_size(use.size)}
 
 
 def _level(use: FileSystemUse) -> str:
@@ -148,9 +119,7 @@ def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
     own = [use for use in entry.file_systems if use.name == stretch.name]
     # An agent names file systems by mount point: the one of the same kind and nearest in size is
     # taken, unless it is so much smaller that it must be another one's.
-    alike = [
-        use for use in entry.file_systems if use.kind == stretch.kind and use.source == "agent"
-    ]
+    alike = [u for u in entry.file_systems if u.kind == stretch.kind and u.source == "agent"]
     best = min(alike, key=lambda use: abs(use.size - stretch.size), default=None)
     if own or (best is not None and best.size > stretch.size // 2):
         return own[0] if own else best

@@ -15,7 +15,10 @@ from growdisk.cli.common_options import names_at
 from growdisk.errors import UsageError, bad_value, nearest, shell_word
 
 _GROW = "growdisk expand IMAGE +10G grows the disk and all that is in it"
-_IMAGE_VERB = "growdisk image {word} does that"
+_IMAGE_VERBS = (
+    "map", "check", "compare", "create", "snapshot", "convert", "copy", "overlay", "rebase",
+    "compact", "read", "write",
+)  # fmt: skip
 _QEMU_IMG = "qemu-img {word} does that; growdisk has no such command"
 
 COMMANDS = {
@@ -46,23 +49,7 @@ COMMANDS = {
     "continue": "growdisk resume IMAGE",
     "playbook": "growdisk run PLAYBOOK",
     "dd": "growdisk image read IMAGE OFFSET LENGTH FILE, growdisk image write IMAGE OFFSET FILE",
-    **dict.fromkeys(
-        (
-            "map",
-            "check",
-            "compare",
-            "create",
-            "snapshot",
-            "convert",
-            "copy",
-            "overlay",
-            "rebase",
-            "compact",
-            "read",
-            "write",
-        ),
-        _IMAGE_VERB,
-    ),
+    **dict.fromkeys(_IMAGE_VERBS, "growdisk image {word} does that"),
 }
 
 IMAGE_VERBS = {
@@ -262,9 +249,7 @@ def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
     option, verb = word.partition("=")[0], prog.removeprefix("growdisk").strip()
     # First what the verb itself says; then what holds for all verbs of growdisk image.
     hint = OPTIONS.get(verb, {}).get(option) or OPTIONS.get(verb.partition(" ")[0], {}).get(option)
-    near = difflib.get_close_matches(
-        option, [name for name in known if name.startswith("--")], 1, 0.7
-    )
+    near = difflib.get_close_matches(option, [n for n in known if n.startswith("--")], 1, 0.7)
     if not hint:
         hint = (
             f"did you mean {near[0]}? {prog} --help" if near else f"{prog} --help lists its options"

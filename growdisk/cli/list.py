@@ -16,8 +16,8 @@ from growdisk.durable import replace_file
 from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import asdict
 from growdisk.given_file import refuse_to_replace
+from growdisk.planner.given_values import share
 from growdisk.planner.option_table import as_flag
-from growdisk.planner.option_words import share
 from growdisk.units import format_size, whole_percent
 
 _NONE_READ = Refused.exit_code

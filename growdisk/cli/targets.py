@@ -183,9 +183,7 @@ def on_address(
     if getattr(arguments, "as_playbook", False):
         raise UsageError("a playbook has no disks behind addresses", hint="leave --as-playbook out")
     if arguments.domain or arguments.qmp:
-        raise UsageError(
-            "an address and a machine exclude each other", hint="name the one or the other"
-        )
+        raise UsageError("an address and a machine exclude each other", "name the one or the other")
     _name(outputs, str(path), shlex.quote(word), word)
     arguments.target = path
     # The run is recorded on this host: the server need not be reached.

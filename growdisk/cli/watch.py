@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from growdisk.api.watching.actions import Action
-from growdisk.api.watching.metrics import write_metrics
-from growdisk.api.watching.round import Round, round_document, watch_once
+from growdisk.api.watching.round import Round, round_document, watch_once, write_metrics
 from growdisk.api.watching.rules import load_rules
 from growdisk.cli.common_options import add_flag, add_jobs, add_value, named_path
 from growdisk.cli.config import is_typed

@@ -135,9 +135,7 @@ def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
         reason = f"it answered for phase {answer.phase.value} of run {clean(answer.run)}"
         raise _guest_answer_bad(phase.value, reason=reason)
     if not all(0 <= number <= _MAX_NUMBER for number in _numbers(answer.facts)):
-        raise _guest_answer_bad(
-            phase.value, reason=f"its numbers cannot be; it said: {clean(line)}"
-        )
+        raise _guest_answer_bad(phase.value, f"its numbers cannot be; it said: {clean(line)}")
     cleaned = _cleaned(answer)
     assert isinstance(cleaned, Answer)
     return cleaned

@@ -123,9 +123,7 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
     before, after, unit = plan.before, plan.after, plan.before.sector_size
     old = before.by_number(plan.target)
     assert old is not None, plan.target
-    leaving = [
-        part.number for part in [*plan.removed, *plan.moved] if part.role is not Role.EXTENDED
-    ]
+    leaving = [p.number for p in [*plan.removed, *plan.moved] if p.role is not Role.EXTENDED]
     return {
         # In sectors of the table, but for what is called bytes.
         "kind": "none" if plan.is_whole_disk else before.kind,
@@ -178,9 +176,7 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
             if not needle.startswith(_TOLD)
         ]
         # grep -i finds the other spellings of a UUID.
-        found = [
-            needle for needle in found if needle == needle.lower() or needle.lower() not in found
-        ]
+        found = [one for one in found if one == one.lower() or one.lower() not in found]
         needles.setdefault(part.number, []).extend(found)
     for number, known in names.items():
         yield _GoneNames(number, tuple(dict.fromkeys(known)), tuple(dict.fromkeys(needles[number])))

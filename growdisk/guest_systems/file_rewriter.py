@@ -131,10 +131,7 @@ class DirectGuest:
         place = self._paths.find(path)
         if place is None or not place.inode.is_file:
             raise ToolFailed(f"reading {path}", 1, "there is no such file in the guest")
-        if any(
-            place.tree is tree and place.inode.number in later
-            for tree, later in self._later.items()
-        ):
+        if any(place.tree is one and place.inode.number in ids for one, ids in self._later.items()):
             # It has been written since: its inode on the disk is old, and so is `place`.
             self.flush()
             return self._file(path)
@@ -145,9 +142,7 @@ class DirectGuest:
         # fallocate marks its blocks as unwritten. Only after it the extents are known; each is then
         # replaced by itself as written.
         self._edit(tree, [f"fallocate <{number}> {start} {end - 1}"])
-        fresh = [
-            run for run in tree.runs(tree.inode(number)) if not run.written and run.logical >= start
-        ]
+        fresh = [r for r in tree.runs(tree.inode(number)) if not r.written and r.logical >= start]
         marks = [
             (f"goto_block {run.logical}", f"replace_node {run.logical} {run.length} {run.physical}")
             for run in fresh

@@ -39,10 +39,7 @@ def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair
         id(home): [(_known_to(home, look, part), policy) for part, policy in decisions]
         for home in look.homes
     }
-    return [
-        _repair(home, system, known[id(home)], plain.get(id(home), all_plain))
-        for home in look.homes
-    ]
+    return [_repair(h, system, known[id(h)], plain.get(id(h), all_plain)) for h in look.homes]
 
 
 def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartition:
@@ -96,13 +93,9 @@ def needles_of(home: Home, parts: Sequence[RemovedPartition]) -> tuple[bytes, ..
 
 def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
     if not look.systems:
-        closed = "".join(
-            f"; {node.removeprefix('/dev/')}: {why}" for node, why in look.closed.items()
-        )
+        closed = "".join(f"; {n.removeprefix('/dev/')}: {why}" for n, why in look.closed.items())
         yield f"no system that can be read was found on this disk{closed}"
     for home in look.systems:
-        yield from (
-            f"{place} is not on this disk, and cannot be looked into" for place in home.strange
-        )
+        yield from (f"{it} is not on this disk, and cannot be looked into" for it in home.strange)
     for repair in repairs:
         yield from (f"{change.path}: {change.what}" for change in repair.changes if change.waits)

@@ -107,9 +107,7 @@ def find_homes(
 
 def paths_of(mounts: Sequence[GuestMount], trees: Mapping[str, FileTree]) -> GuestPaths:
     """The same mounts on other readers, by their nodes."""
-    first, *others = (
-        (mount.place, _mounted(trees[mount.node], mount.subvolume)) for mount in mounts
-    )
+    first, *others = ((m.place, _mounted(trees[m.node], m.subvolume)) for m in mounts)
     return GuestPaths(first[1], dict(others))
 
 

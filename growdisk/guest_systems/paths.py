@@ -119,9 +119,7 @@ class GuestPaths:
 
     def folders(self, pattern: str) -> list[str]:
         """Directories that match."""
-        return sorted(
-            path for path in self._matches("", _parts(pattern)) if self.is_directory(path)
-        )
+        return sorted(one for one in self._matches("", _parts(pattern)) if self.is_directory(one))
 
     def is_directory(self, path: str) -> bool:
         place = self.find(path)
@@ -133,9 +131,7 @@ class GuestPaths:
         entries = self.entries(folder)
         number = entries.get(name)
         if number is None and folder.tree.ignores_case:
-            number = next(
-                (n for other, n in entries.items() if other.lower() == name.lower()), None
-            )
+            number = next((n for one, n in entries.items() if one.lower() == name.lower()), None)
         return None if number is None else self.place(folder.tree, number)
 
     def place(self, tree: FileTree, number: int) -> FoundInode:

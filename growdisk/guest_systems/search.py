@@ -65,9 +65,7 @@ def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, FoundI
     # Links wait until all places have been walked: what they lead to may come by its own name.
     seen: set[tuple[int, int]] = set()
     links: list[tuple[str, FoundInode]] = []
-    tops = [
-        top for pattern in tops for top in (paths.folders(pattern) if "*" in pattern else [pattern])
-    ]
+    tops = [top for one in tops for top in (paths.folders(one) if "*" in one else [one])]
     for top in tops:
         for path, place in _below(paths, top, _DEEPEST, seen):
             if (
@@ -155,9 +153,7 @@ def _is_said_by_name(name: bytes, needles: tuple[bytes, ...]) -> bool:
 def _in_names(needles: tuple[bytes, ...]) -> tuple[list[bytes], list[bytes]]:
     """What of them may be in any name, and what begins the name of a unit."""
     # Long ones only: a short name, sda5, would be found in names that have nothing to do with it.
-    long = [
-        needle.rpartition(b"/")[2] for needle in needles if len(needle) > 10 and b"=" not in needle
-    ]
+    long = [one.rpartition(b"/")[2] for one in needles if len(one) > 10 and b"=" not in one]
     return long, [needle for needle in needles if needle.startswith(b"dev-") or b"\\x2d" in needle]
 
 

@@ -104,9 +104,7 @@ class GuestBlockDevice(ReadOnlyDevice):
 
     def _from(self, device: str, offset: int, length: int, end: int) -> bytes:
         first, last = offset // _PIECE, (offset + length - 1) // _PIECE
-        missing = [
-            number for number in range(first, last + 1) if (device, number) not in self._pieces
-        ]
+        missing = [n for n in range(first, last + 1) if (device, n) not in self._pieces]
         if missing:
             # One call, though it may fetch some again: in an emulated guest a start takes long.
             self._fetch(device, missing[0], missing[-1] + 1, end)
@@ -127,9 +125,7 @@ class GuestBlockDevice(ReadOnlyDevice):
         # The last piece may reach beyond what is wanted, or end with the device. Anything else is a
         # failure of dd, whose own status the pipe hides.
         if not min(after * _PIECE, end) - first * _PIECE <= len(data) <= (after - first) * _PIECE:
-            raise GuestLost(
-                self._shell.name, reason=f"it cannot read {device}: {answer.last_words}"
-            )
+            raise GuestLost(self._shell.name, f"it cannot read {device}: {answer.last_words}")
         for number in range(first, after):
             start = (number - first) * _PIECE
             self._pieces[device, number] = data[start : start + _PIECE]

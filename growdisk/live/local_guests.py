@@ -200,9 +200,7 @@ def _answers(path: Path) -> bool:
 def running_users(number: int) -> list[str]:
     """The names of running machines with a disk of that device number, if libvirt answers."""
     uris = listening() if shutil.which("virsh") else ()
-    return [
-        name for uri in uris for name, path in _running_disks(uri) if device_number(path) == number
-    ]
+    return [name for uri in uris for name, p in _running_disks(uri) if device_number(p) == number]
 
 
 def _running_disks(uri: str) -> Iterator[tuple[str, str]]:

@@ -75,9 +75,7 @@ class QmpMonitor:
         except ExecuteError as error:
             raise CommandRefused(command, reason=str(error)) from error
         except TimeoutError as error:
-            raise monitor_lost(
-                command, reason=f"it has not answered for {_ANSWER:.0f} s"
-            ) from error
+            raise monitor_lost(command, f"it has not answered for {_ANSWER:.0f} s") from error
         except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
             raise monitor_lost(command, reason=_reason(error)) from error
 

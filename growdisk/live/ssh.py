@@ -40,12 +40,8 @@ class SshShell:
     def open(cls, target: str, config: Path | None = None) -> SshShell:
         """GuestUnreachable if ssh does not get in, or does not become root."""
         # ssh would take it as an option.
-        if target.startswith("-") or any(
-            not letter.isprintable() or letter.isspace() for letter in target
-        ):
-            raise bad_value(
-                f"'{target}' is not a host", "--ssh", target, hint="write --ssh root@web01"
-            )
+        if target.startswith("-") or any(not c.isprintable() or c.isspace() for c in target):
+            raise bad_value(f"'{target}' is not a host", "--ssh", target, "write --ssh root@web01")
         shell = cls(target, config, Path(tempfile.mkdtemp(prefix="growdisk-ssh-")))
         try:
             answer = shell.run("id -u", 90)
@@ -56,9 +52,7 @@ class SshShell:
         if answer.status != 0 or answer.stdout.strip() != b"0":
             shell.close()
             hint = f"let {target} use sudo without a password, or log in as root"
-            raise GuestUnreachable(
-                shell.name, reason=f"no root there: {answer.last_words}", hint=hint
-            )
+            raise GuestUnreachable(shell.name, f"no root there: {answer.last_words}", hint)
         return shell
 
     def run(self, script: str, timeout: float, on_line: LineCallback | None = None) -> GuestAnswer:
@@ -66,9 +60,7 @@ class SshShell:
             words = [*self._words, *_OPTIONS, "--", self.target, _AS_ROOT]
             done = run(words, input=script, timeout=timeout, accept=None, on_line=on_line)
         except ToolTimedOut as error:
-            raise GuestLost(
-                self.name, reason=f"a script had not ended after {timeout:.0f} s"
-            ) from error
+            raise GuestLost(self.name, f"a script had not ended after {timeout:.0f} s") from error
         # ssh's own failures: a script that ended so would be taken for one.
         if done.status == _SSH_FAILED:
             raise GuestLost(self.name, reason=done.last_words)

@@ -108,9 +108,7 @@ def choose_backend(
 def _refuse_asked(facts: Facts, options: RunOptions, reason: str) -> None:
     if reason:
         hint = "leave the option out: another one does it then"
-        raise option_unsupported(
-            facts.image.path, option=f"--backend {options.backend}", reason=reason, hint=hint
-        )
+        raise option_unsupported(facts.image.path, f"--backend {options.backend}", reason, hint)
 
 
 def _why_not(facts: Facts, proposal: Proposal, host: HostTools) -> str:

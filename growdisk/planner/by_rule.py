@@ -61,9 +61,7 @@ def _not_full(rule: Rule, facts: Facts, growing: dict[str, Content]) -> str | No
     """Why the rule leaves it as it is; None if it has to grow. fullness-unknown."""
     if rule.when_used is None:
         return None
-    known = {
-        name: content.fullness for name, content in growing.items() if content.fullness is not None
-    }
+    known = {name: one.fullness for name, one in growing.items() if one.fullness is not None}
     if not known:
         found = [f"{content.kind} in {name}" for name, content in growing.items()]
         kinds = ", ".join(found) or "nothing recognised"

@@ -47,9 +47,7 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | Goal
             "of one at a time"
         )
         hint = f"let {path} grow in a run of its own, and only be there in this one: --with {path}"
-        raise option_unsupported(
-            main.image.path, option=f"--with {path}=SIZE", reason=reason, hint=hint
-        )
+        raise option_unsupported(main.image.path, f"--with {path}=SIZE", reason, hint)
     proposal = propose(other, goal)
     if isinstance(proposal, Proposal):
         _refuse_swap_that_others_name(other, proposal)
@@ -58,9 +56,7 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | Goal
 
 def volume_groups(facts: Facts) -> list[VolumeGroup]:
     """The volume groups that reach onto the disk, as far as they can be read."""
-    volumes = (
-        content for content in facts.all_contents() if isinstance(content, PhysicalVolumeContent)
-    )
+    volumes = (c for c in facts.all_contents() if isinstance(c, PhysicalVolumeContent))
     return [volume.group for volume in volumes if volume.group is not None]
 
 

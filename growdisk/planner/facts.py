@@ -79,9 +79,7 @@ class Facts:
     @property
     def swaps(self) -> tuple[int, ...]:
         """Numbers of the partitions that hold swap space."""
-        return tuple(
-            sorted(n for n, content in self.contents.items() if isinstance(content, SwapContent))
-        )
+        return tuple(sorted(n for n, c in self.contents.items() if isinstance(c, SwapContent)))
 
     def all_contents(self) -> Iterator[Content]:
         """What stands in its partitions, and in that."""

@@ -179,9 +179,7 @@ def _hint(content: ForeignContent) -> str:
 
 def _given_up(goal: Goal, growth: Grown) -> set[int]:
     """What was named with --delete; an extended partition's number speaks for what is in it."""
-    whole = any(
-        part.role is Role.EXTENDED and part.number in goal.delete for part in growth.removed
-    )
+    whole = any(p.role is Role.EXTENDED and p.number in goal.delete for p in growth.removed)
     return {
         p.number
         for p in growth.removed

@@ -147,9 +147,7 @@ def in_guest_system(proposal: Proposal, systems: Sequence[str]) -> Proposal:
 
 def swap_alone(steps: Sequence[DiskStep]) -> tuple[DiskStep, ...]:
     """The steps, as if no other partition than swap were given up."""
-    return tuple(
-        replace(step, gone=()) if isinstance(step, RepairGuest) else step for step in steps
-    )
+    return tuple(replace(s, gone=()) if isinstance(s, RepairGuest) else s for s in steps)
 
 
 def as_guest_allows(
@@ -238,6 +236,4 @@ def _refuse_swap_file(facts: Facts, proposal: Proposal, seen: GuestSeen) -> None
         )
         if reason:
             hint = "keep the swap partition: --swap move"
-            raise option_unsupported(
-                facts.image.path, option="--swap file", reason=reason, hint=hint
-            )
+            raise option_unsupported(facts.image.path, "--swap file", reason, hint)

@@ -70,9 +70,7 @@ def make_live_plan(
         )
     _refuse_shape(path, proposal.steps)
     present = environment.host.device_size or 0
-    steps = tuple(
-        _running(facts, step, restart=restart, device_size=present) for step in proposal.steps
-    )
+    steps = tuple(_running(facts, s, restart=restart, device_size=present) for s in proposal.steps)
     # The guest plan has the run's name: what the scripts answer has to bear it.
     guest = guest_plan(run, facts, proposal.steps, serial=environment.disk.serial, several=True)
     return Plan(
@@ -111,9 +109,7 @@ def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
 
 def _only_at_rest(path: Path, what: str) -> Refused:
     hint = "shut the guest down and run growdisk on the image"
-    return option_unsupported(
-        path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint
-    )
+    return option_unsupported(path, "a running guest", f"{what} is only done while it is off", hint)
 
 
 def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
@@ -202,9 +198,7 @@ def _snapshot_mode(
                 f"use --snapshots none{'' if environment.disk.encrypted else ', or overlay'}; or "
                 "shut the guest down"
             )
-            raise option_unsupported(
-                facts.image.path, option="--snapshots internal", reason=obstacle, hint=hint
-            )
+            raise option_unsupported(facts.image.path, "--snapshots internal", obstacle, hint)
         case "overlay" if environment.disk.encrypted:
             reason = "the image is encrypted, and what the guest writes meanwhile would not be"
             raise option_unsupported(
@@ -216,9 +210,7 @@ def _snapshot_mode(
         case "overlay" if environment.managed:
             reason = "libvirt would not know of the overlays"
             hint = "use --snapshots internal or none"
-            raise option_unsupported(
-                facts.image.path, option="--snapshots overlay", reason=reason, hint=hint
-            )
+            raise option_unsupported(facts.image.path, "--snapshots overlay", reason, hint)
     return options.snapshots, ""
 
 

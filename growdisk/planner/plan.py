@@ -122,9 +122,7 @@ def make_plan(
     _refuse_preallocation(facts, goal)
     # The other disks come last: a failure there still takes everything back, on all disks.
     steps = (*proposal.steps, *steps_of(others))
-    mode, on_mode = _snapshot_mode(
-        facts.image, options, moves=any(step.moves for step in proposal.steps)
-    )
+    mode, on_mode = _snapshot_mode(facts.image, options, moves=any(s.moves for s in proposal.steps))
     if mode == "none":
         _refuse_moves_without_snapshots(facts.image.path, steps)
     on_image = facts.image.storage.notes if facts.image.storage else ()
@@ -198,9 +196,7 @@ def _snapshot_mode(
         )
         if image.version == 3:
             reason = f"its refcounts of {image.refcount_bits} bits leave no room for them"
-        raise option_unsupported(
-            image.path, option="--snapshots internal", reason=reason, hint="leave the option out"
-        )
+        raise option_unsupported(image.path, "--snapshots internal", reason, "leave the option out")
     # Growing it would leave its snapshots without a size.
     if image.version == 2 and image.snapshots:
         raise ImageUnsupported(

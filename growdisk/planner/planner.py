@@ -184,9 +184,7 @@ def _growth(
     )
     if growth.beyond_mbr:
         hint += f"; {offer(facts, table, new_size)}"
-    raise CannotGrow(
-        facts.image.path, next(iter(shares)), reason=growth.reason, hint=growth.hint + hint
-    )
+    raise CannotGrow(facts.image.path, next(iter(shares)), growth.reason, growth.hint + hint)
 
 
 # --- the steps ----------------------------------------------------------------------------------

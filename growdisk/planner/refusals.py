@@ -25,9 +25,7 @@ _ROOM_BESIDE_SWAP_FILE = 64 * MiB
 def refuse_unwritable(facts: Facts) -> None:
     """Refuse images that the engine only reads."""
     if facts.image.corrupt:
-        raise ImageDamaged(
-            facts.image.path, format=facts.image.format, reason="it is marked as corrupt"
-        )
+        raise ImageDamaged(facts.image.path, facts.image.format, "it is marked as corrupt")
     if facts.image.legacy_encryption:
         reason = "it is encrypted in the legacy AES form, which growdisk reads and never writes"
         hint = (
@@ -43,9 +41,7 @@ def refuse_volumes_without_lvm(facts: Facts, goal: Goal) -> None:
         isinstance(c, PhysicalVolumeContent | LuksContent) for c in facts.contents.values()
     ):
         hint = "leave it out; growdisk show draws what is there"
-        raise option_unsupported(
-            facts.image.path, option="--lv", reason="there is no LVM on this disk", hint=hint
-        )
+        raise option_unsupported(facts.image.path, "--lv", "there is no LVM on this disk", hint)
 
 
 def refuse_wrong_consent(
@@ -57,9 +53,7 @@ def refuse_wrong_consent(
     ]:
         if table.by_number(number) is None:
             present = tuple(facts.name_of(p.number) for p in table.partitions)
-            raise partition_not_found(
-                facts.image.path, wanted=str(number), present=present, option=option
-            )
+            raise partition_not_found(facts.image.path, str(number), present, option)
         if number in targets:
             reason, hint = f"it is named with {option} as well", "name what stands in its way there"
             raise CannotGrow(facts.image.path, number, reason=reason, hint=hint)

@@ -52,9 +52,7 @@ class TouchedPart:
 def refuse_disagreement(facts: Facts, part: TouchedPart, verdict: BlkidResult) -> None:
     """belongs-to-others if the plan must not be carried out."""
     if reason := _objection(facts, part, verdict):
-        raise belongs_to_others(
-            facts.image.path, part.number, reason=reason, hint=_hint(part, verdict)
-        )
+        raise belongs_to_others(facts.image.path, part.number, reason, _hint(part, verdict))
 
 
 def _objection(facts: Facts, part: TouchedPart, verdict: BlkidResult) -> str:

@@ -38,17 +38,13 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
         return table, {part.number: Rest()}
     if goal.partition != "auto":
         reason = "--grow names what grows"
-        raise option_unsupported(
-            facts.image.path, option="--partition", reason=reason, hint="leave it out"
-        )
+        raise option_unsupported(facts.image.path, "--partition", reason, "leave it out")
     shares: dict[int, Share] = {}
     for request in goal.grow:
         table, part = choose_partition(facts, request.partition, option="--grow")
         if part.number in shares:
             reason = f"{facts.name_of(part.number)} is named twice"
-            raise option_unsupported(
-                facts.image.path, option="--grow", reason=reason, hint="name each partition once"
-            )
+            raise option_unsupported(facts.image.path, "--grow", reason, "name each partition once")
         share = request.share
         if isinstance(share, Size) and not share.relative and share.bytes < part.size:
             name = facts.name_of(part.number)
@@ -100,9 +96,7 @@ def refuse_table_options(facts: Facts, goal: Goal) -> None:
     for option, value in given.items():
         if value:
             reason = "it has no partition table: the file system is on the whole disk"
-            raise option_unsupported(
-                facts.image.path, option=option, reason=reason, hint="leave it out"
-            )
+            raise option_unsupported(facts.image.path, option, reason, "leave it out")
 
 
 def _unfit(facts: Facts, part: Partition) -> CannotGrow:

@@ -97,9 +97,7 @@ class TaskCheckpoint:
         if api.status(self.image).state not in ("done", "kept"):
             return None
         # A look at the table is a run, too, and changes nothing.
-        changed = any(
-            step.state == "done" and step.name != RereadPartitions.name for step in result.steps
-        )
+        changed = any(s.state == "done" and s.name != RereadPartitions.name for s in result.steps)
         swaps = swaps_of_run(RunDirectory.of(self.image))
         return TaskResult(
             changed, outcome.message, {**outcome.result, "result": "changed", **swaps}, outcome.diff

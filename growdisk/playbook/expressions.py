@@ -75,9 +75,7 @@ class TaskVariables:
             evaluated = ((str(key), self.render(item, place)) for key, item in value.items())
             return {key: item for key, item in evaluated if item is not OMIT}
         if is_list(value):
-            return [
-                item for item in (self.render(each, place) for each in value) if item is not OMIT
-            ]
+            return [item for item in (self.render(one, place) for one in value) if item is not OMIT]
         return value
 
     def value(self, expression: str, place: YamlPosition | str) -> object:

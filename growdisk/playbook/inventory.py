@@ -36,9 +36,7 @@ class Inventory:
     local: Vars
 
     def groups_of(self, host: str) -> list[str]:
-        return sorted(
-            name for name, hosts in self.groups.items() if host in hosts and name != "all"
-        )
+        return sorted(name for name, own in self.groups.items() if host in own and name != "all")
 
 
 def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory:
@@ -92,9 +90,7 @@ def read_ini(path: Path, tree: Tree) -> None:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise bad_file(
-            "cannot read this inventory", place=str(path), reason=str(reason), hint=_TAKEN
-        ) from error
+        raise bad_file("cannot read this inventory", str(path), str(reason), _TAKEN) from error
     # Lines before the first [section].
     group, kind = "ungrouped", "hosts"
     tree.add_group("ungrouped")
@@ -284,9 +280,7 @@ class Tree:
         """Those that the host is in besides all, outer ones first, then by priority and name."""
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
         # The last one wins: the deepest group, then the higher priority, then the later name.
-        return sorted(
-            inside, key=lambda name: (self._depth(name), self._priorities.get(name, 1), name)
-        )
+        return sorted(inside, key=lambda n: (self._depth(n), self._priorities.get(n, 1), n))
 
     def _depth(self, name: str) -> int:
         parents = [

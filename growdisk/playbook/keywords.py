@@ -100,9 +100,9 @@ def unknown_word(
         hint = "leave it out, or run this playbook with ansible-playbook"
         return bad_file(
             f"growdisk run does not know '{word}'",
-            place=place,
-            reason="only Ansible has it",
-            hint=hint,
+            place,
+            "only Ansible has it",
+            hint,
         )
     hint = suggestion(word, known, f"a {where} has: {', '.join(known)}")
     return bad_file(f"a {where} has no '{word}'", place=place, hint=hint)

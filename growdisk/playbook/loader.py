@@ -146,9 +146,9 @@ def _action(node: Located) -> tuple[str, Located, YamlPosition]:
         names = " and ".join(name for name, _, _ in found)
         raise bad_file(
             "this task does two things",
-            place=found[1][2],
-            reason=names,
-            hint="make two tasks of it",
+            found[1][2],
+            names,
+            "make two tasks of it",
         )
     return found[0]
 

@@ -33,9 +33,7 @@ class TaskReport:
 
     def as_json(self) -> dict[str, object]:
         fields = asdict(self) | {"seconds": round(self.seconds, 3)}
-        return {
-            name: value for name, value in fields.items() if name != "code" and value is not None
-        }
+        return {key: value for key, value in fields.items() if key != "code" and value is not None}
 
 
 @dataclass(frozen=True)

@@ -33,30 +33,14 @@ class TaskSpec:
         return next((option for option in self.options if option.name == name), None)
 
 
-_WHOLE_JOB: Options = (
-    table.IMAGE_MAYBE,
-    table.FORMAT,
-    table.SIZE,
-    *table.BY_RULE,
-    *table.TABLE,
-    *table.VOLUMES,
-    table.PREALLOCATION,
-    *table.RUN,
-    *table.MACHINE,
-    *table.INSIDE,
-)
+_WHICH: Options = (*table.MACHINE, *table.INSIDE)
+_GOAL: Options = (table.SIZE, *table.BY_RULE, *table.TABLE, *table.VOLUMES, table.PREALLOCATION)
+_WHOLE_JOB: Options = (table.IMAGE_MAYBE, table.FORMAT, *_GOAL, *table.RUN, *_WHICH)
 _STEP: Options = (table.IMAGE, table.FORMAT)
 _WAY_BACK: Options = (table.SNAPSHOTS, table.OVERLAYS_MAY_BREAK, table.NOT_IN_USE)
 _STEP_RUN: Options = (table.BACKEND, *_WAY_BACK)
 _INSIDE: Options = (table.PARTITION, table.SECTOR_SIZE, table.KEY_FILE, *_STEP_RUN)
-_LOOK: Options = (
-    table.IMAGE_MAYBE,
-    table.FORMAT,
-    table.SECTOR_SIZE,
-    table.KEY_FILE,
-    *table.MACHINE,
-    *table.INSIDE,
-)
+_LOOK: Options = (table.IMAGE_MAYBE, table.FORMAT, table.SECTOR_SIZE, table.KEY_FILE, *_WHICH)
 _SYSTEM = text(
     "system",
     "The guest's root file system as the appliance names it: /dev/sda1, /dev/vg/root.",
@@ -235,8 +219,7 @@ _TASKS = (
             OptionSpec("dest", "path", "A new or empty folder.", required=True),
             table.SIZE,
             *table.TABLE,
-            *table.MACHINE,
-            *table.INSIDE,
+            *_WHICH,
         ),
     ),
     TaskSpec(

@@ -67,9 +67,7 @@ class TaskRun:
             # As with Ansible an item that fails does not end the loop; one that was stopped does.
             if self._stopped() and ended[-1][0].error is not None:
                 break
-        facts = {
-            name: value for _, registered in ended for name, value in _facts_in(registered).items()
-        }
+        facts = {name: value for _, result in ended for name, value in _facts_in(result).items()}
         return FinishedTask(
             tuple(report for report, _ in ended),
             _all_of([registered for _, registered in ended]),
@@ -85,9 +83,7 @@ class TaskRun:
         task, control = self._task, self._task.loop_control
         items = self._scope.render(task.loop, task.place)
         if not isinstance(items, Sequence) or isinstance(items, str):
-            raise UsageError(
-                f"{task.place}: loop is not a list but {items!r}", hint="loop: [1, 2, 3]"
-            )
+            raise UsageError(f"{task.place}: loop is not a list but {items!r}", "loop: [1, 2, 3]")
         for number, item in enumerate(items):
             values = {
                 control.loop_var: item,
@@ -114,9 +110,7 @@ class TaskRun:
         task = self._task
         if task.spec is None:
             return _ACTIONS[task.action.rsplit(".", 1)[-1]](task, scope)
-        given = {
-            name: scope.render(value, task.place_of(name)) for name, value in task.options.items()
-        }
+        given = {n: scope.render(value, task.place_of(n)) for n, value in task.options.items()}
         return self._own_task(
             task, {name: value for name, value in given.items() if value is not OMIT}, number
         )

@@ -103,9 +103,7 @@ class GrowLuks(LayerStep):
         expected = evidence.facts.get("size", found)
         # All three: our reader of the header, the plan, and the kernel if one was asked.
         if not found == self.new_size == expected:
-            raise verify_failed(
-                self.name, found=f"{expected} bytes", expected=f"{self.new_size} bytes"
-            )
+            raise verify_failed(self.name, f"{expected} bytes", f"{self.new_size} bytes")
 
     def has_begun(self, context: DiskView) -> bool:
         return context.device(self.place).size > self.old_size
@@ -141,9 +139,7 @@ class LvmStep(LayerStep):
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
         if (found := self.extents_now(context)) != self.extents:
-            raise verify_failed(
-                self.name, found=f"{found} extents", expected=f"{self.extents} extents"
-            )
+            raise verify_failed(self.name, f"{found} extents", f"{self.extents} extents")
 
     def has_begun(self, context: DiskView) -> bool:
         found = self.extents_now(context)

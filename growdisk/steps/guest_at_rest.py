@@ -92,9 +92,7 @@ class GuestAtRest:
         with self._mounted(system, "looking at the swap file") as guest:
             header = guest.read_start(SWAP_FILE, LARGEST_PAGE)
         if not _uuid_in(header):
-            raise verify_failed(
-                "remake-swap", found="no swap signature", expected=f"swap in {SWAP_FILE}"
-            )
+            raise verify_failed("remake-swap", "no swap signature", f"swap in {SWAP_FILE}")
 
     @contextmanager
     def _mounted(self, system: str, activity: str) -> Iterator[GuestSystem]:
@@ -188,9 +186,7 @@ def _uuid_in(header: bytes) -> str:
 
 def _expect_none(paths: Iterable[str]) -> None:
     for path in paths:
-        raise verify_failed(
-            "repair-guest", found=f"stale lines in {path}", expected="a guest without them"
-        )
+        raise verify_failed("repair-guest", f"stale lines in {path}", "a guest without them")
 
 
 def _left(decisions: Decisions, look: Look, repairs: list[HomeRepair]) -> list[str]:
@@ -228,9 +224,7 @@ def _repair_unread(
     systems, unread = _systems(backend, system, others)
     for device in systems:
         with backend.mounted_guest(device, writable=True) as guest:
-            found = [
-                change for part, policy in decisions for change in repair_guest(guest, part, policy)
-            ]
+            found = [one for part, policy in decisions for one in repair_guest(guest, part, policy)]
         changes |= {change.path: change for change in found}
     left = [f"{device.removeprefix('/dev/')} could not be looked into" for device in unread]
     return _in_words(list(changes.values()), left, found=bool(systems))
@@ -242,9 +236,7 @@ def _systems(backend: Backend, system: str, others: Sequence[str]) -> tuple[list
     if not others:
         return [system], []
     found = {device: _has_guest(backend, device) for device in (system, *others)}
-    return [device for device, has in found.items() if has], [
-        d for d, has in found.items() if has is None
-    ]
+    return [d for d, has in found.items() if has], [d for d, has in found.items() if has is None]
 
 
 def _has_guest(backend: Backend, device: str) -> bool | None:

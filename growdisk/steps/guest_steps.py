@@ -30,9 +30,7 @@ class RemakeSwap(StepTraits):
     name: ClassVar[str] = "remake-swap"
 
     def described(self, disk: str) -> str:
-        spaces = ", ".join(
-            f"{format_size(swap.size)} on {disk}{swap.number}" for swap in self.swaps
-        )
+        spaces = ", ".join(f"{format_size(s.size)} on {disk}{s.number}" for s in self.swaps)
         return f"swap of {spaces} as before (UUID, label)"
 
     @property
@@ -152,7 +150,4 @@ class RepairGuest(GuestFileStep):
     @property
     def _remedies(self) -> list[tuple[RemovedPartition, SwapRemedy]]:
         """All the swap that goes becomes one file, under the name of the first."""
-        return [
-            (swap, SwapRemedy.DROP if number else self.policy)
-            for number, swap in enumerate(self.swaps)
-        ]
+        return [(swap, SwapRemedy.DROP if n else self.policy) for n, swap in enumerate(self.swaps)]

@@ -58,9 +58,7 @@ class GuestAccess:
             except GuestUnreachable as error:
                 # A guest that starts refuses us for minutes: only the deadline makes that an error.
                 if time.monotonic() > deadline:
-                    raise guest_did_not_return(
-                        error.way, seconds=seconds, reason=error.reason
-                    ) from error
+                    raise guest_did_not_return(error.way, seconds, error.reason) from error
                 time.sleep(1)
 
 

@@ -145,9 +145,7 @@ class LiveWorker:
     def confirm_size(self, old_size: int, new_size: int, *, zeros: bool) -> None:
         disk = self.disk
         if disk.size != new_size:
-            raise verify_failed(
-                "resize-image", found=f"{disk.size} bytes", expected=f"{new_size} bytes"
-            )
+            raise verify_failed("resize-image", f"{disk.size} bytes", f"{new_size} bytes")
         if not self._arrives(new_size, _ARRIVAL_SECONDS):
             restarts = disk.bus.arrival is Arrival.RESTART
             raise OperationFailed.named(
@@ -214,9 +212,7 @@ class LiveWorker:
         """A short look inside. GuestLost if it fails."""
         answer = self.inside.shell.run(words, _QUICK_SECONDS)
         if answer.status != 0:
-            raise GuestLost(
-                self.inside.shell.name, reason=f"{words.split()[0]}: {answer.last_words}"
-            )
+            raise GuestLost(self.inside.shell.name, f"{words.split()[0]}: {answer.last_words}")
         return answer.stdout.decode(errors="replace")
 
     def _keep_table(self, prepared: Answer) -> None:
@@ -271,12 +267,8 @@ class LiveWorker:
             layer.kind == "luks" for layer in self.guest.all_layers
         ):
             # A file with a passphrase may end with the line break of an editor: both are tried.
-            keys = [
-                key for given in self.keys for key in dict.fromkeys((given, given.rstrip(b"\r\n")))
-            ]
-            words.append(
-                f"GROWDISK_KEYS='{' '.join(base64.b64encode(key).decode() for key in keys)}'"
-            )
+            keys = [key for one in self.keys for key in dict.fromkeys((one, one.rstrip(b"\r\n")))]
+            words.append(f"GROWDISK_KEYS='{' '.join(base64.b64encode(k).decode() for k in keys)}'")
         return words
 
     def run_to_the_end(self, phase: Phase) -> Answer:

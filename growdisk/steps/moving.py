@@ -76,9 +76,7 @@ def require_copied(
 
 def digest(device: BlockDevice, move: Move) -> str:
     """Of what is at the new place."""
-    return _together(
-        _digest_of(device, move.new_start + start, length) for start, length in _chunks(move)
-    )
+    return _together(_digest_of(device, move.new_start + at, size) for at, size in _chunks(move))
 
 
 def _copy_chunk(

@@ -29,9 +29,7 @@ class ReservedRoom:
         wanted = sorted(ranges)
         size, holes = self._read()
         # Only what had no blocks is given back later. What is beyond the end is known by `size`.
-        new = [
-            hole for start, end in wanted for hole in self._file.unallocated(start, min(end, size))
-        ]
+        new = [hole for at, end in wanted for hole in self._file.unallocated(at, min(end, size))]
         # The record first: what a crash leaves reserved, give_back() has to know of.
         replace_file(self._path, json.dumps({"size": size, "holes": [*holes, *new]}).encode())
         for start, end in wanted:
@@ -86,18 +84,14 @@ def room_for_redo(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> list[Ran
     data = _joined(overlays)
     if not isinstance(base, Qcow2Image):
         return data
-    length = _new_clusters(
-        base, data, max((overlay.size for overlay in overlays), default=base.size)
-    )
+    length = _new_clusters(base, data, max((one.size for one in overlays), default=base.size))
     end = base.end_of_used
     return [*base.metadata_ranges(), *_in_place(base, data), (end, end + length)]
 
 
 def new_length(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> int:
     """How long a raw image will be; a qcow2 file grows by what is reserved after its end."""
-    return (
-        max((overlay.size for overlay in overlays), default=0) if isinstance(base, RawFile) else 0
-    )
+    return max((one.size for one in overlays), default=0) if isinstance(base, RawFile) else 0
 
 
 def _joined(overlays: Iterable[Qcow2Image]) -> list[Range]:

@@ -39,9 +39,7 @@ def look_through(
 
 def pv_finder_of(disk: Disk, sector_size: int) -> PhysicalVolumeFinder:
     """The physical volumes on all the disks of a run."""
-    return PhysicalVolumeFinder(
-        [(each, each.path) for each in (disk, *disk.extra_disks)], sector_size
-    )
+    return PhysicalVolumeFinder([(d, d.path) for d in (disk, *disk.extra_disks)], sector_size)
 
 
 def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:

@@ -122,9 +122,7 @@ def _resize(fields: Fields) -> ResizeImage:
 
 
 def _swap(_: str, guest: GuestPlan) -> RemakeSwap | MakeSwapFile:
-    moved = [
-        (swap, guest.after.by_number(swap.number)) for swap in guest.swaps if swap.action == "move"
-    ]
+    moved = [(s, guest.after.by_number(s.number)) for s in guest.swaps if s.action == "move"]
     # Swap that moves is listed in the guest's plan; if none does, the step made a swap file.
     if not moved:
         return MakeSwapFile("", guest.swap_file_size, "")

@@ -96,9 +96,7 @@ class RunBackend:
     def _failed(self) -> tuple[Disk, Exception] | None:
         """The first error of an image that was reported to anybody inside."""
         served = ((self._disk, self._tools),) if self._tools else self._servers
-        return next(
-            ((disk, server.failure) for disk, server in served if server.failure is not None), None
-        )
+        return next(((disk, who.failure) for disk, who in served if who.failure is not None), None)
 
     @contextmanager
     def volumes(self, activity: str, *places: DevicePath) -> Iterator[Appliance]:

@@ -64,9 +64,7 @@ class RewritePartitions(StepTraits):
         """By our own reader, against the planned table; what was copied is read once more."""
         table = context.table(self.before.sector_size)
         if table != self.after:
-            found, expected = (
-                table_in_words(each, context.disk_name) for each in (table, self.after)
-            )
+            found, expected = (table_in_words(t, context.disk_name) for t in (table, self.after))
             raise verify_failed(self.name, found=found, expected=expected)
         # The digests were journalled by apply, so a later process can compare as well.
         if self.moves:

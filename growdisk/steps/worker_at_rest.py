@@ -101,18 +101,14 @@ class WorkerAtRest:
 
     def confirm_size(self, old_size: int, new_size: int, *, zeros: bool) -> None:
         if self.disk.size != new_size:
-            raise verify_failed(
-                "resize-image", found=f"{self.disk.size} bytes", expected=f"{new_size} bytes"
-            )
+            raise verify_failed("resize-image", f"{self.disk.size} bytes", f"{new_size} bytes")
         if not zeros:
             return
         # Both ends of the new space, not all of it: it may be terabytes.
         sample = min(_ZERO_SAMPLE, new_size - old_size)
         for offset in (old_size, new_size - sample):
             if any(self.disk.read(offset, sample)):
-                raise verify_failed(
-                    "resize-image", found="old bytes in the grown area", expected="zeros"
-                )
+                raise verify_failed("resize-image", "old bytes in the grown area", "zeros")
 
     def write_table(
         self, before: PartitionTable, after: PartitionTable, moves: Sequence[Move]

@@ -23,8 +23,8 @@ from growdisk.filesystems.content import (
 )
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.planner.given_values import growth_requests
 from growdisk.planner.goal import Goal, Preallocation, RunOptions, SwapPolicy
-from growdisk.planner.option_words import growth_requests
 from growdisk.units import align_down, parse_size
 
 

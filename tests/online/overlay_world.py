@@ -13,7 +13,7 @@ from growdisk.api.live_target import RunningGuest
 from growdisk.api.running import GuestTarget
 from growdisk.live.qemu_machine import LiveDisk, Machine
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.steps.live_overlays import LiveOverlays, is_same_file
+from growdisk.steps.live_snapshots import LiveOverlays, is_same_file
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.journal import Journal

@@ -10,8 +10,7 @@ import pytest
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
 from growdisk.api.watching.actions import Action
-from growdisk.api.watching.metrics import as_text
-from growdisk.api.watching.round import Round
+from growdisk.api.watching.round import Round, as_text
 from tests.guests.cache import cached
 from tests.guests.tools import run
 

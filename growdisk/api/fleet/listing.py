@@ -45,9 +45,7 @@ class Wanted:
 
 def list_disks(wanted: Wanted) -> list[DiskEntry]:
     """An entry for each disk, as named, machines last. libvirt-unreachable, if it is needed."""
-    entries = [
-        DiskEntry(path, path) for path in images_in(wanted.paths, forgiving=wanted.forgiving)
-    ]
+    entries = [DiskEntry(one, one) for one in images_in(wanted.paths, forgiving=wanted.forgiving)]
     if wanted.domains or wanted.all_domains:
         entries += _forgiven(wanted) if wanted.forgiving else _of_machines(wanted)
     # In this order: it forks, and asking guests starts threads.
@@ -74,9 +72,7 @@ def _of_machines(wanted: Wanted) -> Iterator[DiskEntry]:
             error: GrowdiskError = domain_unknown(pattern, uri=uri, known=known)
             yield DiskEntry(pattern, domain=pattern, error=error_document(error))
     for machine in machines:
-        if wanted.all_domains or any(
-            fnmatchcase(machine.name, pattern) for pattern in wanted.domains
-        ):
+        if wanted.all_domains or any(fnmatchcase(machine.name, one) for one in wanted.domains):
             for disk in machine.disks:
                 name = machine.name if len(machine.disks) == 1 else f"{machine.name}:{disk.target}"
                 yield DiskEntry(

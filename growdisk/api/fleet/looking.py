@@ -119,9 +119,7 @@ def idle_room(facts: Facts) -> int:
         return sum(_idle(facts.contents[0], facts.image.virtual_size)) if 0 in facts.contents else 0
     free = sum(unused.length for unused in facts.table.free_ranges() if unused.length >= _LEAST)
     parts = (part for part in facts.table.partitions if part.role is not Role.EXTENDED)
-    return free + sum(
-        size for part in parts for size in _idle(facts.contents.get(part.number), part.size)
-    )
+    return free + sum(size for p in parts for size in _idle(facts.contents.get(p.number), p.size))
 
 
 def _idle(content: Content | None, available: int) -> Iterator[int]:

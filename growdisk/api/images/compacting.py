@@ -36,9 +36,7 @@ def compact_image(
                 image.compact_into(file)
                 report = check(file, new.temporary)
             if not report.is_clean:
-                raise ImageDamaged(
-                    path, format="qcow2", reason=f"its copy is not sound: {report.problems[0]}"
-                )
+                raise ImageDamaged(path, "qcow2", f"its copy is not sound: {report.problems[0]}")
             new.sync()  # only now the host knows what it takes
             if _extent(new.temporary) >= _extent(path):
                 return before, before  # what the host counts of it may change while it lies there

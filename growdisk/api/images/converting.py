@@ -164,9 +164,7 @@ class Qcow2Target:
         elif self.options.version < 3:
             reason = "dirty bitmaps need compat=1.1"
         if reason is not None:
-            raise ImageUnsupported(
-                source.path, reason=reason, hint="leave --bitmaps out, or remove the bitmap"
-            )
+            raise ImageUnsupported(source.path, reason, "leave --bitmaps out, or remove the bitmap")
         return found
 
     def refuse_impossible(self, path: Path, size: int) -> None:
@@ -176,9 +174,7 @@ class Qcow2Target:
         if self.compress and (self.key is not None or self.luks):
             problem = "an encrypted image has no compressed clusters"
         if problem is not None:
-            raise ImageUnsupported(
-                path, reason=problem, hint="choose other options; nothing was written"
-            )
+            raise ImageUnsupported(path, problem, "choose other options; nothing was written")
 
     def refuse_full_host(self, path: Path, size: int) -> None:
         refuse_full_host(path, size, self.options)

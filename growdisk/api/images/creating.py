@@ -52,15 +52,11 @@ def create_qcow2(
         backing_format, length = _examine(path, backing, backing_format)
         size = length if size is None else size
     if size is None:
-        raise UsageError(
-            "an image without a backing file needs a SIZE", hint="write 40G for 40 GiB"
-        )
+        raise UsageError("an image without a backing file needs a SIZE", "write 40G for 40 GiB")
     size = align_up(size, _SECTOR)
     problem = options.problem(size, backed=backing is not None)
     if problem is not None:
-        raise ImageUnsupported(
-            path, reason=problem, hint="choose other options; nothing was written"
-        )
+        raise ImageUnsupported(path, problem, "choose other options; nothing was written")
     # Anything else takes next to nothing: numbers would not explain a full host.
     takes = size if options.preallocation in TAKING_ROOM else 0
     with report_create_errors(path, (lambda: takes) if takes else None), NewFile(path) as new:

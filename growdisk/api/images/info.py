@@ -236,9 +236,7 @@ def backing_chain(
         # Before it is opened: the name may come from a stranger.
         require_trusted(top, below, name, "backing file", above)
         if real(below) in {real(info.path) for info in chain}:
-            raise ImageDamaged(
-                path, format="qcow2", reason=f"its backing files lead back to {below}"
-            )
+            raise ImageDamaged(path, "qcow2", f"its backing files lead back to {below}")
         above.append(top)
         chain.append(image_info(below, recorded_format(header.backing_format), shared=shared))
     return chain

@@ -192,9 +192,7 @@ def refuse_without_room(path: Path, place: Path, takes: int) -> None:
 
 def data_length(device: BlockDevice) -> int:
     """Bytes of a disk that are stored anywhere."""
-    return sum(
-        extent.length for extent in device.extents(0, device.size) if extent.kind is ExtentKind.DATA
-    )
+    return sum(one.length for one in device.extents(0, device.size) if one.kind is ExtentKind.DATA)
 
 
 @contextmanager
@@ -237,9 +235,7 @@ def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> 
         disk_failed = error.errno == errno.EIO
         if is_device(path):
             hint = _LOOK_AT_DISKS if disk_failed else "use a larger device"
-            raise write_failed(
-                path, reason=reason, hint=f"what it held before is lost; {hint}"
-            ) from error
+            raise write_failed(path, reason, f"what it held before is lost; {hint}") from error
         if error.errno == errno.EFBIG:
             raise not_created(path, reason=reason, hint=TOO_LARGE) from error
         if full:

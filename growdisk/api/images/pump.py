@@ -133,9 +133,7 @@ class _Fetcher:
         start, buffer = parts[0].start, self._buffer(parts[-1].end - parts[0].start)
         # Any thread may fetch what it takes a processor to unpack, what a host file has as it is,
         # and zeros. All else reads through a device that is not safe for threads: under the lock.
-        apart = [
-            part for part in parts if part.is_slow or part.place is not None or part.fill is None
-        ]
+        apart = [p for p in parts if p.is_slow or p.place is not None or p.fill is None]
         fill(apart, start, memoryview(buffer))
         if len(apart) < len(parts):
             with self.lock:

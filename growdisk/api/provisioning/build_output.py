@@ -164,9 +164,7 @@ class OutputBuild:
         ):
             if backend == "direct":
                 hint = "leave --reproducible and --backend out: a kernel does it then"
-                raise not_provisioned(
-                    self.path, reason=f"host tools alone cannot do it: {reason}", hint=hint
-                )
+                raise not_provisioned(self.path, f"host tools alone cannot do it: {reason}", hint)
             kind = kernel_kind()
         return customize_guest(
             hidden,

@@ -133,9 +133,7 @@ def refuse_place(path: Path, base: Base, *, force: bool) -> None:
         return
     if real(path) in base.files:
         # Also with --force: the base would be gone while it is read.
-        raise not_provisioned(
-            path, reason="the base consists of it", hint="choose another name for the output"
-        )
+        raise not_provisioned(path, "the base consists of it", "choose another name for the output")
     if not force:
         raise output_exists(path)
     if not path.is_file():

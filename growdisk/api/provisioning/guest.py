@@ -86,11 +86,7 @@ def kernel_kind() -> BackendKind:
 def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[GuestMount, ...]:
     """Of the system on the largest file system that has users; empty if none can be read here."""
     try:
-        homes = [
-            home
-            for home in find_homes(disk, path, keyring=keyring).systems
-            if home.paths.find(_MARK)
-        ]
+        homes = [h for h in find_homes(disk, path, keyring=keyring).systems if h.paths.find(_MARK)]
     except Unknown:
         return ()
     return max(homes, key=lambda home: home.paths.root.tree.device.size).mounts if homes else ()

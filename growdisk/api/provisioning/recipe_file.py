@@ -181,6 +181,4 @@ def _output(place: str, heads: Sequence[str], row: Sequence[str]) -> Output:
     try:
         return Output(Path(name), parse_goal_size(size) if size else None, cells)
     except BadSize as error:
-        raise UsageError(
-            f"{place}: {error.what}", hint=error.what_to_do, reason=error.why
-        ) from error
+        raise UsageError(f"{place}: {error.what}", error.what_to_do, error.why) from error

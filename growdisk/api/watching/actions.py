@@ -22,8 +22,8 @@ from growdisk.api.watching.rules import WatchRule
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import CompletedCommand, run
+from growdisk.planner.given_values import share
 from growdisk.planner.option_table import BY_RULE, SHARED, SNAPSHOTS, as_flag
-from growdisk.planner.option_words import share
 from growdisk.units import format_change, format_size, whole_percent
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 

@@ -25,8 +25,8 @@ from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_fields import Fields, plain_text
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
+from growdisk.planner.given_values import largest_size, seconds_of, share
 from growdisk.planner.option_table import SHARED
-from growdisk.planner.option_words import largest_size, seconds_of, share
 from growdisk.qcow2.names_in_headers import identity
 from growdisk.units import MiB, align_up, parse_goal_size
 

@@ -100,9 +100,7 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
         key_for_new(arguments)
         if arguments.bitmaps or arguments.keep_snapshots:
-            raise UsageError(
-                "a raw image has neither snapshots nor dirty bitmaps", hint="add -O qcow2"
-            )
+            raise UsageError("a raw image has neither snapshots nor dirty bitmaps", "add -O qcow2")
         # A -o that is for qcow2 is refused there.
         return RawTarget(raw_preallocation(options))
     if arguments.compression is not None:

@@ -124,9 +124,7 @@ def _after(
     contents: dict[str, Content | None],
 ) -> PhysicalVolumeContent:
     own = replace(group.own_volume, pe_count=extents)
-    volumes = tuple(
-        _longer(volume, growth.get(volume.name, 0), own.key) for volume in group.logical_volumes
-    )
+    volumes = tuple(_longer(v, growth.get(v.name, 0), own.key) for v in group.logical_volumes)
     physical = tuple(own if volume.key == own.key else volume for volume in group.physical_volumes)
     grown = replace(group, physical_volumes=physical, logical_volumes=volumes)
     return replace(content, size=grown.end_of_extents, group=grown, volumes=tuple(contents.items()))

@@ -47,20 +47,14 @@ class VolumeShares:
             )
         # The percentage is for all of them together.
         portion = Percent(goal.lv_share / without)
-        return [
-            (volume, portion if isinstance(share, Rest) else share) for volume, share in parts
-        ], notes
+        return [(v, portion if isinstance(share, Rest) else share) for v, share in parts], notes
 
     def extents_for(self, chosen: Chosen) -> dict[str, int]:
         """Volume name → extents to add."""
         group = self.group
         # The new extents, and those that were free on any physical volume of the group.
         free = self.own_extents - group.used_extents + group.free_elsewhere
-        given = {
-            v.name: self._amount(v, share, free)
-            for v, share in chosen
-            if not isinstance(share, Rest)
-        }
+        given = {v.name: self._amount(v, s, free) for v, s in chosen if not isinstance(s, Rest)}
         left = free - sum(given.values())
         resting = [v.name for v, share in chosen if isinstance(share, Rest)]
         if left < 0:

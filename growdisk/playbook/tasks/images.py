@@ -213,9 +213,7 @@ def _sound(options: Options, context: TaskContext) -> TaskResult:
     # None is for raw images, which have been dealt with above.
     assert repaired is not None
     if not repaired.is_clean:
-        raise ImageDamaged(
-            path, format="qcow2", reason=f"it could not be repaired: {repaired.problems[0]}"
-        )
+        raise ImageDamaged(path, "qcow2", f"it could not be repaired: {repaired.problems[0]}")
     return TaskResult(True, f"repaired: {found}", repaired.as_json())
 
 
@@ -275,9 +273,7 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
         raise options.error("a raw image has a size and no backing file", "format: qcow2")
     _refuse_no_folder(path)
     preallocation = options.word("preallocation")
-    words = ",".join(
-        word for word in (_create_options(options), f"preallocation={preallocation}") if word
-    )
+    words = ",".join(w for w in (_create_options(options), f"preallocation={preallocation}") if w)
     # Parsed before check mode ends, so that a wrong option is found there too.
     reserved = raw_preallocation(words) if image_format == "raw" else "off"
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")

@@ -150,9 +150,7 @@ def _repair_guest(options: Options, context: TaskContext) -> TaskResult:
     result = _one_step(options, context, forget_gone(step), _goal(options))
     outcome = outcome_of(result)
     # The step searches file by file, and says it in its detail; a plan counts as a change.
-    idle = any(
-        step.name == RepairGuest.name and step.detail == NOTHING_NAMED for step in result.steps
-    )
+    idle = any(s.name == RepairGuest.name and s.detail == NOTHING_NAMED for s in result.steps)
     return replace(outcome, changed=False) if idle else outcome
 
 
@@ -163,9 +161,7 @@ def _goal(options: Options) -> Goal:
 
 def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition:
     _refuse_unknown(options, given, _IDENTITY)
-    uuid, label, partuuid, partlabel = (
-        str(given[name]) if given.get(name) else None for name in _WORDS
-    )
+    uuid, label, partuuid, partlabel = (str(given[w]) if given.get(w) else None for w in _WORDS)
     mapped = given.get("mapped")
     nodes = tuple(str(node) for node in mapped) if isinstance(mapped, list | tuple) else ()
     # Left out for swap, which is what is mostly given here (partition_result).

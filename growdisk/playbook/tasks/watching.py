@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
-from growdisk.api.watching.metrics import write_metrics
-from growdisk.api.watching.round import Round, round_document, watch_once
+from growdisk.api.watching.round import Round, round_document, watch_once, write_metrics
 from growdisk.api.watching.rules import load_rules
 from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
 from growdisk.given_file import refuse_to_replace

@@ -10,8 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
 from growdisk.api.watching.actions import Action
-from growdisk.api.watching.metrics import as_text
-from growdisk.api.watching.round import Round
+from growdisk.api.watching.round import Round, as_text
 from growdisk.api.watching.rules import load_rules
 from growdisk.units import GiB
 from tests.refusals import raises

@@ -10,8 +10,8 @@ from growdisk.errors import UsageError
 from growdisk.filesystems.content import Content, ExtContent, LuksContent
 from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.planner.given_values import rule_of, share
 from growdisk.planner.goal import Goal, Rule
-from growdisk.planner.option_words import rule_of, share
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.refusals import CannotGrow

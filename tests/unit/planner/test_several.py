@@ -9,8 +9,8 @@ import pytest
 from growdisk.errors import UsageError
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts, ImageFacts
+from growdisk.planner.given_values import requests_by_disk
 from growdisk.planner.layout import ImageLayout, Layout, TableLayout, layout_of
-from growdisk.planner.option_words import requests_by_disk
 from growdisk.planner.plan import ExtraDisk, Plan, decode_plan, encode_plan
 from growdisk.planner.what_grows import choose_partition
 from growdisk.steps.device_path import DevicePath
