@@ -88,9 +88,8 @@ def error_id(error: GrowdiskError | type[GrowdiskError]) -> str:
     if error.ID:
         return error.ID
     name = (error if isinstance(error, type) else type(error)).__name__
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip(
-        "-"
-    )
+    dashed = (f"-{letter.lower()}" if letter.isupper() else letter for letter in name)
+    return "".join(dashed).lstrip("-")
 
 
 def shell_word(path: Path) -> str:
