@@ -22,9 +22,9 @@ from typing import TypeVar
 
 from growdisk.durable import alone_in, open_locked, replace_file, sync_directory, user_folder
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import asdict
+from growdisk.fast_dataclass import asdict, dataclass
 from growdisk.host.json_codec import converted
-from growdisk.playbook.checkpoints import TaskCheckpoint
+from growdisk.playbook.checkpoints import TaskCheckpoint, file_identity
 from growdisk.playbook.reports import HostReport
 from growdisk.playbook.task_run import FinishedTask
 from growdisk.workflow.journal import Event, Journal, JournalRecord
@@ -178,10 +178,17 @@ def _text_in(fd: int) -> str:
     return os.pread(fd, 4096, 0).decode("utf-8", "replace")
 
 
+@dataclass(frozen=True)
+class _Pin:
+    """Which files an image may be."""
+
+    files: list[str]
+
+
 class PlayJournal:
     """The journal of a play on one host: which task is next is decided by it alone.
 
-    begin · (snapshotting IMAGE · applying TASK.ITEM)* · verified TASK · … · done
+    begin · (snapshotting IMAGE · applying TASK.ITEM · checked IMAGE)* · verified TASK · … · done
                                                          └ failed · rollback · undone
     """
 
@@ -189,7 +196,7 @@ class PlayJournal:
     # or the path of an image.
 
     def __init__(self, path: Path) -> None:
-        self._journal = Journal(path)
+        self._journal, self.folder = Journal(path), path.parent
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -248,6 +255,22 @@ class PlayJournal:
         begun = self._all(TaskCheckpoint, Event.APPLYING)
         return [before.made for before in begun if before.made is not None]
 
+    def refuse_exchanged(self, image: Path | None, hint: str) -> None:
+        """image-exchanged if another file than the one that was pinned has its name now."""
+        now, pinned = file_identity(image) if image else "", self._pinned(image)
+        if now and pinned and now not in pinned:
+            raise Refused.named(
+                "image-exchanged",
+                "{image} is not the file that the play has worked on",
+                "another one has its name now, and is left as it is",
+                "{hint}",
+                {"image": image, "hint": hint},
+            )
+
+    def _pinned(self, image: Path | None) -> list[str]:
+        pins = [record for record in self._of(Event.CHECKED) if record.step == str(image)]
+        return _loaded(pins[-1], _Pin).files if pins else []
+
     # --- writing --------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -257,6 +280,12 @@ class PlayJournal:
     def record_snapshot(self, image: Path) -> None:
         if image not in self.images():
             self._journal.append(JournalRecord(Event.SNAPSHOTTING, str(image)))
+
+    def pin(self, image: Path, *files: Path) -> None:
+        """The image is one of these files from now on; without any, it may be another one."""
+        found = [file_identity(file) for file in files if file.exists()]
+        if found != self._pinned(image):
+            self._append(Event.CHECKED, asdict(_Pin(found)), str(image))
 
     def record_item(self, key: str, before: TaskCheckpoint) -> None:
         if self.item_before(key) is None:
