@@ -67,7 +67,6 @@ PACKAGES: Mapping[str, str] = {
 class CompletedCommand:
     """What a program answered."""
 
-    argv: tuple[str, ...]
     status: int
     stdout: str
     stderr: str
@@ -133,7 +132,7 @@ def run(
     if any(listener.is_too_much for listener in listeners):
         said = f"it said more than {MOST_SAID >> 20} MiB, and was ended"
         raise ToolFailed(f"reading what {name} says", process.returncode, said)
-    done = CompletedCommand(words, process.returncode, stdout, stderr, time.monotonic() - started)
+    done = CompletedCommand(process.returncode, stdout, stderr, time.monotonic() - started)
     if accept is not None and done.status not in accept:
         raise ToolFailed(name, done.status, done.last_words)
     return done
@@ -241,22 +240,17 @@ def _killed_on_failure(
 ) -> Iterator[None]:
     try:
         yield
-    except subprocess.TimeoutExpired as error:
-        _kill(process)
-        raise ToolTimedOut(tool, timeout or error.timeout) from error
-    except BaseException:
+    except BaseException as error:
         # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
-        _kill(process)
+        _kill_group(process)
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ToolTimedOut(tool, timeout or error.timeout) from error
         raise
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End the program and what it started: they are a process group of their own."""
-    _kill_group(process)
-    process.wait()
-
-
 def _kill_group(process: subprocess.Popen[str]) -> None:
+    """End the program and what it started: they are a process group of their own."""
     # The group has the program's number: it is the first process of its own session.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TypeGuard
 
@@ -39,14 +39,13 @@ _GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION: a file that gets the inode of
 
 def file_identity(path: Path) -> str:
     """Which file it is, whatever its name; "" for none, and for a device."""
-    if not path.is_file():
-        return ""
-    try:
-        with path.open("rb") as file:
-            generation = fcntl.ioctl(file, _GET_GENERATION, bytes(8)).hex()
-    except OSError:  # not every file system has them
-        generation = ""
-    return f"{path.stat().st_ino}-{generation}"
+    inode = generation = ""
+    with suppress(OSError):  # nobody may look; or a file system without generations
+        if path.is_file():
+            inode = str(path.stat().st_ino)
+            with path.open("rb") as file:
+                generation = fcntl.ioctl(file, _GET_GENERATION, bytes(8)).hex()
+    return inode and f"{inode}-{generation}"
 
 
 @dataclass(frozen=True)

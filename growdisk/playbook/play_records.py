@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from growdisk.durable import alone_in, open_locked, replace_file, sync_directory, user_folder
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import asdict, dataclass
+from growdisk.fast_dataclass import asdict
 from growdisk.host.json_codec import converted
 from growdisk.playbook.checkpoints import TaskCheckpoint, file_identity
 from growdisk.playbook.reports import HostReport
@@ -178,13 +178,6 @@ def _text_in(fd: int) -> str:
     return os.pread(fd, 4096, 0).decode("utf-8", "replace")
 
 
-@dataclass(frozen=True)
-class _Pin:
-    """Which files an image may be."""
-
-    files: list[str]
-
-
 class PlayJournal:
     """The journal of a play on one host: which task is next is decided by it alone.
 
@@ -269,7 +262,7 @@ class PlayJournal:
 
     def _pinned(self, image: Path | None) -> list[str]:
         pins = [record for record in self._of(Event.CHECKED) if record.step == str(image)]
-        return _loaded(pins[-1], _Pin).files if pins else []
+        return str(pins[-1].facts["files"]).split() if pins else []
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -283,9 +276,11 @@ class PlayJournal:
 
     def pin(self, image: Path, *files: Path) -> None:
         """The image is one of these files from now on; without any, it may be another one."""
-        found = [file_identity(file) for file in files if file.exists()]
+        found = [known for file in files if (known := file_identity(file))]
         if found != self._pinned(image):
-            self._append(Event.CHECKED, asdict(_Pin(found)), str(image))
+            self._journal.append(
+                JournalRecord(Event.CHECKED, str(image), facts={"files": " ".join(found)})
+            )
 
     def record_item(self, key: str, before: TaskCheckpoint) -> None:
         if self.item_before(key) is None:
