@@ -15,6 +15,7 @@ where it is raised: `raise Refused.named("disk-busy", ...)`. Both have their fac
 
 from __future__ import annotations
 
+from os.path import lexists
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
@@ -262,7 +263,7 @@ def not_created(
         "cannot create {_new}{path}",
         "{reason}",
         "{hint}; nothing was left behind",
-        {"path": path, "reason": reason, "hint": hint, "_new": "a new " if path.exists() else ""},
+        {"path": path, "reason": reason, "hint": hint, "_new": "a new " if lexists(path) else ""},
     )
 
 

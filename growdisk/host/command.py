@@ -26,6 +26,7 @@ COMMAND_LOG = LateLogger("growdisk.command")
 
 _SUCCESS = (0,)
 _LAST_LINES = 5
+MOST_SAID, _PIECE = 64 << 20, 1 << 16  # characters
 
 # The Debian package of each program that growdisk may ask for.
 PACKAGES: Mapping[str, str] = {
@@ -65,7 +66,6 @@ PACKAGES: Mapping[str, str] = {
 class CompletedCommand:
     """What a program answered."""
 
-    argv: tuple[str, ...]
     status: int
     stdout: str
     stderr: str
@@ -113,16 +113,27 @@ def run(
         text=True,
         errors="replace",
     )
-    # It must have stderr before communicate() begins, which would read it all itself.
-    listener = _Listener(process, on_line) if on_line else None
-    with _killed_on_failure(process, name):
+    # Not communicate(), which would read without a bound.
+    assert process.stdout and process.stderr
+    listeners = _Listener(process, process.stdout), _Listener(process, process.stderr, on_line)
+    with _killed_on_failure(process, name, timeout):
         if begun:
             begun(process.pid)
-        said = input() if callable(input) else input
-        stdout, stderr = process.communicate(said, timeout)
-    if listener:
-        stderr = listener.all()
-    done = CompletedCommand(words, process.returncode, stdout, stderr, time.monotonic() - started)
+        if process.stdin:
+            said = input() if callable(input) else input
+            threading.Thread(target=_tell, args=(process.stdin, said), daemon=True).start()
+        process.stdin = process.stdout = process.stderr = None
+        end = None if timeout is None else time.monotonic() + timeout
+        # With its last word it has ended, or will at once; wait() alone would look now and then.
+        for wait in (*(listener.join for listener in listeners), process.wait):
+            wait(end and max(end - time.monotonic(), 0))
+        if timeout and any(listener.is_alive() for listener in listeners):  # to what it has started
+            raise subprocess.TimeoutExpired(words, timeout)
+    stdout, stderr = (listener.all() for listener in listeners)
+    if any(listener.is_too_much for listener in listeners):
+        reason = f"it said more than {MOST_SAID >> 20} MiB, and was ended"
+        raise ToolFailed(f"reading what {name} says", process.returncode, reason)
+    done = CompletedCommand(process.returncode, stdout, stderr, time.monotonic() - started)
     if accept is not None and done.status not in accept:
         raise ToolFailed(name, done.status, done.last_words)
     return done
@@ -180,46 +191,66 @@ def last_lines(text: str) -> str:
 
 
 class _Listener(threading.Thread):
-    """Takes stderr from communicate(), and passes its lines on as they come."""
+    """Takes a stream from communicate(), and passes its lines on as they come.
 
-    def __init__(self, process: subprocess.Popen[str], on_line: Callable[[str], None]) -> None:
+    A file system from a stranger may make a tool say anything: it is killed before that fills the
+    memory.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[str],
+        stream: IO[str],
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__(daemon=True)
-        assert process.stderr is not None
-        self._stream, process.stderr = process.stderr, None
-        self._on_line, self._lines = on_line, list[str]()
+        self._process, self._stream, self._on_line = process, stream, on_line
+        self._said, self.is_too_much = list[str](), False
         self.start()
 
     def run(self) -> None:
+        read, left = self._stream.readline if self._on_line else self._stream.read, MOST_SAID
         with self._stream:
-            for line in self._stream:
-                self._lines.append(line)
-                self._on_line(line.rstrip("\n"))
+            while said := read(_PIECE):
+                left -= len(said)
+                if left < 0:
+                    self.is_too_much = True
+                    _kill_group(self._process)
+                    return
+                self._said.append(said)
+                if self._on_line:
+                    self._on_line(said.rstrip("\n"))
 
     def all(self) -> str:
         self.join()
-        return "".join(self._lines)
+        return "".join(self._said)
+
+
+def _tell(pipe: IO[str], text: str | None) -> None:
+    with contextlib.suppress(BrokenPipeError), pipe:
+        pipe.write(text or "")
 
 
 @contextlib.contextmanager
-def _killed_on_failure(process: subprocess.Popen[str], tool: str) -> Iterator[None]:
+def _killed_on_failure(
+    process: subprocess.Popen[str], tool: str, timeout: float | None
+) -> Iterator[None]:
     try:
         yield
-    except subprocess.TimeoutExpired as error:
-        _kill(process)
-        raise ToolTimedOut(tool, error.timeout) from error
-    except BaseException:
+    except BaseException as error:
         # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
-        _kill(process)
+        _kill_group(process)
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ToolTimedOut(tool, timeout or error.timeout) from error
         raise
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def _kill_group(process: subprocess.Popen[str]) -> None:
     """End the program and what it started: they are a process group of their own."""
     # The group has the program's number: it is the first process of its own session.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    # Reaps it, and reads what still is in the pipes.
-    process.communicate()
 
 
 # A limit for calls that cannot be interrupted: it kills the child processes they wait for.

@@ -252,7 +252,8 @@ def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
     if half_deleted and len(named) > len(half_deleted):
         return (
             f"partition {half_deleted[0].number} cannot go alone: those after it would get other "
-            f"numbers; move it with them ({_options('--move', others)})"
+            f"numbers; move it with them ({_options('--move', others)}), and leave "
+            f"out {_options('--delete', half_deleted)}"
         )
     if boot := [p for p in others if p.type_code == BIOS_BOOT]:
         return (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TypeGuard
 
@@ -33,6 +34,18 @@ from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 
 _SPARE_ROOM = 64 << 20
+_GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION: a file that gets the inode of a removed one
+
+
+def file_identity(path: Path) -> str:
+    """Which file it is, whatever its name; "" for none, and for a device."""
+    inode = generation = ""
+    with suppress(OSError):  # nobody may look; or a file system without generations
+        if path.is_file():
+            inode = str(path.stat().st_ino)
+            with path.open("rb") as file:
+                generation = fcntl.ioctl(file, _GET_GENERATION, bytes(8)).hex()
+    return inode and f"{inode}-{generation}"
 
 
 @dataclass(frozen=True)
@@ -133,8 +146,8 @@ class PlaySnapshot:
     def __init__(self, image: Path, run: str, play: int) -> None:
         self._image = image.resolve()
         self._name = f"growdisk-play-{run}-{play}"
-        self._copy = self._image.with_name(f".{self._image.name}.{self._name}")
-        self._unfinished = self._copy.with_name(self._copy.name + ".part")
+        self.copy = self._image.with_name(f".{self._image.name}.{self._name}")
+        self._unfinished = self.copy.with_name(self.copy.name + ".part")
 
     def take(self) -> None:
         """Kept as it is if it is there already."""
@@ -144,7 +157,7 @@ class PlaySnapshot:
                 with self._opened() as image:
                     image.create_snapshot(self._name)
             return
-        if self._copy.exists():
+        if self.copy.exists():
             return
         self._refuse_no_room()
         self._remove_unfinished()
@@ -155,18 +168,18 @@ class PlaySnapshot:
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(self._unfinished, status.st_uid, status.st_gid)
         # Under its name it is whole or not there: half a copy would be restored as the image.
-        self._unfinished.replace(self._copy)
-        sync_directory(self._copy.parent)
+        self._unfinished.replace(self.copy)
+        sync_directory(self.copy.parent)
 
     def restore(self) -> None:
         """The image is as it was; nothing of the snapshot is left."""
         self._remove_unfinished()
         # There is a copy only if the file had no snapshots when the play began.
-        if self._copy.exists():
+        if self.copy.exists():
             # ImageInUse while somebody writes to the file that is to be replaced.
             image = self._image
             with closing(RawFile.open(image, writable=True)) if image.exists() else nullcontext():
-                self._copy.replace(image)
+                self.copy.replace(image)
             sync_directory(image.parent)
         else:
             self._delete_snapshot(apply=True)
@@ -174,7 +187,7 @@ class PlaySnapshot:
     def forget(self) -> None:
         """The image stays as it is; nothing of the snapshot is left."""
         self._remove_unfinished()
-        self._copy.unlink(missing_ok=True)
+        self.copy.unlink(missing_ok=True)
         self._delete_snapshot(apply=False)
 
     def is_after(self, name: str) -> bool:

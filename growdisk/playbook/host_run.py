@@ -15,7 +15,7 @@ from growdisk.api.current_run import Silent
 from growdisk.api.provisioning.work_image import remove_left_over
 from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, NeedsUser, Refused
+from growdisk.errors import GrowdiskError, NeedsUser, Refused, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.playbook.checkpoints import PlaySnapshot, TaskCheckpoint, made_beside
@@ -79,6 +79,7 @@ class HostRun:
         try:
             # Before the decision is recorded: a run that cannot be ended leaves the play as it was.
             for before in self._journal.unfinished_items():
+                self._refuse_exchanged(before.image)
                 self._end_run_on(before.image, before.run)
         except GrowdiskError as wrong:
             return self._not_restored("it was cut short", wrong)
@@ -137,13 +138,16 @@ class HostRun:
             chosen.setdefault("snapshots", "none")
         if check or journal is None or not spec.writes:
             return self._performed(spec.name, chosen, check=check)
+        image = _path(chosen, "image")
+        journal.refuse_exchanged(
+            image, "put that file back, or run the playbook again for this one"
+        )
         # It is there if the process died in the middle of this very task.
         before = journal.item_before(key)
         if before is not None:
             outcome = before.finish(chosen, self._stop, self._observer)
             if outcome is not None:
                 return outcome
-        image = _path(chosen, "image")
         if self._on_failure == "play" and image is not None and image.exists():
             # In the journal first: a snapshot that it does not name would never be removed.
             journal.record_snapshot(image)
@@ -159,11 +163,20 @@ class HostRun:
         for number, beside in enumerate(made_beside(spec.name, chosen, before.made)):
             if not beside.exists():
                 journal.record_item(f"{key}.{number}", TaskCheckpoint(None, made=beside))
+        # Compacting an image puts another file in its place.
+        self._pin(image, may_change=spec.name == "image")
         outcome = self._performed(spec.name, before.pinned(spec.name, chosen), check=False)
+        self._pin(image)
         # On resume the task finds the file there and says ok: the play as a whole has made it.
         if before.made is not None and not outcome.failed:
             return replace(outcome, changed=True)
         return outcome
+
+    def _pin(self, image: Path | None, *, may_change: bool = False) -> None:
+        """Go on with this very file, or with what the play's snapshot puts in its place."""
+        if image is not None and self._journal is not None:
+            files = () if may_change else (image, self._snapshot_of(image).copy)
+            self._journal.pin(image, *files)
 
     def _refuse_no_way_back(
         self, spec: TaskSpec, chosen: Mapping[str, object], image: Path | None, made: Path | None
@@ -244,11 +257,13 @@ class HostRun:
         return self._ended("failed", _as_touched(code) if changed else code, error)
 
     def _not_restored(self, cause: object, wrong: Exception) -> HostReport:
-        what = wrong.what if isinstance(wrong, GrowdiskError) else str(wrong)
+        what, first = str(wrong), ""
+        if isinstance(wrong, GrowdiskError):
+            what, first = wrong.what, f"{wrong.what_to_do}; then "
         error = {
             "what": "the play could not be taken back",
             "why": f"{cause}; and going back failed: {what}",
-            "do": "growdisk run PLAYBOOK --undo",
+            "do": f"{first}growdisk run PLAYBOOK --undo",
             "code": 5,
         }
         name, reports = self._context.host.name, tuple(self._reports)
@@ -257,12 +272,19 @@ class HostRun:
 
     def _restore_image(self, image: Path, run: str | None) -> None:
         """As before the play; `run` is its last one from then, None if no task has begun on it."""
+        self._refuse_exchanged(image)
         if run is not None:
             self._end_run_on(image, run)
         # No run is open now: resume would have mixed the rest of one into the old image.
         self._snapshot_of(image).restore()
         if run is not None:
             clear_up(image, run)
+
+    def _refuse_exchanged(self, image: Path | None) -> None:
+        assert self._journal is not None
+        forget = f"rm -r {shell_word(self._journal.folder)}"
+        hint = f"put that file back ({forget} ends the play without that)"
+        self._journal.refuse_exchanged(image, hint)
 
     def _end_run_on(self, image: Path | None, run: str) -> None:
         """End the run that a task has begun on the image; `run` is its last one from before."""

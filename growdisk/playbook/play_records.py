@@ -24,7 +24,7 @@ from growdisk.durable import alone_in, open_locked, replace_file, sync_directory
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import asdict
 from growdisk.host.json_codec import converted
-from growdisk.playbook.checkpoints import TaskCheckpoint
+from growdisk.playbook.checkpoints import TaskCheckpoint, file_identity
 from growdisk.playbook.reports import HostReport
 from growdisk.playbook.task_run import FinishedTask
 from growdisk.workflow.journal import Event, Journal, JournalRecord
@@ -176,14 +176,14 @@ def _text_in(fd: int) -> str:
 class PlayJournal:
     """The journal of a play on one host: which task is next is decided by it alone.
 
-    begin · (snapshotting IMAGE · applying TASK.ITEM)* · verified TASK · … · done
+    begin · (snapshotting IMAGE · applying TASK.ITEM · checked IMAGE)* · verified TASK · … · done
                                                          └ failed · rollback · undone
     """
 
     # The events have other meanings here: `step` is a task's number, TASK.ITEM, or an image.
 
     def __init__(self, path: Path) -> None:
-        self._journal = Journal(path)
+        self._journal, self.folder = Journal(path), path.parent
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -239,6 +239,22 @@ class PlayJournal:
         begun = self._all(TaskCheckpoint, Event.APPLYING)
         return [before.made for before in begun if before.made is not None]
 
+    def refuse_exchanged(self, image: Path | None, hint: str) -> None:
+        """image-exchanged if another file than the one that was pinned has its name now."""
+        now, pinned = file_identity(image) if image else "", self._pinned(image)
+        if now and pinned and now not in pinned:
+            raise Refused.named(
+                "image-exchanged",
+                "{image} is not the file that the play has worked on",
+                "another one has its name now, and is left as it is",
+                "{hint}",
+                {"image": image, "hint": hint},
+            )
+
+    def _pinned(self, image: Path | None) -> list[str]:
+        pins = [record for record in self._of(Event.CHECKED) if record.step == str(image)]
+        return str(pins[-1].facts["files"]).split() if pins else []
+
     # --- writing --------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -248,6 +264,14 @@ class PlayJournal:
     def record_snapshot(self, image: Path) -> None:
         if image not in self.images():
             self._journal.append(JournalRecord(Event.SNAPSHOTTING, str(image)))
+
+    def pin(self, image: Path, *files: Path) -> None:
+        """The image is one of these files from now on; without any, it may be another one."""
+        found = [known for file in files if (known := file_identity(file))]
+        if found != self._pinned(image):
+            self._journal.append(
+                JournalRecord(Event.CHECKED, str(image), facts={"files": " ".join(found)})
+            )
 
     def record_item(self, key: str, before: TaskCheckpoint) -> None:
         if self.item_before(key) is None:

@@ -198,6 +198,17 @@ def make_world(tmp_path: Path, kind: str, *, keep: bool = False) -> World:
     return World(folder, folder / name, mode, keep, pristine, beside)
 
 
+def grown_copy(world: World, tmp_path: Path) -> Callable[[Path], Path]:
+    """The images after an undisturbed run."""
+    world.reset()
+    world.begin()
+    for image in world.images:
+        subprocess.run(
+            ["cp", "--sparse=always", image, tmp_path / f"grown-{image.name}"], check=True
+        )
+    return lambda image: tmp_path / f"grown-{image.name}"
+
+
 def judge(world: World, expected: Callable[[Path], Path]) -> None:
     for image in world.images:
         assert_same(image, expected(image))

@@ -8,8 +8,6 @@ together. qemu-img is the judge.
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,21 +17,10 @@ from growdisk.api.guard import carried_at, in_a_run, refuse_run_at
 from growdisk.api.images.opening import open_guest_content
 from growdisk.workflow.journal import RunStatus
 from tests.crash.dying import run_dying
-from tests.crash.run_worlds import COMPANIONS, KINDS, World, judge, make_world
+from tests.crash.run_worlds import COMPANIONS, KINDS, grown_copy, judge, make_world
 from tests.crash.whole_disks import assert_same_disk
 
 ALL_KINDS = (*KINDS, *COMPANIONS)
-
-
-def grown_copy(world: World, tmp_path: Path) -> Callable[[Path], Path]:
-    """The images after an undisturbed run."""
-    world.reset()
-    world.begin()
-    for image in world.images:
-        subprocess.run(
-            ["cp", "--sparse=always", image, tmp_path / f"grown-{image.name}"], check=True
-        )
-    return lambda image: tmp_path / f"grown-{image.name}"
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)

@@ -148,13 +148,18 @@ class Host:
         return [line for line in lines if f"{self.folder}/" in line]
 
     def _processes(self) -> Iterator[str]:
-        for place in Path("/proc").glob("[0-9]*/cmdline"):
+        """A child of one that died has nothing but its folder until it becomes a program."""
+        for place in Path("/proc").glob("[0-9]*"):
             try:
-                words = place.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                words = (
+                    (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
+                where = (place / "cwd").readlink()
             except OSError:
                 continue
-            if f"{self.scratch}/" in words or f"{self.state}/" in words:
-                yield f"{place.parent.name}: {words}"
+            named = f"{self.scratch}/" in words or f"{self.state}/" in words
+            if named or where.is_relative_to(self.folder):
+                yield f"{place.name}: {words}"
 
 
 def some(length: int) -> list[int]:

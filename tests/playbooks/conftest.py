@@ -95,6 +95,42 @@ class Place:
         return [path.name for path in (self.folder / "state").rglob("*") if path.is_file()]
 
 
+_DYING = """\
+import os, sys
+from growdisk.workflow import journal
+from growdisk.cli.main import main
+left = int(sys.argv[1])
+real = journal.append_record
+
+def append(path, record):
+    global left
+    if path.suffix == ".jsonl" and path.parent.parent.name == "plays":
+        if left == 0 and {before}:
+            os._exit(9)
+        real(path, record)
+        if left == 0:
+            os._exit(9)
+        left -= 1
+    else:
+        real(path, record)
+
+journal.append_record = append
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def die_at(place: Place, record: int, playbook: Path, *, before: bool) -> int:
+    """growdisk run in a process that dies before, or after, the journal's record `record`."""
+    done = subprocess.run(
+        [sys.executable, "-c", _DYING.format(before=before), str(record), "run", str(playbook),
+            "--json"],
+        cwd=place.folder, env={**place.environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return done.returncode
+
+
 @pytest.fixture(scope="session")
 def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("playbook-disks")

@@ -26,7 +26,7 @@ from growdisk.api.provisioning.checks import (
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provisioning_failed
 from growdisk.block.device import BlockDevice
-from growdisk.errors import GrowdiskError, bad_value, not_created
+from growdisk.errors import GrowdiskError, not_created
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
 from growdisk.filesystems.identify import identify
@@ -61,13 +61,6 @@ def provision(
     Raises what concerns them all; what concerns one is in its report. `force` puts an output in the
     place of what is there. `dry_run`: look and plan, write nothing.
     """
-    if jobs < 1:
-        raise bad_value(
-            "-j takes a number of outputs that are made at once",
-            "-j",
-            str(jobs),
-            hint="leave it out for one",
-        )
     # From what costs nothing to what opens the base. Nothing is made before all of it.
     refuse_contradictions(recipe)
     refuse_outputs(outputs, seeds=recipe.seed is not None)

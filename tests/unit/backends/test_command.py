@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.errors import Refused, ToolFailed, ToolMissing, ToolTimedOut
+from growdisk.host import command
 from growdisk.host.command import kill_all, kill_children, require, run, time_limit
 
 
@@ -51,6 +52,34 @@ def test_a_tool_that_hangs_is_killed_with_all_that_it_started() -> None:
     assert (
         subprocess.run(["pgrep", "-f", "^sleep 31.4159"], stdout=subprocess.DEVNULL).returncode == 1
     )
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+@pytest.mark.parametrize("said", ["yes", "tr '\\\\0' x </dev/zero"], ids=["lines", "one line"])
+def test_a_tool_that_says_too_much_is_ended(
+    monkeypatch: pytest.MonkeyPatch, stream: str, said: str
+) -> None:
+    """A hostile file system makes some tools do so."""
+    monkeypatch.setattr(command, "MOST_SAID", 3 << 20)
+    heard = list[str]()
+    for on_line in (None, heard.append):
+        with pytest.raises(ToolFailed, match="more than 3 MiB, and was ended"):
+            run(["sh", "-c", f"{said} >&{stream}"], accept=None, on_line=on_line)
+    assert sum(map(len, heard)) <= 3 << 20
+
+
+def test_as_much_as_may_be_said_is_heard() -> None:
+    done = run(["sh", "-c", "head -c 30000000 /dev/zero; cat >&2"], input="x" * 3_000_000)
+    assert (len(done.stdout), len(done.stderr)) == (30_000_000, 3_000_000)
+
+
+def test_what_a_tool_has_left_running_is_not_waited_for_longer() -> None:
+    with pytest.raises(ToolTimedOut):
+        run(["sh", "-c", "sleep 31.4159 &"], timeout=1)
+
+
+def test_a_tool_that_does_not_listen_is_not_waited_for() -> None:
+    assert run(["true"], input="x" * 3_000_000, timeout=50).status == 0
 
 
 def test_lines_of_stderr_are_told_while_the_tool_runs(tmp_path: Path) -> None:
