@@ -54,11 +54,12 @@ class Writer:
         cluster_size = self._geometry.cluster_size
         if self._is_raw:
             return end, end
-        if start < end and end >= self._metadata.header.size:
+        first = align_up(start, cluster_size)
+        if first < end and end >= self._metadata.header.size:
             # nobody sees what lies beyond the disk's end in its last cluster
             end = align_up(end, cluster_size)
         # All of it may lie inside one cluster: then all of it comes before.
-        first = min(align_up(start, cluster_size), end)
+        first = min(first, end)
         return first, max(align_down(end, cluster_size), first)
 
     def discard(self, start: int, end: int) -> None:
@@ -78,7 +79,7 @@ class Writer:
     def empty_clusters(self, start: int, end: int) -> None:
         """Free whole clusters and leave their entries empty: for those beyond the disk's end."""
         # A list, here and below: the table changes while its runs are gone through.
-        for run in list(self._mapping.runs(start, end)):
+        for run in list(self._mapping.cluster_runs(start, end)):
             if run.kind is not L2Kind.UNALLOCATED:
                 self._set_run(run, 0)
 

@@ -222,6 +222,32 @@ def test_the_first_cluster_of_a_data_file_has_subclusters_too(tmp_path: Path) ->
     ]
 
 
+def test_a_preallocated_disk_gives_back_what_lies_beyond_its_new_end(tmp_path: Path) -> None:
+    path = tmp_path / "image.qcow2"
+    options = "extended_l2=on,cluster_size=16k,preallocation=metadata"
+    qemu_img("create", "-f", "qcow2", "-o", options, path, "8M")
+    assert image("resize", path, "2M", "--shrink") == 0
+    assert qemu_check(path)[1]["allocated-clusters"] == 128
+    options = f"data_file={tmp_path / 'data'},data_file_raw=on,extended_l2=on"
+    path = tmp_path / "apart.qcow2"
+    qemu_img("create", "-f", "qcow2", "-o", options, path, "8M")
+    for size in ("2M", "4M"):
+        assert image("resize", path, size, "--shrink") == 0
+        assert qemu_check(path)[0] == 0
+        assert not any(whole(path))
+
+
+def test_zeros_end_where_a_data_file_ends_within_a_cluster(tmp_path: Path) -> None:
+    base, top, written = tmp_path / "base.qcow2", tmp_path / "top.qcow2", tmp_path / "written"
+    assert image("create", base, "1034k", "-o", "data_file=data.raw") == 0
+    written.write_bytes(os.urandom(1034 << 10))
+    assert image("write", base, "0", written) == 0
+    qemu_img("create", "-f", "qcow2", "-o", "cluster_size=512", "-b", base.name, "-F", "qcow2", top)
+    qemu_io(top, "write -z 1025k 9k")
+    assert image("commit", top) == 0
+    assert whole(base) == written.read_bytes()[: 1025 << 10] + bytes(9 << 10)
+
+
 @pytest.mark.parametrize(
     "options", ["", "data_file_raw=on", "extended_l2=on", "preallocation=full,cluster_size=4k"]
 )
