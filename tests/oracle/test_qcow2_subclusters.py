@@ -14,6 +14,7 @@ from growdisk.api.images.mapping import image_map
 from growdisk.block.device import ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageError, ImageInUse, ImageNotReadable, ImageUnsupported
+from growdisk.qcow2.check.checker import check
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
@@ -246,6 +247,18 @@ def test_zeros_end_where_a_data_file_ends_within_a_cluster(tmp_path: Path) -> No
     qemu_io(top, "write -z 1025k 9k")
     assert image("commit", top) == 0
     assert whole(base) == written.read_bytes()[: 1025 << 10] + bytes(9 << 10)
+    top.unlink()
+    assert image("resize", base, "+3k") == 0
+    assert whole(base) == written.read_bytes()[: 1025 << 10] + bytes(12 << 10)
+
+
+def test_zeros_in_the_first_cluster_of_a_data_file_are_counted_as_by_qemu(tmp_path: Path) -> None:
+    path, data = tmp_path / "image.qcow2", tmp_path / "data.raw"
+    qemu_img("create", "-f", "qcow2", "-o", f"data_file={data}", path, "1M")
+    qemu_io(path, "write -P 1 0 128k", "write -z 0 64k")
+    with closing(RawFile.open(path)) as file:
+        report = check(file, path)
+    assert report.allocated_clusters == qemu_check(path)[1]["allocated-clusters"]
 
 
 @pytest.mark.parametrize(
