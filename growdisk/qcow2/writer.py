@@ -54,12 +54,11 @@ class Writer:
         cluster_size = self._geometry.cluster_size
         if self._is_raw:
             return end, end
-        first = align_up(start, cluster_size)
-        if first < end and end >= self._metadata.header.size:
-            # nobody sees what lies beyond the disk's end in its last cluster
+        if start < end and end >= self._metadata.header.size and not self._elsewhere:
+            # nobody sees what lies beyond the disk's end in its last cluster; a data file ends there
             end = align_up(end, cluster_size)
         # All of it may lie inside one cluster: then all of it comes before.
-        first = min(first, end)
+        first = min(align_up(start, cluster_size), end)
         return first, max(align_down(end, cluster_size), first)
 
     def discard(self, start: int, end: int) -> None:
