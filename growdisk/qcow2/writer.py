@@ -55,7 +55,7 @@ class Writer:
         if self._is_raw:
             return end, end
         if start < end and end >= self._metadata.header.size and not self._elsewhere:
-            # nobody sees what lies beyond the disk's end in its last cluster; a data file ends there
+            # nobody sees what lies beyond the disk's end in its last cluster, if the file has it
             end = align_up(end, cluster_size)
         # All of it may lie inside one cluster: then all of it comes before.
         first = min(align_up(start, cluster_size), end)
