@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +30,7 @@ _READ_ONLY = {
         "mount that to be written to, or copy the image elsewhere",
     ),
 }
-_GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS: _IOR('f', 1, long)
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
 _NO_SIZE = "it does not tell its size"
 _APPEND_ONLY = 0x20  # FS_APPEND_FL
 
@@ -94,14 +95,21 @@ def require_writable(path: Path) -> None:
 
 def _is_append_only(path: Path) -> bool:
     """Whether a file may only be appended to: access() allows writing, but open() then fails."""
-    fd, flags = open_descriptor(path, writable=False), bytearray(8)
-    try:
-        fcntl.ioctl(fd, _GET_FLAGS, flags)
-    except OSError:
-        return False  # a file system without such flags
-    finally:
-        os.close(fd)
-    return bool(int.from_bytes(flags[:4], sys.byteorder) & _APPEND_ONLY)
+    return bool(int.from_bytes(_flags(path, _GET_FLAGS)[:4], sys.byteorder) & _APPEND_ONLY)
+
+
+def take_flags(new: Path, path: Path) -> None:
+    """Give an empty file the flags that lsattr shows of another: on btrfs, no copy on write."""
+    _flags(new, _SET_FLAGS, _flags(path, _GET_FLAGS))
+
+
+def _flags(path: Path, request: int, flags: bytes = bytes(8)) -> bytes:
+    """Ask for a file's flags, or set them; on a file system without any there are none."""
+    fd = open_descriptor(path, writable=False)
+    with suppress(OSError):
+        flags = fcntl.ioctl(fd, request, flags)
+    os.close(fd)
+    return flags
 
 
 def require_disk(path: Path, mode: int) -> None:

@@ -210,7 +210,8 @@ class Resizer:
     def _own_last_table(self, size: int) -> None:
         """If a snapshot shares the table that will be changed there, take a copy of it."""
         start, end = self._beyond_in_last_table(size)
-        if any(run.kind is not L2Kind.UNALLOCATED for run in self._mapping.runs(start, end)):
+        runs = self._mapping.cluster_runs(start, end)
+        if any(run.kind is not L2Kind.UNALLOCATED for run in runs):
             self._metadata.writable_l2(start // self._geometry.l2_coverage)
             self._metadata.flush()
 

@@ -50,8 +50,8 @@ class Writer:
         cluster_size = self._geometry.cluster_size
         if self._is_raw:
             return end, end
-        if start < end and end >= self._metadata.header.size:
-            # nobody sees what lies beyond the disk's end in its last cluster
+        if start < end and end >= self._metadata.header.size and not self._elsewhere:
+            # nobody sees what lies beyond the disk's end in its last cluster, if the file has it
             end = align_up(end, cluster_size)
         # All of it may lie inside one cluster: then all of it comes before.
         first = min(align_up(start, cluster_size), end)
@@ -71,7 +71,7 @@ class Writer:
     def empty_clusters(self, start: int, end: int) -> None:
         """Free whole clusters and leave their entries empty: for those beyond the disk's end."""
         # A list, here and below: the table changes while its runs are gone through.
-        for run in list(self._mapping.runs(start, end)):
+        for run in list(self._mapping.cluster_runs(start, end)):
             if run.kind is not L2Kind.UNALLOCATED:
                 self._set_run(run, 0)
 

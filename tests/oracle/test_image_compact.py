@@ -16,6 +16,7 @@ from growdisk.block.raw import RawFile
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
+from tests.crash.full_host import small_file_system
 from tests.oracle.encrypted import their_luks
 from tests.oracle.layered import seen
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
@@ -93,6 +94,14 @@ def test_a_compacted_image_has_no_holes_filled_and_keeps_mode_and_link(tmp_path:
     assert path.stat().st_mode & 0o777 == 0o640
     assert path.stat().st_blocks <= blocks
     assert qemu_check(path)[0] == 0
+
+
+def test_a_compacted_image_on_btrfs_is_still_not_copied_on_write(tmp_path: Path) -> None:
+    with small_file_system(tmp_path / "small", "btrfs", 320 * MiB) as place:
+        path = worn(place / "image.qcow2", "nocow=on")
+        assert image("compact", path) == 0
+        flags = subprocess.run(["lsattr", path], capture_output=True, text=True, check=True)
+        assert "C" in flags.stdout.split()[0]
 
 
 @pytest.mark.parametrize(

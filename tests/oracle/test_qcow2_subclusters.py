@@ -14,6 +14,7 @@ from growdisk.api.images.mapping import image_map
 from growdisk.block.device import ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageError, ImageInUse, ImageNotReadable, ImageUnsupported
+from growdisk.qcow2.check.checker import check
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
@@ -220,6 +221,44 @@ def test_the_first_cluster_of_a_data_file_has_subclusters_too(tmp_path: Path) ->
     assert [record | {"offset": record.get("offset")} for record in theirs] == [
         {key: value for key, value in record.items() if key != "path"} for record in ours
     ]
+
+
+def test_a_preallocated_disk_gives_back_what_lies_beyond_its_new_end(tmp_path: Path) -> None:
+    path = tmp_path / "image.qcow2"
+    options = "extended_l2=on,cluster_size=16k,preallocation=metadata"
+    qemu_img("create", "-f", "qcow2", "-o", options, path, "8M")
+    assert image("resize", path, "2M", "--shrink") == 0
+    assert qemu_check(path)[1]["allocated-clusters"] == 128
+    options = f"data_file={tmp_path / 'data'},data_file_raw=on,extended_l2=on"
+    path = tmp_path / "apart.qcow2"
+    qemu_img("create", "-f", "qcow2", "-o", options, path, "8M")
+    for size in ("2M", "4M"):
+        assert image("resize", path, size, "--shrink") == 0
+        assert qemu_check(path)[0] == 0
+        assert not any(whole(path))
+
+
+def test_zeros_end_where_a_data_file_ends_within_a_cluster(tmp_path: Path) -> None:
+    base, top, written = tmp_path / "base.qcow2", tmp_path / "top.qcow2", tmp_path / "written"
+    assert image("create", base, "1034k", "-o", "data_file=data.raw") == 0
+    written.write_bytes(os.urandom(1034 << 10))
+    assert image("write", base, "0", written) == 0
+    qemu_img("create", "-f", "qcow2", "-o", "cluster_size=512", "-b", base.name, "-F", "qcow2", top)
+    qemu_io(top, "write -z 1025k 9k")
+    assert image("commit", top) == 0
+    assert whole(base) == written.read_bytes()[: 1025 << 10] + bytes(9 << 10)
+    top.unlink()
+    assert image("resize", base, "+3k") == 0
+    assert whole(base) == written.read_bytes()[: 1025 << 10] + bytes(12 << 10)
+
+
+def test_zeros_in_the_first_cluster_of_a_data_file_are_counted_as_by_qemu(tmp_path: Path) -> None:
+    path, data = tmp_path / "image.qcow2", tmp_path / "data.raw"
+    qemu_img("create", "-f", "qcow2", "-o", f"data_file={data}", path, "1M")
+    qemu_io(path, "write -P 1 0 128k", "write -z 0 64k")
+    with closing(RawFile.open(path)) as file:
+        report = check(file, path)
+    assert report.allocated_clusters == qemu_check(path)[1]["allocated-clusters"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from growdisk.api.guard import ConflictGuard
 from growdisk.api.images.info import actual_size
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import opened_qcow2, report_create_errors
+from growdisk.block.opening import take_flags
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.check.checker import check
@@ -32,6 +33,7 @@ def compact_image(
         _refuse(path)
         with report_create_errors(path, lambda: before), NewFile(path, replacing=True) as new:
             with closing(RawFile.create(new.temporary)) as file:
+                take_flags(new.temporary, path)  # only an empty file takes all of them
                 file.write_behind()
                 image.compact_into(file)
                 report = check(file, new.temporary)

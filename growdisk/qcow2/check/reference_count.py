@@ -157,11 +157,9 @@ class ReferenceCount:
         numbers = struct.unpack(f">{len(table) // 8}Q", table)[:: 2 if self.l2.extended else 1]
         coverage, first = len(numbers) * self._cluster_size, min(l1_indices)
         for place, entry in enumerate(numbers):
-            offset = entry & entries.OFFSET_MASK
-            is_normal = offset or (entry & entries.COPIED and not entry & entries.ZERO)
-            if not is_normal or entry & entries.COMPRESSED:
+            if entry & entries.COMPRESSED or not self._names_cluster(entry):
                 continue
-            index, rest = divmod(offset, coverage)
+            index, rest = divmod(entry & entries.OFFSET_MASK, coverage)
             is_right = rest == place * self._cluster_size and index in l1_indices
             if wrong := len(l1_indices) - is_right:
                 guest_offset = first * coverage + place * self._cluster_size
@@ -298,7 +296,9 @@ class ReferenceCount:
 
     def _names_cluster(self, entry: int) -> bool:
         """Whether an entry names a host cluster: the first of a data file has the offset 0."""
-        return bool(entry & (entries.OFFSET_MASK | self._data_file * entries.COPIED))
+        if entry & entries.OFFSET_MASK:
+            return True
+        return self._data_file and entry & (entries.COPIED | entries.ZERO) == entries.COPIED
 
     # --- bitmaps, encryption, refcounts ----------------------------------------------------------
 
