@@ -52,15 +52,25 @@ def most_blocks(content: ExtContent) -> int:
 
 def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
     """How many more blocks of group descriptors it needs at `size` bytes than are reserved."""
-    each = (
-        content.block_size
-        // content.descriptor_size
-        * content.blocks_per_group
-        * content.block_size
-    )
-    # How many blocks of descriptors there are now, and how many there have to be then.
-    now, then = (-(-bytes_ // each) for bytes_ in (content.size or 0, size))
-    return max(then - now - content.reserved_gdt_blocks, 0)
+    then = -(-size // _of_a_descriptor_block(content))
+    return max(then - _descriptor_blocks(content), 0)
+
+
+def size_without_moves(content: ExtContent) -> int:
+    """The bytes that it can have with these: for more, resize2fs moves what is in the way."""
+    return _descriptor_blocks(content) * _of_a_descriptor_block(content)
+
+
+def _descriptor_blocks(content: ExtContent) -> int:
+    """Those that it has and those that are reserved."""
+    now = -(-(content.size or 0) // _of_a_descriptor_block(content))
+    return now + content.reserved_gdt_blocks
+
+
+def _of_a_descriptor_block(content: ExtContent) -> int:
+    """Bytes of the file system that one block of descriptors is for."""
+    descriptors = content.block_size // content.descriptor_size
+    return descriptors * content.blocks_per_group * content.block_size
 
 
 def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:

@@ -75,6 +75,8 @@ LOADER_FILES = (
 GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
 _NAMES_OF_INITRDS = ("*nitrd*", "*initramfs*", "booster*", "*.img")
 INITRDS = _below_each(("", "*/", "*/*/", "EFI/*/*/"), _NAMES_OF_INITRDS)
+# Files of loaders (LILO, zipl) that have a kernel and its initrd by their blocks.
+BLOCK_LISTS = ("map", "bootmap", "zipl/bootmap")
 _UNIFIED_KERNELS = _below_each(_FOLDERS, ("*.efi",))
 
 # What is searched, at the end, for whatever else names what is gone: folders with all that is in
@@ -101,6 +103,10 @@ def command_lines(*, rooted: bool) -> tuple[str, ...]:
 
 def initrds(*, rooted: bool) -> tuple[str, ...]:
     return _below(_tops(rooted=rooted), INITRDS)
+
+
+def block_lists(*, rooted: bool) -> tuple[str, ...]:
+    return _below(_tops(rooted=rooted), BLOCK_LISTS)
 
 
 def unified_kernels(*, rooted: bool) -> tuple[str, ...]:

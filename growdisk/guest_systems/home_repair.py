@@ -73,8 +73,21 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
         # The swap file lies in one system; in all others the swap is simply gone.
         own = policy if home.root.node == system and home.rooted else SwapRemedy.DROP
         changes += repair_guest(pending, part, own, plain_initrds=plain)
-    changes = [_cramped(home, pending, change) or change for change in dict.fromkeys(changes)]
+    changes = [
+        _signed(pending, change) or _cramped(home, pending, change) or change
+        for change in dict.fromkeys(changes)
+    ]
     return HomeRepair(home, tuple(part for part, _ in decisions), tuple(changes), pending)
+
+
+def _signed(pending: Pending, change: Change) -> Change | None:
+    """The note for a file with a signature beside it; None if there is none."""
+    # GRUB that checks signatures would no longer read it, and not start.
+    if change.path not in pending.paths or not pending.exists(f"{change.path}.sig"):
+        return None
+    for written in (pending.contents, pending.prefixes):
+        written.pop(change.path, None)
+    return unmended(change.path, "it has a signature (.sig): change it in the guest, and sign it")
 
 
 def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
@@ -114,8 +127,6 @@ def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
         )
         yield f"no system that can be read was found on this disk{closed}"
     for home in look.systems:
-        yield from (
-            f"{place} is not on this disk, and cannot be looked into" for place in home.strange
-        )
+        yield from home.strange
     for repair in repairs:
         yield from (f"{change.path}: {change.what}" for change in repair.changes if change.waits)

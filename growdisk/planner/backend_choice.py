@@ -30,7 +30,7 @@ from growdisk.filesystems.ext_features import (
     kernel_can_mount,
     unknown_to_tools,
 )
-from growdisk.filesystems.ext_growth import descriptor_blocks_missing
+from growdisk.filesystems.ext_growth import descriptor_blocks_missing, size_without_moves
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.giving_up import changes_guest
@@ -214,6 +214,7 @@ def _unfit(
                 or _absent_journal(facts, content)
                 or _unknown_features(content, host)
                 or _too_far_unmounted(content, new_size)
+                or _moves_what_starts(content, new_size)
             )
         case XfsContent() | BtrfsContent() | F2fsContent() if content.unfit:
             return content.unfit, _INSIDE
@@ -258,6 +259,17 @@ def _unknown_features(content: ExtContent, host: HostTools) -> tuple[str, str] |
         "nor its kernels know"
     )
     return words, _NEWER
+
+
+def _moves_what_starts(content: ExtContent, new_size: int) -> tuple[str, str] | None:
+    """Boot code in the file system itself finds files by their blocks: extlinux, LILO, GRUB."""
+    if not content.starts or has_feature(content, "meta_bg"):
+        return None
+    if not descriptor_blocks_missing(content, new_size):
+        return None
+    reason = "a boot loader in it finds its files by their blocks, and growing would move them"
+    most = format_size(size_without_moves(content))
+    return reason, f"let it grow to {most} at most (no GDT blocks are reserved for more)"
 
 
 def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | None:
