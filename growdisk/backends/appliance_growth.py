@@ -34,7 +34,7 @@ from growdisk.fast_imports import LateLogger
 from growdisk.filesystems.content import UNMOUNTED_GROWTH, Content, ExtContent
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
 from growdisk.filesystems.ext_features import grows_far
-from growdisk.filesystems.ext_growth import descriptor_blocks_missing
+from growdisk.filesystems.ext_growth import size_in_place
 from growdisk.host.command import last_lines
 from growdisk.tool_words import meaning
 
@@ -212,4 +212,4 @@ def _may_grow_mounted(content: ExtContent, size: int) -> bool:
 
     A kernel puts new descriptors elsewhere.
     """
-    return descriptor_blocks_missing(content, size) == 0 or grows_far(content, size)
+    return size <= size_in_place(content) or grows_far(content, size)

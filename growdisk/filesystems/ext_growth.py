@@ -50,27 +50,14 @@ def most_blocks(content: ExtContent) -> int:
     return max(groups * content.blocks_per_group + content.first_data_block, content.block_count)
 
 
-def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
-    """How many more blocks of group descriptors it needs at `size` bytes than are reserved."""
-    then = -(-size // _of_a_descriptor_block(content))
-    return max(then - _descriptor_blocks(content), 0)
+def size_in_place(content: ExtContent) -> int:
+    """Bytes that its blocks of group descriptors, and those reserved for them, are enough for.
 
-
-def size_without_moves(content: ExtContent) -> int:
-    """The bytes that it can have with these: for more, resize2fs moves what is in the way."""
-    return _descriptor_blocks(content) * _of_a_descriptor_block(content)
-
-
-def _descriptor_blocks(content: ExtContent) -> int:
-    """Those that it has and those that are reserved."""
-    now = -(-(content.size or 0) // _of_a_descriptor_block(content))
-    return now + content.reserved_gdt_blocks
-
-
-def _of_a_descriptor_block(content: ExtContent) -> int:
-    """Bytes of the file system that one block of descriptors is for."""
+    For more, resize2fs moves what is in the way.
+    """
     descriptors = content.block_size // content.descriptor_size
-    return descriptors * content.blocks_per_group * content.block_size
+    each = descriptors * content.blocks_per_group * content.block_size
+    return (-(-(content.size or 0) // each) + content.reserved_gdt_blocks) * each
 
 
 def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:

@@ -49,10 +49,10 @@ def change_initrds(
 ) -> Iterator[Change]:
     """`plain`: initramfs-tools has made all of them, so that none must be unpacked."""
     # Of a changed initrd such a loader would read the old blocks, or half of it.
-    if lists := found(files, places.block_lists(rooted=rooted)):
+    if lists := found(files, places.of_boots(places.BLOCK_LISTS, rooted=rooted)):
         yield from (unmended(path, _BY_BLOCKS) for path in lists)
         return
-    for path in found(files, places.initrds(rooted=rooted)):
+    for path in found(files, places.of_boots(places.INITRDS, rooted=rooted)):
         head = files.read_start(path, initrd.HEAD)
         if initrd.is_wrapped(head):
             yield from _name_wrapped(files, path, gone)
@@ -71,7 +71,7 @@ def change_initrds(
 
 
 def change_unified(files: GuestFiles, gone: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
-    for path in found(files, places.unified_kernels(rooted=rooted)):
+    for path in found(files, places.of_boots(places.UNIFIED_KERNELS, rooted=rooted)):
         verdict = _on_unified(files.read(path), gone)
         if verdict is None:
             continue

@@ -30,7 +30,7 @@ from growdisk.filesystems.ext_features import (
     kernel_can_mount,
     unknown_to_tools,
 )
-from growdisk.filesystems.ext_growth import descriptor_blocks_missing, size_without_moves
+from growdisk.filesystems.ext_growth import size_in_place
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.giving_up import changes_guest
@@ -263,13 +263,11 @@ def _unknown_features(content: ExtContent, host: HostTools) -> tuple[str, str] |
 
 def _moves_what_starts(content: ExtContent, new_size: int) -> tuple[str, str] | None:
     """Boot code in the file system itself finds files by their blocks: extlinux, LILO, GRUB."""
-    if not content.starts or has_feature(content, "meta_bg"):
-        return None
-    if not descriptor_blocks_missing(content, new_size):
+    most = size_in_place(content)
+    if not content.starts or new_size <= most or has_feature(content, "meta_bg"):
         return None
     reason = "a boot loader in it finds its files by their blocks, and growing would move them"
-    most = format_size(size_without_moves(content))
-    return reason, f"let it grow to {most} at most (no GDT blocks are reserved for more)"
+    return reason, f"let it grow to {format_size(most)} at most: more GDT blocks are not reserved"
 
 
 def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | None:
@@ -281,9 +279,8 @@ def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | 
         # A kernel that has it mounted puts the new descriptors elsewhere (meta_bg).
         or kernel_can_mount(content)
         or not has_feature(content, "resize_inode")
+        or new_size <= size_in_place(content)
     ):
-        return None
-    if not descriptor_blocks_missing(content, new_size):
         return None
     reason = (
         "it becomes so much larger that only a kernel that mounts it has room for its new "
