@@ -32,7 +32,7 @@ from growdisk.fast_imports import LateLogger
 from growdisk.filesystems.content import UNMOUNTED_GROWTH, Content, ExtContent
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
 from growdisk.filesystems.ext_features import grows_far
-from growdisk.filesystems.ext_growth import descriptor_blocks_missing
+from growdisk.filesystems.ext_growth import size_in_place
 from growdisk.host.command import last_lines
 from growdisk.tool_words import meaning
 
@@ -196,5 +196,8 @@ def _is_checked_in_full(content: Content | None) -> bool:
 
 
 def _may_grow_mounted(content: ExtContent, size: int) -> bool:
-    """Whether the descriptors have room, or are so many that resize2fs makes no room for them."""
-    return descriptor_blocks_missing(content, size) == 0 or grows_far(content, size)
+    """Whether the descriptors have room, or resize2fs makes none for so many in the first group.
+
+    A kernel puts new descriptors elsewhere.
+    """
+    return size <= size_in_place(content) or grows_far(content, size)

@@ -68,9 +68,10 @@ class ExtContent(Content):
     """ext2, ext3 or ext4. `size` is block_count * block_size, the "filesystem size" of dumpe2fs.
 
     `reserved_blocks` only root may fill, `kept_blocks` nobody; `overhead_blocks` are its own tables
-    and journal. `cluster_size` is more than a block with bigalloc. `external_journal`: the UUID of
-    the device that its journal is on, or "". `backup_groups`: of sparse_super2's copies of the
-    superblock.
+    and journal. `cluster_size` is what it gives out at once: more than a block with bigalloc.
+    `external_journal` is the UUID of the device that its journal is on, "" if that is in the
+    file system itself. `backup_groups`: where sparse_super2 has its two copies of the superblock.
+    `starts`: there is code of a boot loader before it.
     """
 
     block_size: int = 4096
@@ -93,6 +94,7 @@ class ExtContent(Content):
     backup_groups: tuple[int, ...] = ()
     kept_blocks: int = 0
     overhead_blocks: int = 0
+    starts: bool = False
 
     growable: ClassVar[str | None] = "resize2fs"
 

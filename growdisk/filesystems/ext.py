@@ -14,6 +14,7 @@ from growdisk.filesystems.ext_growth import groups_with_superblock
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024
+_BOOT_CODE = 440
 _SMALL_DESCRIPTOR, _LARGE_DESCRIPTOR = 32, 64
 _MAGIC = 0xEF53
 _STATE_CLEAN = 1
@@ -135,6 +136,7 @@ def read_ext(head: bytes) -> Content | None:
         else "",
         groups_per_flex=1 << min(block.log_groups_per_flex, 31) if is_flexible else 1,
         backup_groups=(block.first_backup, block.second_backup),
+        starts=any(head[:_BOOT_CODE]),
     )
     # Both are computed from the other fields, so the value must exist before they can be filled in.
     return replace(

@@ -46,17 +46,14 @@ def most_blocks(content: ExtContent) -> int:
     return max(groups * content.blocks_per_group + content.first_data_block, content.block_count)
 
 
-def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
-    """How many more blocks of group descriptors it needs at `size` bytes than are reserved."""
-    each = (
-        content.block_size
-        // content.descriptor_size
-        * content.blocks_per_group
-        * content.block_size
-    )
-    # How many blocks of descriptors there are now, and how many there have to be then.
-    now, then = (-(-bytes_ // each) for bytes_ in (content.size or 0, size))
-    return max(then - now - content.reserved_gdt_blocks, 0)
+def size_in_place(content: ExtContent) -> int:
+    """Bytes that its blocks of group descriptors, and those reserved for them, are enough for.
+
+    For more, resize2fs moves what is in the way.
+    """
+    descriptors = content.block_size // content.descriptor_size
+    each = descriptors * content.blocks_per_group * content.block_size
+    return (-(-(content.size or 0) // each) + content.reserved_gdt_blocks) * each
 
 
 def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import uuid as uuids
 
+from growdisk.errors import ToolFailed
 from growdisk.filesystems.content import Content, SwapContent, dashed, text
 
 _PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
@@ -54,12 +55,13 @@ _LABEL_SIZE = 16
 def swap_header(size: int, uuid: str, label: str, page_size: int) -> bytes:
     """The first page of `size` bytes of swap, as mkswap(8) writes it; a new UUID if that is "".
 
-    ValueError if something does not fit.
+    Raises ToolFailed if something does not fit.
     """
     name = label.encode()
     # mkswap's least.
     if size < 10 * page_size or len(name) > _LABEL_SIZE:
-        raise ValueError(f"no swap of {size} bytes with label {label!r}")
+        reason = f"there is no swap of {size} bytes with label {label!r}"
+        raise ToolFailed("making swap", 1, reason)
     identity = uuids.UUID(uuid) if uuid else uuids.uuid4()
     page = bytearray(page_size)
     last = min(size // page_size - 1, 0xFFFFFFFF)

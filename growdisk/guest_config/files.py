@@ -73,6 +73,10 @@ class Pending:
     def prepend(self, path: str, block: bytes) -> None:
         self.prefixes[path] = block + self.prefixes.get(path, b"")
 
+    def forget(self, path: str) -> None:
+        for written in (self.contents, self.prefixes):
+            written.pop(path, None)
+
     @property
     def paths(self) -> list[str]:
         return list(dict.fromkeys((*self.contents, *self.prefixes)))

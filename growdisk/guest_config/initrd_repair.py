@@ -25,6 +25,10 @@ REMEDIES = {
     Maker.UNKNOWN: "the tool that made it",
 }
 _REBUILD = "rebuild it in the guest (kernel-install add-all, or the tool that made it)"
+_BY_BLOCKS = (
+    "it has the command line, and where the blocks of the initrd are: make the initrd again in the "
+    "guest, then run lilo or zipl"
+)
 _OPENED = "cryptroot/"  # what initramfs-tools opens before the root is there
 # Read by dracut as if it stood on the kernel's command line: noresume speaks for it.
 _COMMAND_LINES = "etc/cmdline"  # and etc/cmdline.d/
@@ -44,7 +48,11 @@ def change_initrds(
     files: GuestFiles, gone: RemovedPartition, *, rooted: bool, plain: bool
 ) -> Iterator[Change]:
     """`plain`: initramfs-tools has made all of them, so that none must be unpacked."""
-    for path in found(files, places.initrds(rooted=rooted)):
+    # Of a changed initrd such a loader would read the old blocks, or half of it.
+    if lists := found(files, places.of_boots(places.BLOCK_LISTS, rooted=rooted)):
+        yield from (unmended(path, _BY_BLOCKS) for path in lists)
+        return
+    for path in found(files, places.of_boots(places.INITRDS, rooted=rooted)):
         head = files.read_start(path, initrd.HEAD)
         if initrd.is_wrapped(head):
             yield from _name_wrapped(files, path, gone)
@@ -63,7 +71,7 @@ def change_initrds(
 
 
 def change_unified(files: GuestFiles, gone: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
-    for path in found(files, places.unified_kernels(rooted=rooted)):
+    for path in found(files, places.of_boots(places.UNIFIED_KERNELS, rooted=rooted)):
         verdict = _on_unified(files.read(path), gone)
         if verdict is None:
             continue

@@ -74,7 +74,9 @@ LOADER_FILES = (
 GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
 _NAMES_OF_INITRDS = ("*nitrd*", "*initramfs*", "booster*", "*.img")
 INITRDS = _below_each(("", "*/", "*/*/", "EFI/*/*/"), _NAMES_OF_INITRDS)
-_UNIFIED_KERNELS = _below_each(_FOLDERS, ("*.efi",))
+# Files of loaders (LILO, zipl) that have a kernel and its initrd by their blocks.
+BLOCK_LISTS = ("map", "bootmap", "zipl/bootmap")
+UNIFIED_KERNELS = _below_each(_FOLDERS, ("*.efi",))
 
 # What is searched, at the end, for whatever else names what is gone: folders with all that is in
 # them.
@@ -88,19 +90,12 @@ SEARCHED = (*_below(SYSTEMS, _SEARCHED_IN_SYSTEM), *BOOTS)
 SEARCHED_RUNNING = ("/etc/fstab", "/etc/crypttab", "/etc", "/usr/local", "/usr/lib/systemd", *BOOTS)
 
 
-def _tops(*, rooted: bool) -> tuple[str, ...]:
-    return BOOTS if rooted else (*BOOTS, "")
-
-
 def command_lines(*, rooted: bool) -> tuple[str, ...]:
     """`rooted` False: of a /boot, or an EFI system partition, by itself."""
-    loaders = _below(_tops(rooted=rooted), (*LOADER_FILES, *GRUB_ENVIRONMENTS))
+    loaders = of_boots((*LOADER_FILES, *GRUB_ENVIRONMENTS), rooted=rooted)
     return (*_below(SYSTEMS, SETTINGS), *loaders) if rooted else loaders
 
 
-def initrds(*, rooted: bool) -> tuple[str, ...]:
-    return _below(_tops(rooted=rooted), INITRDS)
-
-
-def unified_kernels(*, rooted: bool) -> tuple[str, ...]:
-    return _below(_tops(rooted=rooted), _UNIFIED_KERNELS)
+def of_boots(names: Sequence[str], *, rooted: bool) -> tuple[str, ...]:
+    """`names` below /boot and the like; `rooted` as above."""
+    return _below(BOOTS if rooted else (*BOOTS, ""), names)

@@ -31,6 +31,9 @@ _UDEV_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 _OF_SOME_DISK = re.compile(
     r"/dev/disk/(?P<stem>(?!by-(?:part)?(?:uuid|label)/)[^/]+/.+)-part(?P<number>\d+)"
 )
+# The same names once more, below that of the disk: …-part/by-partnum/5, …-part/by-uuid/…
+_BELOW_DISK = re.compile(r"/dev/disk/(?P<disk>by-path/.+-part)/(?P<name>by-[a-z]+/.+)")
+_NUMBER = "by-partnum/"
 # udev's other names of what device mapper has as /dev/mapper/NAME; a disk with several paths has
 # …-part5.
 _MAPPED_LINK = re.compile(
@@ -146,7 +149,7 @@ class RemovedPartition:
         # A name in other letters has no such run: then what goes before all names of that kind.
         runs = [max(_PLAIN.findall(value), key=len, default="label") for value in values]
         found = dict.fromkeys(
-            (*runs, *(f"{disk}{self.number}" for disk in self._disks), f"part{self.number}")
+            (*runs, *(f"{name}{self.number}" for name in (*self._disks, "part", "partnum/")))
         )
         return tuple(hint.lower().encode("utf-8", "surrogateescape") for hint in found if hint)
 
@@ -170,7 +173,7 @@ class RemovedPartition:
 
     def _link_names(self) -> Iterator[str]:
         for stem in self._links:
-            yield f"/dev/disk/{stem}-part{self.number}"
+            yield from (f"/dev/disk/{stem}-part{way}{self.number}" for way in ("", f"/{_NUMBER}"))
             if stem.startswith(_MAPPED_DISK):
                 yield f"{_MAPPER}{stem.removeprefix(_MAPPED_DISK)}-part{self.number}"
 
@@ -210,13 +213,17 @@ def without_escapes(text: str) -> str:
 def _as_path(source: str) -> str:
     """A device's name as a path, if it is one, in the spelling that its kind has here.
 
-    ID=ata-… is /dev/disk/by-id/ata-…, and /dev/mapper/mpatha-part5 is
-    /dev/disk/by-id/dm-name-mpatha-part5.
+    ID=ata-… is /dev/disk/by-id/ata-…, /dev/mapper/mpatha-part5 is
+    /dev/disk/by-id/dm-name-mpatha-part5, and by-path/…-part/by-partnum/5 is by-path/…-part5.
     """
     source = _without_quotes(source)
     if source.startswith("ID="):
         source = f"/dev/disk/by-id/{_without_quotes(source[3:])}"
     source = without_escapes(source)
+    if match := _BELOW_DISK.fullmatch(source):
+        number = match["name"].removeprefix(_NUMBER)
+        name = match["name"] if number == match["name"] else match["disk"] + number
+        source = f"/dev/disk/{name}"
     if match := _OF_MAPPED_DISK.fullmatch(source):
         return f"/dev/disk/{_MAPPED_DISK}{match[1]}"
     return f"{_MAPPER}{match['name']}" if (match := _MAPPED_LINK.fullmatch(source)) else source

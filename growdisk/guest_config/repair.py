@@ -224,7 +224,9 @@ _LINK = (
     "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, "
     "fileSystems), and rebuild"
 )
-_OF_SOME_DISK = re.compile(r"/dev/(?:disk|mapper)/[^\s\"',;]{1,512}?-part\d+(?!\w)")
+_OF_SOME_DISK = re.compile(
+    r"/dev/(?:disk|mapper)/[^\s\"',;]{1,512}?-part(?:/by-partnum/)?\d+(?!\w)"
+)
 # What the kernel takes as well: the number of the device, or how many partitions it comes after
 # another.
 _BY_NUMBER = re.compile(
@@ -262,7 +264,8 @@ def _in_texts(
     for path, content in settings(files, patterns):
         # Quick signs: most files have neither, and are not gone through by lines.
         by_number = gone.is_swap and b"resume=" in content
-        has_sign = by_number or f"-part{gone.number}".encode() in content
+        numbers = (f"{name}{gone.number}".encode() for name in ("-part", "-part/by-partnum/"))
+        has_sign = by_number or any(number in content for number in numbers)
         if not has_sign or b"\0" in content[:4096]:
             continue
         for line in decode(content).split("\n"):

@@ -107,6 +107,7 @@ def _places() -> dict[str, str]:
         **places.NAMES,
         "settings": places.SETTINGS,
         "initrds": places.INITRDS,
+        "block_lists": places.BLOCK_LISTS,
         "loader_files": (*places.LOADER_FILES, *places.GRUB_ENVIRONMENTS),
         "boots": places.BOOTS,
         "systems": ("/", *places.SYSTEMS[1:]),

@@ -57,16 +57,24 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
         # The swap file lies in one system; in all others the swap is simply gone.
         own = policy if home.root.node == system and home.rooted else SwapRemedy.DROP
         changes += repair_guest(pending, part, own, plain_initrds=plain)
-    changes = [_cramped(home, pending, change) or change for change in dict.fromkeys(changes)]
-    return HomeRepair(home, tuple(part for part, _ in decisions), tuple(changes), pending)
+    for path in pending.paths:
+        if why := _why_not_written(home, pending, path):
+            # A note takes the place of the changes.
+            pending.forget(path)
+            changes = [change for change in changes if change.path != path] + [unmended(path, why)]
+    parts = tuple(part for part, _ in decisions)
+    return HomeRepair(home, parts, tuple(dict.fromkeys(changes)), pending)
 
 
-def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
-    """The note for an initrd whose block does not fit on a full EFI partition; None if it fits."""
-    block = pending.prefixes.get(change.path, b"")
-    tree = place.tree if block and (place := home.paths.find(change.path)) else None
+def _why_not_written(home: Home, pending: Pending, path: str) -> str:
+    """ "" if it can be. Of an initrd its block has to fit on a full EFI partition."""
+    # GRUB that checks signatures would not start with another file.
+    if pending.exists(f"{path}.sig"):
+        return "it has a signature (.sig): change it in the guest, and sign it"
+    block = pending.prefixes.get(path, b"")
+    tree = place.tree if block and (place := home.paths.find(path)) else None
     if not isinstance(tree, FatTree):
-        return None
+        return ""
     # Together: each block alone might fit where all of them do not.
     longer = [(home.paths.find(path), len(prefix)) for path, prefix in pending.prefixes.items()]
     if tree.has_room_for(
@@ -74,14 +82,11 @@ def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
         for prefixed, more in longer
         if prefixed is not None and prefixed.tree is tree
     ):
-        return None
-    # Not written then: a note takes the place of the change.
-    del pending.prefixes[change.path]
-    what = (
+        return ""
+    return (
         f"there is no room for {len(block)} bytes before it, which clear its RESUME: make "
         "room, then make it again"
     )
-    return unmended(change.path, what)
 
 
 def needles_of(home: Home, parts: Sequence[RemovedPartition]) -> tuple[bytes, ...]:
@@ -96,6 +101,6 @@ def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
         closed = "".join(f"; {n.removeprefix('/dev/')}: {why}" for n, why in look.closed.items())
         yield f"no system that can be read was found on this disk{closed}"
     for home in look.systems:
-        yield from (f"{it} is not on this disk, and cannot be looked into" for it in home.strange)
+        yield from home.strange
     for repair in repairs:
         yield from (f"{change.path}: {change.what}" for change in repair.changes if change.waits)

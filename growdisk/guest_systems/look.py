@@ -27,6 +27,7 @@ from growdisk.volumes.lvm import PhysicalVolumeFinder
 _FSTAB = "/etc/fstab"
 _MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")
 _BOOT_PLACES = ("/boot", "/efi", "/esp")
+_GUIX = "/var/guix/profiles/system"
 _DEVICES = ("/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
 _SIGNS_OF_BOOT = frozenset({
     "grub", "grub2", "loader", "efi", "extlinux", "syslinux", "isolinux", "refind_linux.conf",
@@ -58,8 +59,8 @@ class Home:
     """Where files of a guest are.
 
     `mounts`: first what is at /, then what is mounted in it, outer ones first. `rooted` False: a
-    /boot or an EFI system partition by itself. `strange` are mounts of its fstab that are not on
-    this disk.
+    /boot or an EFI system partition by itself. `strange` are places that cannot be looked into,
+    each with why.
     """
 
     mounts: tuple[GuestMount, ...]
@@ -204,6 +205,8 @@ def _with_mounts(
 ) -> Home:
     """With its fstab's mounts. What GPT's types alone say where to mount is a home by itself."""
     paths, mounts, strange = GuestPaths(top, still=True), [root], []
+    if paths.find(_GUIX, follow=False):
+        strange.append("Guix has its swap in its store, and makes no file of /etc of it")
     # Outer places before what is mounted in them: /boot, /boot/efi.
     entries = sorted(_fstab(paths), key=lambda entry: entry.mount_point)
     files = tuple(swap_files(entries))
@@ -214,6 +217,9 @@ def _with_mounts(
         has_swap_file = place and any(file.startswith(f"{place}/") for file in files)
         if entry.is_swap() or not (place.startswith(_MOUNTED) or has_swap_file):
             continue
+        if entry.kind == "overlay":
+            strange.append(f"{place} is an overlay: the guest may see other files there")
+            continue
         # First what is surely named, by a UUID and the like; else what only may be.
         readable = [one for one in seen if one.node in trees]
         source = entry.plain_source
@@ -222,7 +228,7 @@ def _with_mounts(
         one = next(chain(sure, maybe), None)
         if one is None:
             if place.startswith(_BOOT_PLACES) and entry.plain_source.startswith(_DEVICES):
-                strange.append(f"{place} ({entry.plain_source})")
+                strange.append(f"{place} ({source}) is not on this disk, and cannot be looked into")
         elif not paths.is_directory(place) or _is_boot_elsewhere(place, trees[one.node]):
             continue  # systemd makes it when it mounts, or it is /esp: here it is a home by itself
         elif (inner := _inner(trees[one.node], entry)) and (one.node != root.node or inner[0]):

@@ -27,7 +27,7 @@ from growdisk.filesystems.ext_features import (
     kernel_can_mount,
     unknown_to_tools,
 )
-from growdisk.filesystems.ext_growth import descriptor_blocks_missing
+from growdisk.filesystems.ext_growth import size_in_place
 from growdisk.planner.facts import Facts
 from growdisk.planner.giving_up import changes_guest
 from growdisk.planner.goal import RunOptions
@@ -201,6 +201,7 @@ def _unfit(
                 or _absent_journal(facts, content)
                 or _unknown_features(content, host)
                 or _too_far_unmounted(content, new_size)
+                or _moves_what_starts(content, new_size)
             )
         case XfsContent() | BtrfsContent() | F2fsContent() if content.unfit:
             return content.unfit, _INSIDE
@@ -256,6 +257,15 @@ def _unknown_features(content: ExtContent, host: HostTools) -> tuple[str, str] |
     return words, _NEWER
 
 
+def _moves_what_starts(content: ExtContent, new_size: int) -> tuple[str, str] | None:
+    """Boot code in the file system itself finds files by their blocks: extlinux, LILO, GRUB."""
+    most = size_in_place(content)
+    if not content.starts or new_size <= most or has_feature(content, "meta_bg"):
+        return None
+    reason = "a boot loader in it finds its files by their blocks, and growing would move them"
+    return reason, f"let it grow to {format_size(most)} at most: more GDT blocks are not reserved"
+
+
 def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | None:
     """Why only a kernel could grow it so far, and none can mount it; None if it is possible."""
     # resize2fs has to move what is in the way of the new group descriptors. So far beyond the old
@@ -265,9 +275,8 @@ def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | 
         # A kernel that has it mounted puts the new descriptors elsewhere (meta_bg).
         or kernel_can_mount(content)
         or not has_feature(content, "resize_inode")
+        or new_size <= size_in_place(content)
     ):
-        return None
-    if not descriptor_blocks_missing(content, new_size):
         return None
     reason = (
         "it becomes so much larger that only a kernel that mounts it has room for its new "

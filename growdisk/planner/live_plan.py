@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import ExtContent
-from growdisk.filesystems.ext_growth import descriptor_blocks_missing
+from growdisk.filesystems.ext_growth import size_in_place
 from growdisk.live.live_disk import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
@@ -311,11 +311,9 @@ def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:
     """An ext file system that counts its groups in more blocks than were kept free for that."""
     for step in of_kind(GrowFilesystem, proposal.steps):
         content = facts.content_with(step.uuid, step.number)
-        if isinstance(content, ExtContent) and (
-            missing := descriptor_blocks_missing(content, step.new_size)
-        ):
+        if isinstance(content, ExtContent) and step.new_size > size_in_place(content):
             yield (
-                f"its {content.kind} has {content.reserved_gdt_blocks} reserved GDT blocks, "
-                f"{missing} less than it needs: mounted, it grows all the same with Linux 3.8 or "
-                "newer (meta_bg); an older guest is refused"
+                f"its {content.kind} has {content.reserved_gdt_blocks} reserved GDT blocks, less "
+                "than it needs: mounted, it grows all the same with Linux 3.8 or newer (meta_bg); "
+                "an older guest is refused"
             )

@@ -49,10 +49,7 @@ class GuestAtRest:
 
     def make_swap(self, swaps: Sequence[SwapSpace]) -> str:
         for swap, _ in self._missing(swaps):
-            try:
-                header = swap_header(swap.size, swap.uuid, swap.label, swap.page_size)
-            except ValueError as error:
-                raise ToolFailed(f"making swap on {swap.number}", 1, str(error)) from error
+            header = swap_header(swap.size, swap.uuid, swap.label, swap.page_size)
             self.disk.write(swap.start, header)
         self.disk.flush()
         return ""
@@ -75,13 +72,7 @@ class GuestAtRest:
 
     def swap_file_uuid(self, system: str) -> str | None:
         with self._mounted(system, "looking at the guest") as guest:
-            if not guest.exists(_FSTAB):
-                return None
-            return (
-                _uuid_in(guest.read_start(SWAP_FILE, LARGEST_PAGE))
-                if guest.exists(SWAP_FILE)
-                else ""
-            )
+            return _swap_in(guest) if guest.exists(_FSTAB) else None
 
     def make_swap_file(self, system: str, size: int, uuid: str, page_size: int) -> str:
         with self._mounted(system, "making the swap file") as guest:
@@ -90,9 +81,11 @@ class GuestAtRest:
 
     def confirm_swap_file(self, system: str) -> None:
         with self._mounted(system, "looking at the swap file") as guest:
-            header = guest.read_start(SWAP_FILE, LARGEST_PAGE)
-        if not _uuid_in(header):
-            raise verify_failed("remake-swap", "no swap signature", f"swap in {SWAP_FILE}")
+            uuid = _swap_in(guest)
+        if not uuid:
+            raise verify_failed(
+                "remake-swap", found="no swap signature", expected=f"swap in {SWAP_FILE}"
+            )
 
     @contextmanager
     def _mounted(self, system: str, activity: str) -> Iterator[GuestSystem]:
@@ -178,10 +171,10 @@ class GuestAtRest:
         return self._homes_now() if unsettled else look
 
 
-def _uuid_in(header: bytes) -> str:
-    """Of swap space; "" if there is none."""
-    content = read_swap(header)
-    return content.uuid if content else ""
+def _swap_in(guest: GuestSystem) -> str:
+    """The UUID of its swap file; "" if there is none."""
+    found = guest.exists(SWAP_FILE) and read_swap(guest.read_start(SWAP_FILE, LARGEST_PAGE))
+    return found.uuid if found else ""
 
 
 def _expect_none(paths: Iterable[str]) -> None:

@@ -146,3 +146,24 @@ def test_a_disk_that_root_is_on_is_known_whatever_drives_it(root: str, swap: str
         files.contents["/etc/fstab"].decode() == f"{root} / ext4 defaults 0 1\n{GONE}{line}{other}"
     )
     assert any(needle in swap.encode() for needle in known_in(files, SWAP).needles())
+
+
+@pytest.mark.parametrize("name", ["by-partnum/7", f"by-uuid/{UUID}", "by-partlabel/Swap\\x20space"])
+def test_udevs_names_below_that_of_the_disk_are_known(name: str) -> None:
+    part = "/dev/disk/by-path/pci-0000:00:05.0-part"
+    root, line = f"{part}/by-partnum/1 / ext4 defaults 0 1\n", f"{part}/{name} none swap sw 0 0\n"
+    files = Files(**{"/etc/fstab": root + line})
+    repair_guest(files, SWAP, SwapRemedy.DROP)
+    assert files.contents["/etc/fstab"].decode() == f"{root}{GONE}{line}"
+
+
+def test_the_seventh_partition_of_some_disk_by_its_number_is_left_and_said_to_wait() -> None:
+    line = "/dev/disk/by-path/pci-0000:00:05.0-part/by-partnum/7 none swap sw 0 0\n"
+    (change,) = repair_guest(Files(**{"/etc/fstab": FSTAB + line}), SWAP, SwapRemedy.DROP)
+    assert (change.path, change.mended, change.waits) == ("/etc/fstab", False, True)
+    (change,) = repair_guest(
+        Files(**{"/etc/fstab": "", "/boot/grub/grub.cfg": f"linux resume={line}"}),
+        SWAP,
+        SwapRemedy.DROP,
+    )
+    assert (change.path, change.mended, change.waits) == ("/boot/grub/grub.cfg", False, True)

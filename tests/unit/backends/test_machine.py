@@ -10,7 +10,7 @@ import pytest
 from growdisk.backends.doctor import kernel_finding, run_checks, tool_finding
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import ExtContent
-from growdisk.filesystems.ext_growth import descriptor_blocks_missing
+from growdisk.filesystems.ext_growth import size_in_place
 from growdisk.host import kvm as kvm
 from growdisk.host.command import run
 from growdisk.host.kvm import Accelerator, KvmState, accelerator, try_kvm
@@ -115,9 +115,9 @@ def test_descriptors_of_a_grown_file_system_must_fit_into_the_reserved_blocks() 
     one = ExtContent(
         "ext4", size=GiB, block_count=262144, descriptor_size=64, reserved_gdt_blocks=127
     )
-    assert descriptor_blocks_missing(one, 11 * GiB) == 0
+    assert 11 * GiB <= size_in_place(one)
     # 128 blocks of 64 groups of 128 MiB, one of them there already
-    assert descriptor_blocks_missing(one, 1024 * GiB) == 0
-    assert descriptor_blocks_missing(one, 1025 * GiB) == 1
+    assert 1024 * GiB <= size_in_place(one)
+    assert 1025 * GiB > size_in_place(one)
     bare = replace(one, descriptor_size=32, reserved_gdt_blocks=0)
-    assert descriptor_blocks_missing(bare, 17 * GiB) == 1
+    assert 17 * GiB > size_in_place(bare)

@@ -40,6 +40,7 @@ FSTABS = (
         "\\\\ %s\n"
     ),
     "/dev/disk/by-label/my\\134x20swap none swap sw\n",
+    f"/dev/disk/by-path/pci-0-part/by-uuid/{SWAP.uuid} none swap sw 0 0\n",
     "/swapfile none swap sw 0 0\n/dev/sda5 none swap sw 0 0\n",
     "latin1 caf\udce9 /x ext4\n",
     "",
@@ -262,6 +263,31 @@ def test_units_are_masked_as_offline(shell: list[str], tmp_path: Path) -> None:
     assert {
         path.rpartition("/")[2]: content.decode() for path, content in offline.contents.items()
     } == expected
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_by_its_path_and_number_below_it_a_partition_of_this_disk_is_known(
+    shell: list[str], tmp_path: Path
+) -> None:
+    disk, part = tmp_path / "pci-0", "/dev/disk/by-path/pci-0-part/by-partnum/5"
+    disk.symlink_to("/dev/sda")
+    script = editors(with_swap(SWAP)).replace('"${2%-part*}"', f'"{disk}"')
+    line = f"{part} none swap sw 0 0\n"
+    assert in_shell(shell, f"disk=/dev/sda\n{script}\neach_line fstab_line", line).startswith("#")
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_what_is_listed_by_blocks_or_signed_is_known(shell: list[str], tmp_path: Path) -> None:
+    for name in ("map", "initrd.img-6", "initrd.img-6.sig", "initrd.img-5"):
+        (tmp_path / name).write_text("")
+    script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
+    functions = part_of(script, "each_place() {", "# -- Files that name")
+    functions += part_of(script, "has_list() {", "forget_all()")
+    look = (
+        f"listed=\n{functions}\neach_place . 'map bootmap' has_list\n"
+        "each_place . '*nitrd*' has_signature\necho $listed"
+    )
+    assert in_shell(shell, look, cwd=tmp_path) == "./map ./initrd.img-6.sig\n"
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])

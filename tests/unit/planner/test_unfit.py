@@ -205,3 +205,26 @@ def test_an_f2fs_on_several_devices_is_not_told_to_be_cut_off(
     monkeypatch.chdir(tmp_path)  # the superblock has room for short paths only
     run("mkfs.f2fs", "-q", "-c", empty(Path("other"), 300 * MiB), image)
     assert refused(image) == "its F2FS lies on several devices"
+
+
+@pytest.mark.parametrize("features", ["^resize_inode", "resize_inode", "^resize_inode,meta_bg"])
+@pytest.mark.parametrize("boot_code", [b"\xeb\x58\x90EXTLINUX", b""])
+def test_files_that_a_boot_loader_finds_by_their_blocks_do_not_move(
+    tmp_path: Path, features: str, boot_code: bytes
+) -> None:
+    image, files = empty(tmp_path / "disk.raw", 200 * MiB), tmp_path / "files"
+    files.mkdir()
+    for name in ("ldlinux.sys", *map(str, range(60))):
+        (files / name).write_bytes(b"x" * 2 * MiB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-O", features, "-d", files, image)
+    with image.open("r+b") as file:
+        file.write(boot_code)
+    if boot_code and features == "^resize_inode":
+        assert "by their blocks" in refused(image)
+        assert in_process("plan", image, "+40M", "--json").code == 0
+        return
+    places = [run("debugfs", "-R", f"blocks /{file.name}", image) for file in files.iterdir()]
+    assert in_process("expand", image, "+200M").code == 0
+    after = [run("debugfs", "-R", f"blocks /{file.name}", image) for file in files.iterdir()]
+    # Without boot code they may move: what the refusal is for.
+    assert (places == after) == (features != "^resize_inode")

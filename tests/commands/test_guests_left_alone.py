@@ -1,0 +1,45 @@
+"""Guests in which a change of their files would do harm, or would not be seen: swap stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.plain_guest import FSTAB, ROOT_LINE, SWAP, file_in, make
+from tests.unit.cli.command import in_process
+
+_ENTRY = f"linux /vmlinuz root=LABEL=r resume=UUID={SWAP} quiet\n"
+_INITRD = b"\x28\xb5\x2f\xfd" + b"x" * 9000
+_MADE = {"/usr/sbin/update-initramfs": "", "/boot/initrd.img-6": _INITRD}
+_OVERLAY = "overlay /etc overlay lowerdir=/sysroot/etc,upperdir=/sysroot/var/lib/overlay/1/etc 0 0"
+GUESTS = {
+    "lilo": ({**_MADE, "/boot/map": bytes(512)}, "run lilo or zipl"),
+    "zipl": ({**_MADE, "/boot/bootmap": bytes(512)}, "run lilo or zipl"),
+    "overlay": ({"/etc/fstab": f"{ROOT_LINE}{_OVERLAY}\n"}, "/etc is an overlay"),
+    "guix": ({"/var/guix/profiles/system/x": ""}, "Guix"),
+    "signed": ({"/boot/grub/grub.cfg": _ENTRY, "/boot/grub/grub.cfg.sig": b"\x89"}, "signature"),
+}
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_swap_is_moved_and_the_reason_is_said(tmp_path: Path, guest: str) -> None:
+    files, reason = GUESTS[guest]
+    image = make(tmp_path, files)
+    answer = in_process("expand", image, "+50M")
+    assert answer.code == 0, answer
+    said = " ".join(answer.out.split())
+    assert "swap is moved, not given up" in said and reason in said
+    assert file_in(image, "/etc/fstab") == str(files.get("/etc/fstab", FSTAB))
+
+
+def test_what_is_read_by_blocks_or_signed_is_left_where_swap_is_to_be_dropped(
+    tmp_path: Path,
+) -> None:
+    files = GUESTS["lilo"][0] | GUESTS["signed"][0]
+    image = make(tmp_path, files)
+    answer = in_process("expand", image, "+50M", "--swap", "drop")
+    assert answer.code == 0 and "WARNING" in answer.out
+    assert file_in(image, "/boot/initrd.img-6").encode().endswith(b"x" * 9000)
+    assert len(file_in(image, "/boot/initrd.img-6")) < len(_INITRD) + 10
+    assert file_in(image, "/boot/grub/grub.cfg") == _ENTRY
