@@ -66,7 +66,9 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | Goal
 def volume_groups(facts: Facts) -> list[VolumeGroup]:
     """The volume groups that reach onto the disk, as far as they can be read."""
     volumes = (
-        content for content in facts.all_contents() if isinstance(content, PhysicalVolumeContent)
+        content
+        for content in facts.all_within(*facts.contents)
+        if isinstance(content, PhysicalVolumeContent)
     )
     return [volume.group for volume in volumes if volume.group is not None]
 
