@@ -29,10 +29,11 @@ from growdisk.backends.guest_handle import Shell
 from growdisk.backends.judging import CHECKERS, complaint, filesystem_unsound
 from growdisk.errors import ToolFailed
 from growdisk.fast_imports import LateLogger
-from growdisk.filesystems.content import UNMOUNTED_GROWTH, Content, ExtContent
+from growdisk.filesystems.content import UNMOUNTED_GROWTH, Content, ExtContent, XfsContent
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
 from growdisk.filesystems.ext_features import grows_far
 from growdisk.filesystems.ext_growth import size_in_place
+from growdisk.filesystems.xfs import read_xfs
 from growdisk.host.command import last_lines
 from growdisk.tool_words import meaning
 
@@ -52,6 +53,7 @@ _TOO_NEW = (
 _MOUNTED = {"xfs": "noatime", "btrfs": "noatime,subvolid=5"}
 # The checkers of these read all metadata: of a large one that takes longer than growing it.
 _CHECKED_TO = {"xfs": 16 << 30, "btrfs": 16 << 30}
+_XFS_GROUPS_AT_ONCE = 4096  # 40 KiB of memory each; an appliance has 768 MiB
 
 
 class FilesystemTools:
@@ -106,12 +108,22 @@ class FilesystemTools:
                     pass
             # All of them run in order, the check first; only what the last said is of interest.
             return [self._shell.run(*command, device)[1] for command in UNMOUNTED_GROWTH[kind]][-1]
-        grow = {
-            "xfs": ("xfs_growfs", "-d"),
-            "btrfs": ("btrfs", "filesystem", "resize", f"{device_id}:max"),
-        }
         with self._mounted(kind, _MOUNTED[kind], device):
-            return self._shell.run(*grow[kind], _MOUNT_POINT)[1]
+            if kind == "btrfs":
+                resize = ("btrfs", "filesystem", "resize", f"{device_id}:max")
+                return self._shell.run(*resize, _MOUNT_POINT)[1]
+            for blocks in self._parts_of_xfs(device):
+                self._shell.run("xfs_growfs", "-D", str(blocks), _MOUNT_POINT)
+            return self._shell.run("xfs_growfs", "-d", _MOUNT_POINT)[1]
+
+    def _parts_of_xfs(self, device: str) -> range:
+        """Sizes in blocks on the way: a kernel keeps all new groups in memory until the last."""
+        content = read_xfs(self._head_of(device))
+        if not isinstance(content, XfsContent):
+            return range(0)
+        part = _XFS_GROUPS_AT_ONCE * content.ag_blocks
+        end = self._shell.size_of(device) // content.block_size
+        return range(content.block_count + part, end, part)
 
     def judge(self, kind: str, device: str) -> None:
         """filesystem-unsound if a checker, or a kernel that mounted it before, finds it so."""
@@ -132,8 +144,10 @@ class FilesystemTools:
             raise filesystem_unsound(device, judge="the kernel", found=found)
 
     def _superblock(self, device: str) -> Content | None:
-        _, head = self._shell.run("sh", "-c", _READ_HEAD, "sh", device)
-        return read_ext(base64.b64decode(head))
+        return read_ext(self._head_of(device))
+
+    def _head_of(self, device: str) -> bytes:
+        return base64.b64decode(self._shell.run("sh", "-c", _READ_HEAD, "sh", device)[1])
 
     def _e2fsck(self, device: str, *, full: bool) -> FilesystemCheck:
         """The verdict of e2fsck -p; without `full` it goes by what the superblock says."""

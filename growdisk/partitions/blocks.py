@@ -21,13 +21,14 @@ class BlockerPolicy:
 
     `delete` and `move`: numbers that may be removed, or moved to the end of the disk with what is
     in them. An extended partition's number speaks for all that it holds. `swap_moves`: else it is
-    removed, unless it moves along with others.
+    removed, unless it moves along with others. `needed`: those that others cannot do without.
     """
 
     kinds: Mapping[int, str] = field(default_factory=dict)
     delete: frozenset[int] = frozenset()
     move: frozenset[int] = frozenset()
     swap_moves: bool = False
+    needed: frozenset[int] = frozenset()
 
     def keeping_all(self) -> BlockerPolicy:
         """The same if nothing gives way at all."""

@@ -261,11 +261,13 @@ def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
             "boot sector knows its place; if the guest starts without it (by UEFI), it can be "
             f"removed: {_options('--delete', others)}"
         )
-    return (
+    move = (
         "let it be moved to the end of the disk, with all that is in it: "
-        f"{_options('--move', others)}; or, if you can do without it, removed: "
-        f"{_options('--delete', others)}"
+        f"{_options('--move', others)}"
     )
+    if policy.needed.intersection(p.number for p in others):
+        return move
+    return f"{move}; or, if you can do without it, removed: {_options('--delete', others)}"
 
 
 def _options(name: str, parts: Sequence[Partition]) -> str:

@@ -234,7 +234,8 @@ def _at_odds(content: ExtContent) -> tuple[str, str] | None:
 def _absent_journal(facts: Facts, content: ExtContent) -> tuple[str, str] | None:
     wanted = content.external_journal
     if not wanted or any(
-        isinstance(c, JournalContent) and c.uuid == wanted for c in facts.all_contents()
+        isinstance(c, JournalContent) and c.uuid == wanted
+        for c in facts.all_within(*facts.contents)
     ):
         return None
     return (

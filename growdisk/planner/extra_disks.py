@@ -56,7 +56,11 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | Goal
 
 def volume_groups(facts: Facts) -> list[VolumeGroup]:
     """The volume groups that reach onto the disk, as far as they can be read."""
-    volumes = (c for c in facts.all_contents() if isinstance(c, PhysicalVolumeContent))
+    volumes = (
+        content
+        for content in facts.all_within(*facts.contents)
+        if isinstance(content, PhysicalVolumeContent)
+    )
     return [volume.group for volume in volumes if volume.group is not None]
 
 

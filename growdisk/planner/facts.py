@@ -81,16 +81,15 @@ class Facts:
         """Numbers of the partitions that hold swap space."""
         return tuple(sorted(n for n, c in self.contents.items() if isinstance(c, SwapContent)))
 
-    def all_contents(self) -> Iterator[Content]:
-        """What stands in its partitions, and in that."""
-        for content in self.contents.values():
-            yield from content.all_within()
+    def all_within(self, *numbers: int) -> Iterator[Content]:
+        """What stands in these partitions, and in that."""
+        for number in numbers:
+            if content := self.contents.get(number):
+                yield from content.all_within()
 
     def content_with(self, uuid: str, number: int) -> Content | None:
         """What has the UUID in a partition, wherever it is in there."""
-        outer = self.contents.get(number)
-        within = outer.all_within() if outer else ()
-        return next((content for content in within if content.uuid == uuid), None)
+        return next((c for c in self.all_within(number) if c.uuid == uuid), None)
 
     def leaves_of(self, number: int) -> Iterator[tuple[str, Content]]:
         """What stands innermost in a partition, by name: sda1, vg0/root."""
@@ -113,8 +112,18 @@ class Facts:
 
     @property
     def main(self) -> Partition | None:
-        """The largest partition, a root rather than its /boot; of two alike the later one."""
-        return max(self.candidates, key=lambda p: (p.size, p.start), default=None)
+        """The partition that is meant if none is named: the largest, a root rather than its /boot.
+
+        Of two alike the later one has less in its way; all of one volume group are alike.
+        """
+        largest = max(self.candidates, key=lambda p: (p.size, p.start), default=None)
+        groups = self._groups_on(largest.number) if largest else set()
+        alike = [p for p in self.candidates if self._groups_on(p.number) & groups]
+        return alike[-1] if alike else largest
+
+    def _groups_on(self, number: int) -> set[str]:
+        within = (c for c in self.all_within(number) if isinstance(c, PhysicalVolumeContent))
+        return {c.group.uuid for c in within if c.group}
 
     @property
     def members(self) -> tuple[Partition, ...]:

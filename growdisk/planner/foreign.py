@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from growdisk.filesystems.content import AmbiguousContent, Content, ForeignContent
+from growdisk.filesystems.content import (
+    AmbiguousContent,
+    BtrfsContent,
+    Content,
+    ExtContent,
+    ForeignContent,
+    JournalContent,
+    PhysicalVolumeContent,
+)
 from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND
+from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role
@@ -21,6 +30,7 @@ _VERIFIED = "rebuild the image with what built it; or grow another partition (--
 # Known by its second header alone.
 _HALF_LUKS = "LUKS2 (crypto_LUKS) whose first header is damaged (cryptsetup repair writes it again)"
 INSIDE = "grow it from inside the system that uses it"
+_REST_STAYS = "let it be moved (--move), or take it out in the guest first"
 
 
 def refuse_foreign_disk(facts: Facts) -> None:
@@ -109,6 +119,27 @@ def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[
         old = facts.table.by_number(part.number) if facts.table else None
         if old is not None:
             refuse_partition(facts, old, consented=old.number in given_up)
+    removed = {part.number for part in growth.removed}
+    for number in sorted(removed):
+        if words := rest_of(facts, number, removed):
+            raise belongs_to_others(facts.image.path, number, reason=words, hint=_REST_STAYS)
+
+
+def rest_of(facts: Facts, number: int, gone: Collection[int]) -> str:
+    """What would lose a part of itself with that partition, in words; "" if nothing would."""
+    going = [content.uuid for content in facts.all_within(*gone)]
+    staying = [*facts.all_within(*(n for n in facts.contents if n not in gone))]
+    for content in facts.all_within(number):
+        match content:
+            case PhysicalVolumeContent(group=VolumeGroup() as group):
+                if {volume.uuid for volume in group.physical_volumes} - {*going}:
+                    return f"the volume group {group.name} lies on it and on others"
+            case BtrfsContent() if content.devices > going.count(content.uuid):
+                return f"it is one of the {content.devices} devices of a btrfs"
+            case JournalContent(uuid=uuid):
+                if any(isinstance(c, ExtContent) and c.external_journal == uuid for c in staying):
+                    return "it has the journal of another file system of the disk"
+    return ""
 
 
 def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) -> None:

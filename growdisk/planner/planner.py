@@ -24,6 +24,7 @@ from growdisk.planner.foreign import (
     refuse_foreign_disk,
     refuse_foreign_targets,
     refuse_hidden_main,
+    rest_of,
 )
 from growdisk.planner.giving_up import repair_notes, swap_steps
 from growdisk.planner.goal import Goal
@@ -162,7 +163,11 @@ def _growth(
 ) -> Grown | NothingToDo:
     kinds = {p.number: facts.kind_of(p.number) for p in table.partitions}
     policy = BlockerPolicy(
-        kinds, frozenset(goal.delete), frozenset(goal.move), swap_moves=goal.swap == "move"
+        kinds,
+        frozenset(goal.delete),
+        frozenset(goal.move),
+        swap_moves=goal.swap == "move",
+        needed=frozenset(n for n in facts.contents if rest_of(facts, n, {n})),
     )
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):

@@ -104,6 +104,22 @@ def test_the_judge_does_not_let_a_damaged_file_system_pass(tmp_path: Path) -> No
         device.close()
 
 
+@pytest.mark.slow
+def test_an_xfs_that_gets_thousands_of_groups_gets_them_in_parts(
+    tmp_path: Path, host: Host
+) -> None:
+    """A kernel keeps all that it makes at once in memory: 40,000 groups took all of it."""
+    need("uml")
+    make = ("mkfs.xfs", "-q", "--unsupported", "-d", "agsize=16m")
+    image = disk_with(tmp_path / "disk.raw", 64 * MiB, *make)
+    answer = host.growdisk("-x", "expand", image, "66G")
+    assert (answer.code, answer.result) == (0, "changed"), answer
+    assert answer.said.count("xfs_growfs -D") == 1
+    with kernel_on(image) as kernel:
+        kernel.must("mkdir -p /tmp/m; mount -t xfs -o ro,norecovery /dev/sda1 /tmp/m")
+        assert "agcount=4224" in kernel.must("xfs_growfs -n /tmp/m")
+
+
 def test_what_was_synced_last_on_an_f2fs_that_was_never_unmounted_is_still_there(
     tmp_path: Path, host: Host
 ) -> None:
