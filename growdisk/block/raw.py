@@ -124,10 +124,9 @@ class RawFile(InParts):
         return self._missing
 
     @property
-    def file_identity(self) -> tuple[int, int]:
-        """The same for every open file that is this one."""
-        status = os.fstat(self._fd)
-        return status.st_dev, status.st_ino
+    def status(self) -> os.stat_result:
+        """Of the open file, whatever its name leads to by now."""
+        return os.fstat(self._fd)
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(self._size, offset, length)

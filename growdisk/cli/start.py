@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import NoReturn
 
+_INTERRUPTED = 130  # as of a shell: 128 and SIGINT
 _OBJECTS_BEFORE_COLLECTING = 100_000  # what loading a command's modules makes; the default is 700
 
 
@@ -47,7 +48,10 @@ def console() -> NoReturn:
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
     if sys.flags.no_site:
         sys.meta_path.append(LateSite)
-    code = main()
+    try:
+        code = main()
+    except KeyboardInterrupt:  # while modules are loaded, or after the answer
+        code = _INTERRUPTED
     threading = sys.modules.get("threading")
     # A thread that still works, or a function of atexit, is waited for by the orderly end.
     if (threading is None or threading.active_count() == 1) and not atexit._ncallbacks():

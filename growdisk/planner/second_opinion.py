@@ -99,6 +99,8 @@ def _belonging(part: TouchedPart, verdict: BlkidResult) -> str:
 
 
 def _hint(part: TouchedPart, verdict: BlkidResult) -> str:
-    if verdict.failed or verdict.kind in _OF_A_WHOLE or verdict.usage == "raid":
+    if verdict.failed:
+        return f"run the same command again; if that ends so as well, {INSIDE}"
+    if verdict.kind in _OF_A_WHOLE or verdict.usage == "raid":
         return INSIDE
     return _HINT

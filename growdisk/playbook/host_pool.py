@@ -17,7 +17,7 @@ from types import FrameType
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
 from growdisk.playbook.reports import Event, HostEnded, HostReport
-from growdisk.workflow.stopping import SignalsStop, StopRequest
+from growdisk.workflow.stopping import SignalsStop, StopRequest, set_handlers
 
 _GO_ON = "growdisk run PLAYBOOK --resume goes on, --undo takes back what was done"
 _PATIENCE = 0.2  # seconds between two looks at who has something to say
@@ -44,10 +44,7 @@ class HostPool:
         self._reports = {}
         waiting = list(jobs.items())
         # Set in this process; a child that is forked sets its own (_in_child).
-        old = {
-            number: signal.signal(number, self._stop)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        }
+        old = set_handlers(self._stop)
         try:
             while self._running or (waiting and not self._stopping):
                 while waiting and len(self._running) < at_once and not self._stopping:
@@ -110,8 +107,7 @@ def _in_child(host: str, work: Work, connection: Connection) -> None:
             connection.send(event)
 
     # The parent's handlers, inherited by fork, would signal the other hosts' processes.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    set_handlers(signal.SIG_DFL)
     with SignalsStop(StopRequest()) as stop:
         report = _worked(host, work, emit, stop)
     emit(HostEnded(host, report))

@@ -6,14 +6,16 @@ in its place while nobody is inside. The lock makes every single access whole.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Literal
 
 from growdisk.block.device import BlockDevice, Extent, ResizableDevice
 from growdisk.block.raw import RawFile
+from growdisk.errors import ImageNotReadable
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.metadata import DataFile
@@ -86,13 +88,24 @@ class Disk:
         return disk
 
     def refuse_in_use(self) -> None:
-        """ImageInUse if anybody has begun to use one of the run's disks."""
+        """ImageInUse if anybody has begun to use one of the run's disks.
+
+        ImageNotReadable if its name leads to another file by now, or to none.
+        """
         for disk in (self, *self.extra_disks):
             disk.file.refuse_in_use()
             if disk.file.is_block_device:
                 from growdisk.storage.rbd import refuse_other_clients
 
                 refuse_other_clients(disk.path)
+            elif not disk._is_named():
+                reason = "it was replaced, renamed or removed while growdisk worked on it"
+                raise ImageNotReadable(disk.path, reason, hint="look at what is there now")
+
+    def _is_named(self) -> bool:
+        with suppress(FileNotFoundError):
+            return os.path.samestat(self.path.stat(), self.file.status)
+        return False
 
     @property
     def is_locked(self) -> bool:

@@ -15,6 +15,7 @@ from types import FrameType
 
 from growdisk.workflow.failures import Interrupted
 
+Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # -number is Python's way to say it, 128 + number that of a shell or sandbox which runs the tool.
 OF_A_SIGNAL = frozenset(status for number in _SIGNALS for status in (-number, 128 + number))
@@ -62,6 +63,16 @@ class StopRequest:
             raise Interrupted(self.signal)
 
 
+def set_handlers(handler: Handler) -> dict[signal.Signals, Handler]:
+    """Let `handler` have the signals; return what had them."""
+    # What is ignored stays so: `nohup growdisk expand` outlives its terminal.
+    return {
+        number: signal.signal(number, handler)
+        for number in _SIGNALS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+
+
 class SignalsStop:
     """While this context lasts, signals become requests to stop. Main thread only."""
 
@@ -74,7 +85,7 @@ class SignalsStop:
         os.set_blocking(self._write_end, False)
         self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._watcher.start()
-        self._old_handlers = {number: signal.signal(number, _nothing) for number in _SIGNALS}
+        self._old_handlers = set_handlers(_nothing)
         self._old_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         return self._stop
 

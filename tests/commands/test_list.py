@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -210,11 +211,15 @@ def test_a_ctrl_c_while_the_processes_are_started_ends_the_list(folder: Path) ->
     assert "Traceback" not in done.stderr, done
 
 
-def test_a_list_that_is_killed_says_nothing_of_its_processes(folder: Path, tmp_path: Path) -> None:
-    many = tmp_path / "many"
-    many.mkdir()
+@pytest.fixture
+def many(folder: Path) -> Path:
+    (place := folder / "many").mkdir()
     for number in range(1000):
-        (many / f"{number}.qcow2").hardlink_to(folder / "one.qcow2")
+        (place / f"{number}.qcow2").hardlink_to(folder / "one.qcow2")
+    return place
+
+
+def test_a_list_that_is_killed_says_nothing_of_its_processes(many: Path) -> None:
     with subprocess.Popen(
         [GROWDISK, "list", many], env=environment(), stderr=subprocess.PIPE, text=True
     ) as process:
@@ -225,6 +230,21 @@ def test_a_list_that_is_killed_says_nothing_of_its_processes(folder: Path, tmp_p
         process.terminate()
         assert process.stderr is not None
         assert process.stderr.read() == ""
+
+
+def test_a_process_that_is_killed_costs_the_list_its_share(many: Path) -> None:
+    with subprocess.Popen(
+        [GROWDISK, "--json", "list", many], env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (pids := children.read_text().split()):
+            assert process.poll() is None
+        os.kill(int(pids[0]), signal.SIGKILL)
+        answer, _ = process.communicate(timeout=120)
+    disks = json.loads(answer)["disks"]
+    lost = [disk for disk in disks if "is gone" in (disk.get("error") or {}).get("why", "")]
+    assert (process.returncode, len(disks)) == (0, 1000)
+    assert 0 < len(lost) < 1000
 
 
 def test_the_processes_of_a_list_are_ended_and_nobody_else_is_asked_to_stop(

@@ -10,21 +10,23 @@ import glob
 import multiprocessing
 import os
 import signal
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from pathlib import Path
 
 from growdisk.api.fleet.looking import look_at_image
 from growdisk.api.fleet.values import LIVE, DiskEntry
 from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, ImageNotReadable, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.names_in_headers import identity, named_files
+from growdisk.workflow.stopping import set_handlers
 
 _ALONE = 24  # images that one process has looked at before others have started
-_SHARE = 8  # images that a process is given at once
 _LIBVIRT_SECONDS = 60.0
 
 
@@ -88,25 +90,50 @@ def _looked(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
     if len(entries) < _ALONE:
         return [_look(entry) for entry in entries]
     workers = min(os.cpu_count() or 1, 8)
+    # Large disks lie side by side: to each its share of them.
+    shares, begun, looked = [entries[n::workers] for n in range(workers)], [], list(entries)
     # A Ctrl-C within a fork is lost, and may leave a lock (that of logging) taken for ever.
     old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
-        with multiprocessing.get_context("fork").Pool(workers, _plain_signals) as pool:
-            # All of them are forked.
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
-            return list(pool.imap(_look, entries, _SHARE))
+        begun = [_begun(share) for share in shares]
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        for n, (_, answer) in enumerate(begun):
+            looked[n::workers] = _answered(answer, shares[n])
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        for process, _ in begun:
+            process.kill()
+            process.join()
+    return looked
 
 
-def _plain_signals() -> None:
-    """Reset signals in a pool's process: its end must not call the parent's handlers."""
+def _begun(share: Sequence[DiskEntry]) -> tuple[ForkProcess, Connection]:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_look_apart, args=(share, theirs))
+    process.start()
+    theirs.close()  # the process alone has it now: its end will be seen
+    return process, ours
+
+
+def _answered(answer: Connection, share: Sequence[DiskEntry]) -> list[DiskEntry]:
+    with suppress(EOFError):
+        found: list[DiskEntry] = answer.recv()
+        return found
+    reason, hint = "the process that read it, and others, is gone", "look at it with growdisk show"
+    return [
+        replace(entry, error=error_document(ImageNotReadable(Path(entry.name), reason, hint)))
+        for entry in share
+    ]
+
+
+def _look_apart(share: Sequence[DiskEntry], answer: Connection) -> None:
+    # The handlers inherited from the parent would request a stop.
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    set_handlers(signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for all of the terminal's
-    # If the list is killed, each would report that nobody listens any more.
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    parent = os.getppid()
+    with suppress(BrokenPipeError):  # the list was killed: what is left is not looked at
+        answer.send([_look(entry) for entry in share if os.getppid() == parent])
 
 
 def _look(entry: DiskEntry) -> DiskEntry:

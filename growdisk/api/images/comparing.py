@@ -155,4 +155,6 @@ def _layers(device: BlockDevice | None) -> Iterator[tuple[object, ...]]:
 
 
 def _file(device: BlockDevice) -> tuple[object, ...]:
-    return device.file_identity if isinstance(device, RawFile) else (id(device),)
+    if not isinstance(device, RawFile):
+        return (id(device),)
+    return device.status.st_dev, device.status.st_ino

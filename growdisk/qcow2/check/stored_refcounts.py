@@ -68,7 +68,7 @@ def counts_for(file: BlockDevice) -> ClusterCounts:
     if not isinstance(file, RawFile):
         return ClusterCounts()
     # What a sparse file really has bounds how many counts there can be.
-    real = file.size if file.is_block_device else file.path.stat().st_blocks * 512
+    real = file.size if file.is_block_device else file.status.st_blocks * 512
     return ClusterCounts(max(MAX_SEGMENTS, real // 512))
 
 

@@ -52,6 +52,22 @@ def test_the_answer_is_out_and_the_exit_code_right():
     assert (done.returncode, len(done.stdout)) == (3, 100_001)
 
 
+def test_a_ctrl_c_while_modules_are_loaded_ends_it_without_a_traceback():
+    code = """
+import signal, sys
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "growdisk.cli.dispatch":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+sys.argv = ["growdisk", "status", "/nowhere"]
+start.console()
+"""
+    done = run(code)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_what_was_to_run_at_the_end_runs():
     code = "import atexit; atexit.register(print, 'last')\nstart.main = lambda: 0\nstart.console()"
     assert run(code).stdout == "last\n"
