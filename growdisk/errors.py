@@ -383,19 +383,3 @@ class NeedsUser(GrowdiskError):
     """growdisk can neither finish nor restore this alone: exit code 5."""
 
     exit_code = 5
-
-
-# --- what was probably meant --------------------------------------------------------------------
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was probably meant, or ""."""
-    from difflib import get_close_matches  # only mistakes need it
-
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
-
-
-def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:
-    """A hint: to write the known word that was probably meant, or `otherwise`."""
-    near = nearest(word, known)
-    return f"write {near}" if near else otherwise

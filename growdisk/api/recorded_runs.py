@@ -17,7 +17,7 @@ from growdisk.api.result import Outcome, Result, result_of
 from growdisk.api.runs import carry_out
 from growdisk.api.session import layout_now
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded, Refused, suggestion
+from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded, Refused
 from growdisk.fast_dataclass import replace
 from growdisk.planner.layout import layout_of
 from growdisk.qcow2.image import Qcow2Image
@@ -25,6 +25,7 @@ from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import probe_to_write
 from growdisk.qcow2.repair import repair
 from growdisk.steps.disk import Disk
+from growdisk.suggestions import suggestion
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.failures import no_such_run
 from growdisk.workflow.journal import ENDED, RunState, RunStatus

@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.cli.common_options import config_files
-from growdisk.errors import UsageError, bad_value, nearest
+from growdisk.errors import UsageError, bad_value
 from growdisk.given_file import given_path, read_given
 from growdisk.planner.option_table import SHARED
+from growdisk.suggestions import nearest
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     **{name: SHARED[name].choices for name in ("swap", "backend", "snapshots")},

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from growdisk.cli.common_options import names_at
-from growdisk.errors import UsageError, bad_value, nearest, shell_word
+from growdisk.errors import UsageError, bad_value, shell_word
+from growdisk.suggestions import nearest
 
 _GROW = "growdisk expand IMAGE +10G grows the disk and all that is in it"
 _IMAGE_VERBS = (

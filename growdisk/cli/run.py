@@ -11,7 +11,7 @@ from pathlib import Path
 from growdisk.cli.common_options import add_flag, add_jobs, add_list, add_value
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.playbook_view import PlaybookView
-from growdisk.errors import UsageError, bad_value, nearest
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import asdict
 from growdisk.given_file import given_path
 from growdisk.planner.option_table import OptionSpec
@@ -20,6 +20,7 @@ from growdisk.playbook.run import resume_playbook, run_playbook
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 from growdisk.playbook.specs import TASKS
 from growdisk.playbook.vars_files import extra_vars
+from growdisk.suggestions import nearest
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:

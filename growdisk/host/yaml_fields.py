@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from growdisk.errors import BadSize, suggestion
+from growdisk.errors import BadSize
 from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import Located, bad_file
+from growdisk.suggestions import suggestion
 from growdisk.units import SizeSpec, parse_goal_size
 
 _MODE = re.compile(r"[0-7]{3,4}")

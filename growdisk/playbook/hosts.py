@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk import api
-from growdisk.errors import UsageError, bad_value, suggestion
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass
 from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import YamlPosition, bad_file
@@ -23,6 +23,7 @@ from growdisk.playbook.inventory import LOCAL, Inventory
 from growdisk.playbook.keywords import ON_FAILURE, ON_FAILURE_CHOICES
 from growdisk.playbook.model import Play, Playbook, Request, Task, Vars
 from growdisk.playbook.vars_files import file_vars
+from growdisk.suggestions import suggestion
 
 _DOMAIN = "domain:"
 _IMAGES = (".qcow2", ".qcow", ".raw", ".img")

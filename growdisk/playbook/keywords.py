@@ -6,11 +6,12 @@ import keyword
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
-from growdisk.errors import UsageError, nearest, suggestion
+from growdisk.errors import UsageError
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file
 from growdisk.playbook.expressions import is_template, sandbox
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.suggestions import nearest, suggestion
 
 PLAY_WORDS = (
     "name", "hosts", "vars", "vars_files", "tasks", "tags", "gather_facts", "connection", "become",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, suggestion
+from growdisk.errors import GrowdiskError
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook import keywords
 from growdisk.playbook.expressions import templates_in
@@ -16,6 +16,7 @@ from growdisk.playbook.keywords import Keywords
 from growdisk.playbook.model import LoopControl, Play, Playbook, Task
 from growdisk.playbook.options import check_option
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.suggestions import suggestion
 
 
 def load_playbook(path: Path) -> Playbook:

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.errors import UsageError, suggestion
+from growdisk.errors import UsageError
 from growdisk.given_file import given_path, read_given
 from growdisk.planner.given_values import GivenValues
 from growdisk.planner.option_table import OptionSpec, as_key
 from growdisk.playbook.specs import TaskSpec
+from growdisk.suggestions import suggestion
 from growdisk.units import parse_goal_size
 
 if TYPE_CHECKING:

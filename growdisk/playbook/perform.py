@@ -11,12 +11,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError, UsageError, nearest
+from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.facts import Facts
 from growdisk.planner.layout import Layout, PartitionLayout, table_words
 from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.suggestions import nearest
 from growdisk.units import format_size
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.stopping import StopRequest

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, Refused, error_id, suggestion
+from growdisk.errors import GrowdiskError, Refused, error_id
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import (
     OMIT,
@@ -23,6 +23,7 @@ from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import check_option, path_of
 from growdisk.playbook.specs import NAMESPACE, TaskSpec
+from growdisk.suggestions import suggestion
 
 _READ = ("image", "base")
 
