@@ -262,4 +262,10 @@ def user_folder(variable: str, otherwise: str) -> Path:
     A user without a home has a place where nothing is, and nothing can be kept.
     """
     base = os.environ.get(variable) or os.path.expanduser(f"~/{otherwise}")  # noqa: PTH111
+    try:
+        os.stat(base)  # noqa: PTH116 (half the time of Path.stat)
+    except PermissionError:
+        base = "~"  # in the home of somebody else, as under sudo -u
+    except OSError:
+        pass
     return Path(base if not base.startswith("~") else "/nonexistent") / "growdisk"
