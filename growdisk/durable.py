@@ -234,4 +234,10 @@ def _locked(path: Path, opened: Callable[[], int]) -> int:
 def user_folder(variable: str, otherwise: str) -> Path:
     """Below `variable`, or `otherwise` in the home; without one, a place where nothing can be."""
     base = os.environ.get(variable) or os.path.expanduser(f"~/{otherwise}")  # noqa: PTH111
+    try:
+        os.stat(base)  # noqa: PTH116 (half the time of Path.stat)
+    except PermissionError:
+        base = "~"  # in the home of somebody else, as under sudo -u
+    except OSError:
+        pass
     return Path(base if not base.startswith("~") else "/nonexistent") / "growdisk"

@@ -184,17 +184,15 @@ def _session_folder() -> Path:
 
 def _answers(path: Path) -> bool:
     """Whether somebody listens there. A socket file stays behind when its daemon has ended."""
-    if not path.is_socket():
-        return False
-    import socket  # with selectors, which most runs do without
+    with contextlib.suppress(OSError):  # also of a folder that one may not enter, as under sudo -u
+        if path.is_socket():
+            import socket  # with selectors, which most runs do without
 
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_SOCKET_SECONDS)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_SOCKET_SECONDS)
+                probe.connect(str(path))
+                return True
+    return False
 
 
 def running_users(number: int) -> list[str]:

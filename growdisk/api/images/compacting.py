@@ -11,6 +11,7 @@ from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import opened_qcow2, report_create_errors
 from growdisk.block.opening import take_flags
 from growdisk.block.raw import RawFile
+from growdisk.durable import sync_file
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.check.checker import check
 from growdisk.qcow2.named_files import real
@@ -39,7 +40,7 @@ def compact_image(
                 report = check(file, new.temporary)
             if not report.is_clean:
                 raise ImageDamaged(path, "qcow2", f"its copy is not sound: {report.problems[0]}")
-            new.sync()  # only now the host knows what it takes
+            sync_file(new.temporary)  # only now the host knows what it takes
             if _extent(new.temporary) >= _extent(path):
                 return before, before  # what the host counts of it may change while it lies there
             new.replace()

@@ -97,10 +97,6 @@ class NewFile:
             return RawFile.open(self.path, writable=True)
         return RawFile.create(self.temporary)
 
-    def sync(self) -> None:
-        """Make what it holds so far durable."""
-        sync_file(self.temporary)
-
     def publish(self) -> None:
         """Give the finished file its name, durably."""
         sync_file(self.temporary)
