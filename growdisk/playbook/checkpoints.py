@@ -126,16 +126,6 @@ def made_beside(task: str, options: Mapping[str, object], image: Path | None) ->
         yield data_file_of(image, str(given["data_file"]))
 
 
-def _no_room_for_copy(image: Path, reason: str) -> Refused:
-    return Refused.named(
-        "no-room-for-copy",
-        "there is no way back from a whole play on {image}",
-        "{reason}",
-        "let each task be its own way back: growdisk_on_failure: task",
-        {"image": image, "reason": reason},
-    )
-
-
 class PlaySnapshot:
     """For one image of one play: an internal snapshot, or a sparse copy if it can have none.
 
@@ -219,19 +209,24 @@ class PlaySnapshot:
         return Qcow2Image.open(self._image, writable=True, with_backing=False)
 
     def _refuse_no_room(self) -> None:
-        if not self._image.is_file():
-            raise _no_room_for_copy(
-                self._image, reason="it is a block device, and would have to be copied"
-            )
         # st_blocks counts 512 bytes; holes of the image stay holes in the copy.
         needed = self._image.stat().st_blocks * 512 + _SPARE_ROOM
         free = free_room(self._image.parent)
-        if free < needed:
-            reason = (
-                f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of "
-                f"which {free} are free"
-            )
-            raise _no_room_for_copy(self._image, reason=reason)
+        reason = (
+            f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of which "
+            f"{free} are free"
+        )
+        if not self._image.is_file():
+            reason = "it is a block device, and would have to be copied"
+        elif free >= needed:
+            return
+        raise Refused.named(
+            "no-room-for-copy",
+            "there is no way back from a whole play on {image}",
+            "{reason}",
+            "let each task be its own way back: growdisk_on_failure: task",
+            {"image": self._image, "reason": reason},
+        )
 
 
 def _has_snapshots(header: Header | None) -> TypeGuard[Header]:

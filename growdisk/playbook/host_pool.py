@@ -31,13 +31,9 @@ class HostPool:
 
     def __init__(self, emit: Callable[[Event], None], tick: Callable[[], None]) -> None:
         self._emit, self._tick = emit, tick
-        self._stopping = False
+        self.stopping = False
         self._running: dict[Connection, tuple[str, multiprocessing.process.BaseProcess]] = {}
         self._reports: dict[str, HostReport] = {}
-
-    @property
-    def stopping(self) -> bool:
-        return self._stopping
 
     def run(self, jobs: Mapping[str, Work], at_once: int) -> dict[str, HostReport]:
         """By host. Hosts that were not begun because of a signal are missing."""
@@ -46,8 +42,8 @@ class HostPool:
         # Set in this process; a child that is forked sets its own (_in_child).
         old = set_handlers(self._stop)
         try:
-            while self._running or (waiting and not self._stopping):
-                while waiting and len(self._running) < at_once and not self._stopping:
+            while self._running or (waiting and not self.stopping):
+                while waiting and len(self._running) < at_once and not self.stopping:
                     self._begin(*waiting.pop(0))
                 self._listen()
         finally:
@@ -92,7 +88,7 @@ class HostPool:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         # Ctrl-C reaches the children too, as they are in the terminal's process group; a SIGTERM to
         # this process alone does not. Each child stops at its own next safe point, and says so.
-        self._stopping = True
+        self.stopping = True
         for _, process in self._running.values():
             if process.pid is not None:
                 with suppress(ProcessLookupError):
@@ -132,10 +128,7 @@ def _worked(host: str, work: Work, emit: Callable[[Event], None], stop: StopRequ
 
 def _lost(host: str, code: int | None) -> HostReport:
     why = f"it was killed by signal {-code}" if code and code < 0 else f"it ended with {code}"
-    do = (
-        "growdisk run PLAYBOOK --resume goes on with it; growdisk run PLAYBOOK --undo takes it back"
-    )
-    return _stuck(host, f"the process of {host} is gone", why, do)
+    return _stuck(host, f"the process of {host} is gone", why, _GO_ON)
 
 
 def _stuck(host: str, what: str, why: str, do: str, code: int = 5) -> HostReport:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from growdisk import api
 from growdisk.api.current_run import Silent
+from growdisk.api.images.new_file import NewFile
 from growdisk.api.provisioning.work_image import remove_left_over
 from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
+from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser, Refused, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
@@ -307,10 +309,11 @@ class HostRun:
         report = HostReport(
             self._context.host.name, result, code, tuple(self._reports), self._facts, error
         )
+        if self._journal is not None and result in ("ok", "changed"):
+            # Decided first: --undo must not take the rest of the ways back for all of them.
+            self._journal.record_settling(report)
+            return settle(self._journal, report, self._run, self._context.number)
         if self._journal is not None and result != "stuck":  # that one can still be taken back
-            # Removed before the run has ended: after that, nobody looks for them.
-            for image in self._journal.images() if result in ("ok", "changed") else ():
-                self._snapshot_of(image).forget()
             self._journal.record_end(report)
         return report
 
@@ -323,6 +326,20 @@ class _StepEvents(Silent):
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
         self._emit(StepStarted(self._host, name))
+
+
+def settle(journal: PlayJournal, report: HostReport, run: str, play: int) -> HostReport:
+    """Remove the ways back of a play that has ended well; may be called again after a crash."""
+    try:
+        for image in journal.images():
+            PlaySnapshot(image, run, play).forget()
+    except GrowdiskError as wrong:  # in use again: --resume can still do it
+        error = {**error_document(wrong), "code": 5}
+        return replace(report, result="stuck", code=5, error=error)
+    for path in journal.created_files():
+        NewFile(path).forget_second_name()
+    journal.record_end(report)
+    return report
 
 
 def remove_made(path: Path) -> None:

@@ -15,7 +15,7 @@ from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.given_file import read_given
 from growdisk.playbook.host_pool import HostPool, Work
-from growdisk.playbook.host_run import HostRun
+from growdisk.playbook.host_run import HostRun, settle
 from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
 from growdisk.playbook.inventory import Inventory, read_inventories
 from growdisk.playbook.loader import load_playbook
@@ -78,7 +78,7 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
     run = new_run_name()
     if request.check:
         # Check mode writes nothing: no record, and no claims that would keep others waiting.
-        return _PlaybookRun(prepared, run, None, listener).run()
+        return _PlaybookRun(prepared, run, None, listener).all_plays()
     claims, folder = Claims(run), RunFolder(run)
     finished = False
     try:
@@ -86,7 +86,7 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
         for image in prepared.images:
             claims.claim(image)
         folder.begin(_description(request, prepared))
-        ended = _PlaybookRun(prepared, run, folder, listener).run()
+        ended = _PlaybookRun(prepared, run, folder, listener).all_plays()
         finished = _finish(folder, ended)
         return ended
     finally:
@@ -125,7 +125,7 @@ def resume_playbook(path: Path, listener: Listener, *, jobs: int, undo: bool) ->
         running = _PlaybookRun(prepared, folder.run, folder, listener)
         if undo and running.has_ended:
             raise _play_has_ended(path)
-        ended = running.undo() if undo else running.run()
+        ended = running.all_plays(undo=undo)
         finished = _finish(folder, ended)
         return ended
     finally:
@@ -188,13 +188,6 @@ class _PlaybookRun:
         self._prepared, self._run, self._folder, self._listener = prepared, run, folder, listener
         self._pool = HostPool(listener.emit, listener.tick)
 
-    def run(self) -> PlaybookResult:
-        return self._all_plays(undo=False)
-
-    def undo(self) -> PlaybookResult:
-        """The newest play first."""
-        return self._all_plays(undo=True)
-
     @property
     def has_ended(self) -> bool:
         """Whether each play has ended on each host that it began on, and one has."""
@@ -206,7 +199,8 @@ class _PlaybookRun:
         ]
         return bool(journals) and all(journal.end_report() for journal in journals)
 
-    def _all_plays(self, *, undo: bool) -> PlaybookResult:
+    def all_plays(self, *, undo: bool = False) -> PlaybookResult:
+        """The newest first if they are taken back."""
         names = self._prepared.names()
         self._listener.begins(names)
         reports: _Reports = {}
@@ -232,8 +226,8 @@ class _PlaybookRun:
     def _undo_jobs(self, number: int) -> Iterator[tuple[str, Work]]:
         for index, host in enumerate(self._prepared.hosts[number]):
             journal = self._journal(number, index)
-            # A play that has ended on a host has removed its snapshots there.
-            if journal.has_begun and journal.end_report() is None:
+            # A play that is over on a host has removed its snapshots there.
+            if journal.has_begun and not journal.is_over:
                 yield host.name, partial(self._work, number, index, {}, HostRun.undo)
 
     def _journal(self, play: int, index: int) -> PlayJournal:
@@ -252,7 +246,7 @@ class _PlaybookRun:
         """Called in the host's own process; what it returns comes back as an event."""
         journal = self._journal(play, index) if self._folder is not None else None
         if journal is not None and (ended := journal.end_report()) is not None:
-            return ended
+            return ended if journal.is_over else settle(journal, ended, self._run, play)
         context = self._prepared.context(play, self._prepared.hosts[play][index])
         return action(HostRun(context, facts, journal, self._run, emit, stop))
 

@@ -75,6 +75,44 @@ def test_a_play_that_died_is_taken_back(place: Place) -> None:
         shutil.rmtree(f"{image}.growdisk", ignore_errors=True)
 
 
+def test_a_play_whose_way_back_is_gone_is_not_taken_back(place: Place) -> None:
+    playbook, image = place.playbook(PLAY.format(how_far="play")), place.disk()
+    assert die_at(place, RECORDS, playbook, before=True) == 5
+    for _ in range(2):
+        refused = place.run(playbook, "--undo")
+        assert (refused.code, refused.json()["error"]["id"]) == (3, "play-has-ended"), refused
+        assert virtual_size(image) == 160 * MiB
+    ended = place.run(playbook, "--resume")
+    assert (ended.code, ended.json()["result"]) == (0, "changed"), ended
+    assert (virtual_size(image), place.left()) == (160 * MiB, [])
+
+
+def test_a_play_that_has_ended_on_an_image_in_use_again_waits_for_it(place: Place) -> None:
+    playbook, image = place.playbook(PLAY.format(how_far="play")), place.disk()
+    assert die_at(place, RECORDS - 1, playbook, before=False) == 5
+    with closing(RawFile.open(image, writable=True)):
+        stuck = place.run(playbook, "--resume")
+        assert (stuck.code, stuck.json()["hosts"][0]["error"]["id"]) == (5, "image-in-use"), stuck
+    ended = place.run(playbook, "--resume")
+    assert (ended.code, ended.json()["result"]) == (0, "changed"), ended
+    assert "growdisk-play" not in qemu_img("snapshot", "-l", image)
+    assert place.left() == []
+
+
+def test_a_file_that_has_two_names_when_growdisk_is_killed_keeps_one(place: Place) -> None:
+    place.disk()
+    playbook = place.playbook(
+        "- hosts: guest.qcow2\n  tasks:\n"
+        "    - growdisk.disk.convert: {image: '{{ image }}', dest: new.raw}\n"
+    )
+    assert die_at(place, 2, playbook, before=True) == 5
+    made, second = place.folder / "new.raw", place.folder / ".new.raw.growdisk-new"
+    second.hardlink_to(made)  # as between the last two calls of the conversion
+    ended = place.run(playbook, "--resume")
+    assert (ended.code, ended.json()["result"]) == (0, "changed"), ended
+    assert (made.exists(), second.exists()) == (True, False)
+
+
 def test_a_play_that_is_killed_within_a_task_is_gone_on_with(place: Place) -> None:
     image = place.disk()
     playbook = place.playbook(

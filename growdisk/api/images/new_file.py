@@ -30,9 +30,9 @@ class NewFile:
         self.is_device = path.is_block_device()
         self._data_file: NewFile | None = None  # of no use without it, nor it without that
         self._was_left = False  # by a process that was killed before it could publish it
-        self.temporary = (
-            path if self.is_device or not path.name else path.with_name(_temporary_name(path.name))
-        )
+        # The final name may be as long as names can be.
+        hidden = f".{os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])}.growdisk-new"
+        self.temporary = path if self.is_device or not path.name else path.with_name(hidden)
 
     def __enter__(self) -> NewFile:
         # A run may be recorded under that name, though its image is gone.
@@ -41,8 +41,7 @@ class NewFile:
             return self
         # lexists(): a link that leads nowhere has the name as well.
         if not self._replacing and os.path.lexists(self.path):
-            if self.is_half_published:  # killed right after the last step: it is whole
-                self.temporary.unlink()
+            self.forget_second_name()
             raise destination_exists(self.path)
         if os.path.lexists(self.temporary):
             # With a second name it is whole, and has been published.
@@ -71,6 +70,11 @@ class NewFile:
             path.unlink()
         self._data_file = data_file.__enter__()
         return data_file.temporary
+
+    def forget_second_name(self) -> None:
+        """Remove the name that it grew under if a process was killed before that: it is whole."""
+        if self.is_half_published and not self.is_device:
+            self.temporary.unlink()
 
     @property
     def is_half_published(self) -> bool:
@@ -144,8 +148,3 @@ class NewFile:
         self.temporary.replace(self.path)
         with suppress(OSError):  # either file will be there, and both show the same
             sync_directory(self.path.absolute().parent)
-
-
-def _temporary_name(name: str) -> str:
-    """A name beside the final one, which may be as long as names can be."""
-    return f".{os.fsdecode(os.fsencode(name)[:_NAME_BYTES])}.growdisk-new"
