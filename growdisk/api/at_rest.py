@@ -27,7 +27,6 @@ from growdisk.planner.extra_disks import (
     ExtraDiskPlan,
     merge_proposals,
     propose_extra_disk,
-    volume_groups,
 )
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, OtherDisk, RunOptions
@@ -323,7 +322,7 @@ def plan_extra_disks(
 
 def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int) -> None:
     """option-unsupported if a disk holds nothing of the image's volume groups."""
-    wanted = {volume.uuid for group in volume_groups(main) for volume in group.physical_volumes}
+    wanted = {volume.uuid for group in main.groups_on() for volume in group.physical_volumes}
     if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
         reason = "no volume group of this image lies on it as well"
         hint = f"to let it grow too: --with {path}=+10G"
