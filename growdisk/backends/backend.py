@@ -61,7 +61,7 @@ class Backend(Protocol):
         ...
 
     def make_swap(
-        self, device: str, *, uuid: str | None = None, label: str | None = None
+        self, device: str, *, uuid: str | None = None, label: str | None = None, page: int = 4096
     ) -> None: ...
 
     def mounted_guest(

@@ -159,10 +159,12 @@ class DirectTools:
         # its banner goes to stderr
         return last_lines(done.stderr + done.stdout) if done.status else ""
 
-    def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
+    def make_swap(
+        self, device: str, *, uuid: str | None = None, label: str | None = None, page: int = 4096
+    ) -> None:
         place = self._device(_name(device))
         try:
-            place.write(0, swap_header(place.size, uuid, label))
+            place.write(0, swap_header(place.size, uuid, label, page))
         except ValueError as error:
             raise ToolFailed(
                 f"making swap on {device}", 1, str(error), "use --backend guestfs"

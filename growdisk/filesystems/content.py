@@ -133,11 +133,13 @@ class SwapContent(Content):
     `hibernated` holds the signature of a suspended system ("S1SUSPEND", ...), "" when there is
     none.
 
-    `random_key`: encrypted with another key at each start; nothing on the disk tells.
+    `random_key`: encrypted with another key at each start; nothing on the disk tells. `page`: bytes
+    of a page of the machine that uses it, which takes no other.
     """
 
     hibernated: str = ""
     random_key: bool = False
+    page: int = 4096
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ _SIGNATURES = (b"SWAPSPACE2", b"SWAP-SPACE")
 # The kernel's own, and those of suspend tools in user space, as blkid knows them.
 _SLEEPERS = (b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
 _TUXONICE = b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c"
-_HEADER = struct.Struct("<III16s16s")  # version, last page, bad pages, uuid, label
+# version, last page, bad pages, uuid, label: in the byte order of the machine that made it
+_HEADER, _BIG_ENDIAN = struct.Struct("<III16s16s"), struct.Struct(">III16s16s")
 _HEADER_AT = 1024
 
 
@@ -37,35 +38,38 @@ def read_swap(head: bytes) -> Content | None:
 
 
 def _content(head: bytes, page: int, signature: bytes, hibernated: str) -> SwapContent | None:
-    version, last_page, _bad_pages, uuid, label = _HEADER.unpack_from(head, _HEADER_AT)
+    fields = _HEADER.unpack_from(head, _HEADER_AT)
+    if fields[0] != 1:
+        fields = _BIG_ENDIAN.unpack_from(head, _HEADER_AT)
+    version, last_page, _bad_pages, uuid, label = fields
     if version != 1 or last_page == 0:
         # The old signature came without a header; a sleeper may have used the page for itself.
         is_swap = hibernated or signature != _SIGNATURES[0]
         return SwapContent("swap", hibernated=hibernated) if is_swap else None
     # The header counts from page 0, which is the header itself.
     size = (last_page + 1) * page
-    return SwapContent("swap", dashed(uuid), text(label), size, hibernated=hibernated)
+    return SwapContent("swap", dashed(uuid), text(label), size, hibernated=hibernated, page=page)
 
 
-# Makes the first page of swap space, as mkswap(8) of a machine with 4 KiB pages does (kernel: union
-# swap_header).
+# Makes the first page of swap space, as mkswap(8) of a machine with such pages does (kernel: union
+# swap_header; any byte order will do).
 
 PAGE = _PAGE_SIZES[0]
 _LABEL_SIZE = 16
 
 
-def swap_header(size: int, uuid: str | None, label: str | None) -> bytes:
+def swap_header(size: int, uuid: str | None, label: str | None, page_size: int = PAGE) -> bytes:
     """For `size` bytes of swap; a new UUID if none is given.
 
     ValueError if something does not fit.
     """
     name = (label or "").encode()
     # mkswap's least.
-    if size < 10 * PAGE or len(name) > _LABEL_SIZE:
+    if size < 10 * page_size or len(name) > _LABEL_SIZE:
         raise ValueError(f"no swap of {size} bytes with label {label!r}")
     identity = uuids.UUID(uuid) if uuid else uuids.uuid4()
-    page = bytearray(PAGE)
-    last = min(size // PAGE - 1, 0xFFFFFFFF)
+    page = bytearray(page_size)
+    last = min(size // page_size - 1, 0xFFFFFFFF)
     _HEADER.pack_into(page, _HEADER_AT, 1, last, 0, identity.bytes, name)
     page[-_SIGNATURE_SIZE:] = _SIGNATURES[0]
     return bytes(page)

@@ -28,7 +28,7 @@ from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import ContentGrowth
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
-from growdisk.planner.refusals import refuse_file_for_random_key, refuse_large_swap_file
+from growdisk.planner.refusals import refuse_large_swap_file, refuse_unlike_file
 from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first, of_kind
@@ -43,7 +43,7 @@ def swap_steps(
 ) -> Iterator[DiskStep]:
     """`inside` is what grows; the guest's own files are looked for there first."""
     moved = tuple(
-        SwapSpace(part.number, part.start, part.size, content.uuid, content.label)
+        SwapSpace(part.number, part.start, part.size, content.uuid, content.label, content.page)
         for part in growth.moved
         if isinstance(content := facts.contents.get(part.number), SwapContent)
         # crypttab makes its header at each start: there is none to write.
@@ -53,7 +53,7 @@ def swap_steps(
         yield RemakeSwap(moved)
     swaps = [p for p in growth.removed if p.number in facts.swaps]
     if swaps and inside.system and goal.swap == "file":
-        refuse_file_for_random_key(facts, swaps)
+        refuse_unlike_file(facts, swaps)
         # All the swap that goes becomes one file, with the UUID of the first.
         size = sum(p.size for p in swaps)
         refuse_large_swap_file(facts, size, inside.free)

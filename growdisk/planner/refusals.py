@@ -15,6 +15,7 @@ from growdisk.filesystems.content import (
     PhysicalVolumeContent,
     SwapContent,
 )
+from growdisk.filesystems.swap import PAGE
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import (
@@ -76,17 +77,25 @@ def refuse_wrong_consent(
         raise cannot_move(facts.image.path, both[0], reason=reason, hint="decide for one of them")
 
 
-def refuse_file_for_random_key(facts: Facts, swaps: Iterable[Partition]) -> None:
+def refuse_unlike_file(facts: Facts, swaps: Iterable[Partition]) -> None:
+    """Refuse --swap file if a file would not be what the guest had."""
     for part in swaps:
         content = facts.contents[part.number]
-        if isinstance(content, SwapContent) and content.random_key:
-            raise option_unsupported(
-                facts.image.path,
-                option="--swap file",
-                reason=f"{facts.name_of(part.number)} is encrypted with a random key, and a file "
-                "would not be",
-                hint="move it, with its names kept: --swap move; or give it up: --swap drop",
-            )
+        if not isinstance(content, SwapContent) or (
+            not content.random_key and content.page == PAGE
+        ):
+            continue
+        is_like = (
+            "encrypted with a random key, and a file would not be"
+            if content.random_key
+            else f"for a machine with pages of {content.page} bytes, and a file would be for {PAGE}"
+        )
+        raise option_unsupported(
+            facts.image.path,
+            option="--swap file",
+            reason=f"{facts.name_of(part.number)} is {is_like}",
+            hint="move it, with its names kept: --swap move; or give it up: --swap drop",
+        )
 
 
 def refuse_large_swap_file(facts: Facts, size: int, free: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.api.runs import plan
+from growdisk.filesystems.swap import PAGE
 from growdisk.host.yaml_reader import as_yaml
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
@@ -151,6 +152,7 @@ class _Writer:
                         "start": s.start,
                         "size": s.size,
                         **_known(uuid=s.uuid, label=s.label),
+                        **({"page": s.page} if s.page != PAGE else {}),
                     }
                     for s in step.swaps
                 ]

@@ -51,9 +51,8 @@ class GuestAtRest:
     def make_swap(self, swaps: Sequence[SwapSpace]) -> str:
         with self.run_backend.started("making the swap space") as backend:
             for swap, _ in self._missing(swaps):
-                backend.make_swap(
-                    swap.place.device, uuid=swap.uuid or None, label=swap.label or None
-                )
+                uuid, label = swap.uuid or None, swap.label or None
+                backend.make_swap(swap.place.device, uuid=uuid, label=label, page=swap.page)
             backend.sync()
         return ""
 
@@ -66,9 +65,11 @@ class GuestAtRest:
         """Those that are not there, and what is in their places."""
         for swap in swaps:
             content = identify(Window(self.disk, swap.start, swap.size))
-            if not isinstance(content, SwapContent) or (content.uuid, content.label) != (
-                swap.uuid,
-                swap.label,
+            wanted = swap.uuid, swap.label, swap.page
+            if not isinstance(content, SwapContent) or wanted != (
+                content.uuid,
+                content.label,
+                content.page,
             ):
                 yield swap, content
 

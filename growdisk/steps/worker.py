@@ -42,7 +42,7 @@ Facts = dict[str, int | str]
 class SwapSpace:
     """Swap on partition `number`, bytes [start, start+size) of the disk, with its old identity.
 
-    That is its UUID and its label.
+    That is its UUID, its label and the size of its pages.
     """
 
     number: int
@@ -50,6 +50,7 @@ class SwapSpace:
     size: int
     uuid: str
     label: str
+    page: int = 4096
 
     @property
     def place(self) -> DevicePath:

@@ -9,6 +9,7 @@ from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.errors import suggestion
 from growdisk.fast_dataclass import asdict, replace
+from growdisk.filesystems.swap import PAGE
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.planner.facts import Facts
 from growdisk.planner.given_values import format_of, goal_of, run_options_of, sector_size_of
@@ -125,7 +126,7 @@ def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
 _WORDS = ("uuid", "label", "partuuid", "partlabel")
 # The keys of rewrite_partitions' gone_swaps, and of its moved_swaps.
 _IDENTITY = ("number", *_WORDS, "mapped", "is_swap")
-_SPACE = ("number", "start", "size", "uuid", "label")
+_SPACE = ("number", "start", "size", "page", "uuid", "label")
 
 
 def _remake_swap(options: Options, context: TaskContext) -> TaskResult:
@@ -177,10 +178,10 @@ def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition
 
 def _space(options: Options, given: Mapping[str, object]) -> SwapSpace:
     _refuse_unknown(options, given, _SPACE)
-    number, start, size = (_number(options, given, name) for name in _SPACE[:3])
-    return SwapSpace(
-        number, start, size, str(given.get("uuid") or ""), str(given.get("label") or "")
-    )
+    given = {"page": PAGE, **given}
+    number, start, size, page = (_number(options, given, name) for name in _SPACE[:4])
+    uuid, label = (str(given.get(name) or "") for name in _SPACE[4:])
+    return SwapSpace(number, start, size, uuid, label, page)
 
 
 def _number(options: Options, given: Mapping[str, object], name: str) -> int:
