@@ -173,9 +173,7 @@ class Appliance(FilesystemTools):
             "lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}"
         )[1]
 
-    def make_swap(
-        self, device: str, *, uuid: str | None = None, label: str | None = None, page: int = 4096
-    ) -> None:
+    def make_swap(self, device: str, uuid: str, label: str, page: int) -> None:
         self._synced = False
         identity = [*(["-U", uuid] if uuid else []), *(["-L", label] if label else [])]
         self._shell.run("mkswap", "-p", str(page), *identity, device)

@@ -60,9 +60,7 @@ class Backend(Protocol):
         """
         ...
 
-    def make_swap(
-        self, device: str, *, uuid: str | None = None, label: str | None = None, page: int = 4096
-    ) -> None: ...
+    def make_swap(self, device: str, uuid: str, label: str, page: int) -> None: ...
 
     def mounted_guest(
         self,

@@ -159,9 +159,7 @@ class DirectTools:
         # its banner goes to stderr
         return last_lines(done.stderr + done.stdout) if done.status else ""
 
-    def make_swap(
-        self, device: str, *, uuid: str | None = None, label: str | None = None, page: int = 4096
-    ) -> None:
+    def make_swap(self, device: str, uuid: str, label: str, page: int) -> None:
         place = self._device(_name(device))
         try:
             place.write(0, swap_header(place.size, uuid, label, page))

@@ -51,8 +51,7 @@ class GuestAtRest:
     def make_swap(self, swaps: Sequence[SwapSpace]) -> str:
         with self.run_backend.started("making the swap space") as backend:
             for swap, _ in self._missing(swaps):
-                uuid, label = swap.uuid or None, swap.label or None
-                backend.make_swap(swap.place.device, uuid=uuid, label=label, page=swap.page)
+                backend.make_swap(swap.place.device, swap.uuid, swap.label, swap.page)
             backend.sync()
         return ""
 

@@ -166,7 +166,7 @@ def test_a_device_without_ext_is_an_error_with_the_tools_own_words(rig: Rig) -> 
 
 
 def test_swap_is_made_with_the_identity_it_had(rig: Rig) -> None:
-    rig.appliance.make_swap("/dev/sda2", uuid=UUID, label="guest swap")
+    rig.appliance.make_swap("/dev/sda2", UUID, "guest swap", 4096)
     rig.appliance.sync()
     found = tool("blkid", "-p", "-O", str(SWAP[0] * MiB), "-o", "export", rig.image)
     assert f"UUID={UUID}" in found and "guest\\ swap" in found and "TYPE=swap" in found
@@ -237,7 +237,7 @@ def test_a_full_host_disk_fails_the_work_instead_of_stopping_the_appliance(
         appliance = launched()
         device.full = True
         with pytest.raises(OperationFailed):
-            appliance.make_swap("/dev/sda")
+            appliance.make_swap("/dev/sda", "", "", 4096)
             appliance.sync()
         assert isinstance(server.failure, OSError) and server.failure.errno == errno.ENOSPC
         appliance.kill()
