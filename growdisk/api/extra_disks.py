@@ -13,7 +13,7 @@ from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import replace
 from growdisk.planner.backend_choice import choose_backend
-from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volume_groups
+from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import OtherDisk, RunOptions
@@ -89,7 +89,7 @@ def plan_extra_disks(
 
 def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int) -> None:
     """option-unsupported if a disk holds nothing of the image's volume groups."""
-    wanted = {volume.uuid for group in volume_groups(main) for volume in group.physical_volumes}
+    wanted = {volume.uuid for group in main.groups_on() for volume in group.physical_volumes}
     if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
         reason = "no volume group of this image lies on it as well"
         hint = f"to let it grow too: --with {path}=+10G"

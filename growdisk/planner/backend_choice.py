@@ -245,10 +245,8 @@ def _at_odds(content: ExtContent) -> tuple[str, str] | None:
 
 def _absent_journal(facts: Facts, content: ExtContent) -> tuple[str, str] | None:
     wanted = content.external_journal
-    if not wanted or any(
-        isinstance(c, JournalContent) and c.uuid == wanted
-        for c in facts.all_within(*facts.contents)
-    ):
+    journals = (c for c in facts.all_within(*facts.contents) if isinstance(c, JournalContent))
+    if not wanted or any(journal.uuid == wanted for journal in journals):
         return None
     return (
         f"its journal is on another device (UUID {wanted}), which is not on this disk",

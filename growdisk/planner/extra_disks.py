@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import PhysicalVolumeContent
-from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, option_unsupported
@@ -47,8 +45,8 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | Goal
     """
     path = other.image.path
     # By UUID: the name of a group need not be unique.
-    known = {group.uuid for group in volume_groups(main)}
-    if name := next((group.name for group in volume_groups(other) if group.uuid in known), ""):
+    known = {group.uuid for group in main.groups_on()}
+    if name := next((group.name for group in other.groups_on() if group.uuid in known), ""):
         reason = (
             f"the volume group {name} lies on both disks, and its volumes can take the space "
             "of one at a time"
@@ -61,16 +59,6 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | Goal
     if isinstance(proposal, Proposal):
         _refuse_swap_that_others_name(other, proposal)
     return proposal
-
-
-def volume_groups(facts: Facts) -> list[VolumeGroup]:
-    """The volume groups that reach onto the disk, as far as they can be read."""
-    volumes = (
-        content
-        for content in facts.all_within(*facts.contents)
-        if isinstance(content, PhysicalVolumeContent)
-    )
-    return [volume.group for volume in volumes if volume.group is not None]
 
 
 def merge_proposals(

@@ -13,6 +13,7 @@ from growdisk.filesystems.content import (
     PhysicalVolumeContent,
     SwapContent,
 )
+from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.partitions.blocks import blockers
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable, Role
 from growdisk.storage.values import Storage
@@ -91,6 +92,11 @@ class Facts:
             if content := self.contents.get(number):
                 yield from content.all_within()
 
+    def groups_on(self, *numbers: int) -> list[VolumeGroup]:
+        """Volume groups that reach onto these partitions (all), as far as they can be read."""
+        within = self.all_within(*(numbers or self.contents))
+        return [c.group for c in within if isinstance(c, PhysicalVolumeContent) and c.group]
+
     def content_with(self, uuid: str, number: int) -> Content | None:
         """What has the UUID in a partition, wherever it is in there."""
         return next((c for c in self.all_within(number) if c.uuid == uuid), None)
@@ -121,13 +127,13 @@ class Facts:
         Of two alike the later one has less in its way; all of one volume group are alike.
         """
         largest = max(self.candidates, key=lambda p: (p.size, p.start), default=None)
-        groups = self._groups_on(largest.number) if largest else set()
-        alike = [p for p in self.candidates if self._groups_on(p.number) & groups]
-        return alike[-1] if alike else largest
-
-    def _groups_on(self, number: int) -> set[str]:
-        within = (c for c in self.all_within(number) if isinstance(c, PhysicalVolumeContent))
-        return {c.group.uuid for c in within if c.group}
+        groups = {group.uuid for group in self.groups_on(largest.number)} if largest else set()
+        alike = (
+            part
+            for part in reversed(self.candidates)
+            if any(group.uuid in groups for group in self.groups_on(part.number))
+        )
+        return next(alike, largest)
 
     @property
     def members(self) -> tuple[Partition, ...]:

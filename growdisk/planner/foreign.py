@@ -15,10 +15,8 @@ from growdisk.filesystems.content import (
     ExtContent,
     ForeignContent,
     JournalContent,
-    PhysicalVolumeContent,
 )
 from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND
-from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role
@@ -137,11 +135,11 @@ def rest_of(facts: Facts, number: int, gone: Collection[int]) -> str:
     """What would lose a part of itself with that partition, in words; "" if nothing would."""
     going = [content.uuid for content in facts.all_within(*gone)]
     staying = [*facts.all_within(*(n for n in facts.contents if n not in gone))]
+    for group in facts.groups_on(number):
+        if {volume.uuid for volume in group.physical_volumes} - {*going}:
+            return f"the volume group {group.name} lies on it and on others"
     for content in facts.all_within(number):
         match content:
-            case PhysicalVolumeContent(group=VolumeGroup() as group):
-                if {volume.uuid for volume in group.physical_volumes} - {*going}:
-                    return f"the volume group {group.name} lies on it and on others"
             case BtrfsContent() if content.devices > going.count(content.uuid):
                 return f"it is one of the {content.devices} devices of a btrfs"
             case JournalContent(uuid=uuid):
