@@ -77,6 +77,9 @@ INITRDS = _below_each(("", "*/", "*/*/", "EFI/*/*/"), _NAMES_OF_INITRDS)
 # Files of loaders (LILO, zipl) that have a kernel and its initrd by their blocks.
 BLOCK_LISTS = ("map", "bootmap", "zipl/bootmap")
 UNIFIED_KERNELS = _below_each(_FOLDERS, ("*.efi",))
+# Limine's own files have checksums of what it reads, its programs that of its settings.
+LIMINE = _below_each(_FOLDERS, ("limine.conf", "limine.cfg"))
+CHECKSUMS = (*LIMINE, *_below_each(_FOLDERS, ("*.efi", "limine-bios.sys")))
 
 # What is searched, at the end, for whatever else names what is gone: folders with all that is in
 # them.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.fat_tree import FatTree
-from growdisk.guest_config.files import Change, Pending, unmended
+from growdisk.guest_config import places
+from growdisk.guest_config.files import Change, Pending, found, settings, unmended
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
 from growdisk.guest_systems.file_rewriter import DirectGuest
@@ -51,19 +53,33 @@ def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartitio
 
 
 def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeRepair:
-    pending = Pending(DirectGuest(home.paths, None))
+    files = DirectGuest(home.paths, None)
+    pending = Pending(files)
     changes: list[Change] = []
     for part, policy in decisions:
         # The swap file lies in one system; in all others the swap is simply gone.
         own = policy if home.root.node == system and home.rooted else SwapRemedy.DROP
         changes += repair_guest(pending, part, own, plain_initrds=plain)
+    checksums = _checksums(files, rooted=home.rooted)
     for path in pending.paths:
-        if why := _why_not_written(home, pending, path):
+        if checksums and blake2b(files.read(path)).hexdigest().encode() in checksums:
+            why = "Limine has its checksum: change it in the guest (limine-update)"
+        else:
+            why = _why_not_written(home, pending, path)
+        if why:
             # A note takes the place of the changes.
             pending.forget(path)
             changes = [change for change in changes if change.path != path] + [unmended(path, why)]
     parts = tuple(part for part, _ in decisions)
     return HomeRepair(home, parts, tuple(dict.fromkeys(changes)), pending)
+
+
+def _checksums(files: DirectGuest, *, rooted: bool) -> bytes:
+    """All in which Limine may have one: it does not start with another file."""
+    if not found(files, places.of_boots(places.LIMINE, rooted=rooted)):
+        return b""
+    kept = settings(files, places.of_boots(places.CHECKSUMS, rooted=rooted))
+    return b"\n".join(content for _, content in kept).lower()
 
 
 def _why_not_written(home: Home, pending: Pending, path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,19 @@ _ENTRY = f"linux /vmlinuz root=LABEL=r resume=UUID={SWAP} quiet\n"
 _INITRD = b"\x28\xb5\x2f\xfd" + b"x" * 9000
 _MADE = {"/usr/sbin/update-initramfs": "", "/boot/initrd.img-6": _INITRD}
 _OVERLAY = "overlay /etc overlay lowerdir=/sysroot/etc,upperdir=/sysroot/var/lib/overlay/1/etc 0 0"
+_LIMINE = f"cmdline: root=LABEL=r resume=UUID={SWAP}\n"
+_BY_CHECKSUM = f"{_LIMINE}module_path: boot():/initrd.img-6#{blake2b(_INITRD).hexdigest()}\n"
+_ENROLLED = f"MZ\0++CONFIG_B2SUM_SIGNATURE++{blake2b(_LIMINE.encode()).hexdigest()}\0"
 GUESTS = {
     "lilo": ({**_MADE, "/boot/map": bytes(512)}, "run lilo or zipl"),
     "zipl": ({**_MADE, "/boot/bootmap": bytes(512)}, "run lilo or zipl"),
     "overlay": ({"/etc/fstab": f"{ROOT_LINE}{_OVERLAY}\n"}, "/etc is an overlay"),
     "guix": ({"/var/guix/profiles/system/x": ""}, "Guix"),
+    "limine": ({**_MADE, "/boot/limine.conf": _BY_CHECKSUM}, "/boot/initrd.img-6: Limine has its"),
+    "limine, enrolled": (
+        {"/boot/limine.conf": _LIMINE, "/boot/EFI/BOOT/a.efi": _ENROLLED},
+        "/boot/limine.conf: Limine has its checksum",
+    ),
     "signed": ({"/boot/grub/grub.cfg": _ENTRY, "/boot/grub/grub.cfg.sig": b"\x89"}, "signature"),
 }
 
@@ -43,3 +52,10 @@ def test_what_is_read_by_blocks_or_signed_is_left_where_swap_is_to_be_dropped(
     assert file_in(image, "/boot/initrd.img-6").encode().endswith(b"x" * 9000)
     assert len(file_in(image, "/boot/initrd.img-6")) < len(_INITRD) + 10
     assert file_in(image, "/boot/grub/grub.cfg") == _ENTRY
+
+
+def test_without_a_checksum_what_limine_reads_is_changed(tmp_path: Path) -> None:
+    image = make(tmp_path, {**_MADE, "/boot/limine.conf": _LIMINE})
+    answer = in_process("expand", image, "+50M")
+    assert answer.code == 0 and "given up: sda2" in answer.out
+    assert file_in(image, "/boot/limine.conf") == "cmdline: root=LABEL=r\n"

@@ -160,3 +160,19 @@ def test_a_root_without_a_byte_left_grows_and_leaves_no_half_file_behind(tmp_pat
         assert guest.run(f"ls /run/growdisk/{RUN}/swap-5.on").strip()
         guest.commit()
     world.judge()
+
+
+@pytest.mark.parametrize("place", ["/boot", "/etc"])
+def test_files_on_a_read_only_mount_are_noticed_before_anything_is_done(
+    tmp_path: Path, place: str
+) -> None:
+    world = make_world(tmp_path, (*UTIL_LINUX, *EXT))
+    with world.booted() as guest:
+        guest.run(f"mount --bind {place} {place}; mount -o bind,remount,ro {place}")
+        refused = guest.phase(Phase.PREPARE, RUN)
+        assert refused.result is ScriptOutcome.REFUSED and f"remount,rw {place}" in refused.do
+        guest.run(f"mount -o bind,remount,rw {place}")
+        stamps = f"stat -c '%n %Y %s' /etc/* {place}/*"
+        before = guest.run(stamps)
+        assert guest.phase(Phase.PREPARE, RUN).result is ScriptOutcome.DONE
+        assert guest.run(stamps) == before

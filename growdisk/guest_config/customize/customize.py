@@ -144,11 +144,12 @@ def _remove_host_keys(guest: GuestEditor) -> str:
     found = _take_host_keys(guest)
     if not guest.exists("/etc/systemd/system"):
         return f"ssh host keys: {found} files removed; without systemd, see that new ones are made"
-    guest.put(_KEYS_UNIT, _KEYS_UNIT_TEXT.encode(), FileOwner())
-    guest.make_folder(_WANTED_BY, FileOwner(mode=0o755))
-    link = f"{_WANTED_BY}/{PurePosixPath(_KEYS_UNIT).name}"
-    if not guest.exists(link):
-        guest.link(link, _KEYS_UNIT)
+    if not any(map(guest.exists, _OWN_KEYS_UNITS)):
+        guest.put(_KEYS_UNIT, _KEYS_UNIT_TEXT.encode(), FileOwner())
+        guest.make_folder(_WANTED_BY, FileOwner(mode=0o755))
+        link = f"{_WANTED_BY}/{PurePosixPath(_KEYS_UNIT).name}"
+        if not guest.exists(link):
+            guest.link(link, _KEYS_UNIT)
     return f"ssh host keys: {found} files removed; the first boot makes new ones"
 
 
@@ -299,15 +300,21 @@ def with_password(shadow: str, user: str, hashed: str, days: int) -> str:
 
 # Debian's sshd does not start without host keys. The unit makes them at a boot that finds none,
 # before sshd; cloud-init, if installed, has then made them already or makes them again. It stays in
-# the guest and does nothing later on.
+# the guest and does nothing later on. It cannot come before ssh.socket, which comes before
+# basic.target, and that before it. Fedora and Arch have such units: with two at once, the halves of
+# a key might not fit.
 _HOST_KEYS = "/etc/ssh/ssh_host_*"
 _KEYS_UNIT = "/etc/systemd/system/growdisk-ssh-host-keys.service"
+_OWN_KEYS_UNITS = [
+    f"/usr/lib/systemd/system/{name}.service"
+    for name in ("sshd-keygen@", "sshd-keygen", "sshdgenkeys")
+]
 _WANTED_BY = "/etc/systemd/system/multi-user.target.wants"
 _KEYS_UNIT_TEXT = """\
 # Written by growdisk provision, which removed the SSH host keys: no two guests share them.
 [Unit]
 Description=Make the SSH host keys of this machine
-Before=ssh.service ssh.socket sshd.service
+Before=ssh.service sshd.service
 ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
 
 [Service]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -277,17 +279,42 @@ def test_by_its_path_and_number_below_it_a_partition_of_this_disk_is_known(
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
-def test_what_is_listed_by_blocks_or_signed_is_known(shell: list[str], tmp_path: Path) -> None:
+def test_what_is_listed_by_blocks_signed_or_has_a_checksum_is_known(
+    shell: list[str], tmp_path: Path
+) -> None:
     for name in ("map", "initrd.img-6", "initrd.img-6.sig", "initrd.img-5"):
-        (tmp_path / name).write_text("")
+        (tmp_path / name).write_text(name)
     script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
     functions = part_of(script, "each_place() {", "# -- Files that name")
-    functions += part_of(script, "has_list() {", "forget_all()")
-    look = (
-        f"listed=\n{functions}\neach_place . 'map bootmap' has_list\n"
-        "each_place . '*nitrd*' has_signature\necho $listed"
+    functions += part_of(script, "is_known() {", "# As it was") + part_of(
+        script, "has_list() {", "forget_all()"
     )
-    assert in_shell(shell, look, cwd=tmp_path) == "./map ./initrd.img-6.sig\n"
+    look = (
+        f"listed= log=/dev/null boots=.\n{functions}\n"
+        "limine=$(each_place . 'limine.conf' ls 2>/dev/null || :)\n"
+        "each_place . 'map bootmap' has_list\n"
+        "each_place . '*nitrd*[0-9]' has_signature\necho $listed"
+    )
+    assert in_shell(shell, look, cwd=tmp_path) == "./map ./initrd.img-6\n"
+    checksum = blake2b(b"initrd.img-5").hexdigest()
+    (tmp_path / "limine.conf").write_text(f"module_path: boot():/initrd.img-5#{checksum}\n")
+    assert in_shell(shell, look, cwd=tmp_path) == "./map ./initrd.img-5 ./initrd.img-6\n"
+
+
+# The one of busybox does not know them.
+@pytest.mark.parametrize("shell", [["dash"], ["bash", "--posix"]], ids=lambda shell: shell[0])
+def test_a_changed_file_keeps_its_mode_and_attributes(shell: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "fstab"
+    file.write_text("/dev/sda5 none swap sw 0 0\n")
+    file.chmod(0o604)
+    os.setxattr(file, "user.note", b"of its own")
+    script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
+    edit = part_of(script, "edit() {", "fstab_line() {")
+    asked = f"changed= limine= state=.\n{editors(with_swap(SWAP))}\nswap_file_size=0\n{edit}"
+    in_shell(shell, f"{asked}\nedit fstab fstab_line", cwd=tmp_path)
+    assert file.read_text() == "# removed by growdisk: /dev/sda5 none swap sw 0 0\n"
+    assert file.stat().st_mode & 0o777 == 0o604
+    assert os.getxattr(file, "user.note") == b"of its own"
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
