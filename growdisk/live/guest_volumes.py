@@ -115,7 +115,10 @@ def volumes_of(shell: GuestShell, *, fullness: bool = False) -> GuestVolumes:
 def look_in_guest(
     device: BlockDevice, name: str, volumes: GuestVolumes, depth: int = 0
 ) -> Content | None:
-    """As look_inside(), through what the guest has open; `device` is read from `name`."""
+    """As InnerLook.content(), through what the guest has open.
+
+    `name` is the device that `device` is read from.
+    """
     content = identify(device, thorough=False)
     match content:
         case LuksContent() if depth < _DEPTH:

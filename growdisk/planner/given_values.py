@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from growdisk.errors import UsageError, bad_value, options_conflict
-from growdisk.partitions.shares import Percent, Rest, Share, Size
+from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.goal import (
     Backend,
     Goal,
@@ -225,8 +225,7 @@ def share_of(word: str, text: str, name: str, hint: str, written: Written) -> Sh
             return Percent(value)
     # Several shares in one option, with commas: the error below says how to write them.
     elif text and "," not in text:
-        size = parse_goal_size(text)
-        return Size(size.bytes, size.relative)
+        return parse_goal_size(text)
     raise _unreadable(name, word, written, hint)
 
 
