@@ -27,7 +27,7 @@ from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.named_files import backing_path
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.units import format_size
-from growdisk.volumes.inspect import look_inside
+from growdisk.volumes.inspect import InnerLook
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
 
@@ -74,7 +74,7 @@ def inspect_device(
     """
     known = keyring or Keyring()
     pv_finder = PhysicalVolumeFinder([(device, image.path), *others], sector_size)
-    look = look or (lambda window, _start: look_inside(window, known, pv_finder))
+    look = look or (lambda window, _start: InnerLook(known, pv_finder).content(window))
     try:
         table = read_table(device, image.path, sector_size)
     except TableDamaged as error:

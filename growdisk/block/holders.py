@@ -28,13 +28,12 @@ from growdisk.block.host_devices import (
     Span,
     device_path_of,
     disk_of_partition,
-    holders_of,
     kernel_name_of,
+    linked_devices,
     loops,
     mounts,
     node_of,
     partitions_of,
-    slaves_of,
     unescaped,
     value_of,
 )
@@ -123,7 +122,7 @@ def _family(target: Node) -> _Family:
 def _upper(node: Node, known: list[LoopDevice]) -> Iterator[int]:
     direct = [loop.number for loop in known if loop.backing.node == node]
     if isinstance(node, int):
-        direct += [*partitions_of(node), *holders_of(node)]
+        direct += [*partitions_of(node), *linked_devices(node, "holders")]
     for number in direct:
         yield number
         yield from _upper(number, known)
@@ -133,7 +132,7 @@ def _lower(span: Span, known: list[LoopDevice]) -> Iterator[Span]:
     """What it lies on, all the way down."""
     if not isinstance(span.node, int):
         return
-    below = [Span(slave) for slave in slaves_of(span.node)]
+    below = [Span(slave) for slave in linked_devices(span.node, "slaves")]
     # A partition has no slaves in /sys: the disk that it is on is the folder around its own.
     if (disk := disk_of_partition(span.node)) is not None:
         below.append(disk)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import struct
 from collections.abc import Iterable
@@ -99,13 +100,9 @@ def partitions_of(number: int) -> list[int]:
     return _numbers(file.parent for file in sysfs(number).glob("*/partition"))
 
 
-def holders_of(number: int) -> list[int]:
-    """Mappings, arrays and caches that are built on the device."""
-    return _numbers((sysfs(number) / "holders").glob("*"))
-
-
-def slaves_of(number: int) -> list[int]:
-    return _numbers((sysfs(number) / "slaves").glob("*"))
+def linked_devices(number: int, kind: str) -> list[int]:
+    """The "holders", mappings and arrays that are built on the device, or the "slaves" below it."""
+    return _numbers((sysfs(number) / kind).glob("*"))
 
 
 def disk_of_partition(number: int) -> Span | None:
@@ -241,13 +238,8 @@ def is_shared(mount: HostMount) -> bool:
 
 
 def unescaped(word: str) -> str:
-    return (
-        # The backslash last: before, it would make new escapes.
-        word.replace("\\040", " ")
-        .replace("\\011", "\t")
-        .replace("\\012", "\n")
-        .replace("\\134", "\\")
-    )
+    """What the kernel writes as \\040 is a blank."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), word)
 
 
 def _mount(line: str) -> HostMount:

@@ -59,9 +59,6 @@ _DIRECT, _ENTRY = 12, struct.Struct("<IHBB")
 
 @dataclass(frozen=True)
 class Inode(Node):
-    number: int
-    mode: int
-    size: int
     flags: int
     pointers: bytes
     inline: bytes = b""  # what is kept inside the inode, if it is

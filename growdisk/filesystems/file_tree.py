@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.units import format_size
 
 LARGEST = 1 << 30  # no file that is read here comes near
@@ -20,11 +21,13 @@ class Unknown(ValueError):
     """An on-disk structure that is not supported, or inconsistent. The text says which."""
 
 
+@dataclass(frozen=True)
 class Node:
     """A file, directory or symbolic link. `number` is unique in its tree; `size` in bytes."""
 
-    def __init__(self, number: int, mode: int, size: int) -> None:
-        self.number, self.mode, self.size = number, mode, size
+    number: int
+    mode: int
+    size: int
 
     @property
     def is_file(self) -> bool:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.file_tree import (
     LARGEST,
     FileTree,
@@ -37,12 +38,11 @@ _DEEPEST = 9
 _FREE = 0xFFFF
 
 
+@dataclass(frozen=True)
 class _XfsInode(Node):
-    def __init__(
-        self, number: int, mode: int, size: int, form: int, fork: bytes, extents: int
-    ) -> None:
-        super().__init__(number, mode, size)
-        self.form, self.fork, self.extents = form, fork, extents
+    form: int
+    fork: bytes
+    extents: int
 
 
 class XfsTree(FileTree):

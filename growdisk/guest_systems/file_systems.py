@@ -30,7 +30,7 @@ from growdisk.filesystems.xfs_tree import XfsTree
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.partitions.sectors import parts_of, read_table, windows_of
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable
-from growdisk.volumes.inspect import views_inside
+from growdisk.volumes.inspect import InnerLook
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
 
@@ -71,9 +71,8 @@ def file_systems_on(
     table = read_table(disk, path, sector_size)
     for part, device in parts_of(disk, table):
         name = f"{FIRST_DISK}{part.number}" if part else FIRST_DISK
-        for node, view, content in views_inside(
-            f"/dev/{name}", _CachedReads(device), keyring, pv_finder
-        ):
+        views = InnerLook(keyring, pv_finder).views(f"/dev/{name}", _CachedReads(device))
+        for node, view, content in views:
             if isinstance(content, LuksContent):
                 closed[node] = "it is encrypted, and no key that was given opens it"
             elif isinstance(content, F2fsContent):

@@ -123,7 +123,7 @@ def volumes_of(shell: GuestShell, *, fullness: bool = False) -> GuestVolumes:
 def look_in_guest(
     device: BlockDevice, name: str, volumes: GuestVolumes, depth: int = 0
 ) -> Content | None:
-    """As look_inside(), through what the guest has open.
+    """As InnerLook.content(), through what the guest has open.
 
     `name` is the device that `device` is read from.
     """

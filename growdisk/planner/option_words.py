@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from growdisk.errors import UsageError, bad_value
-from growdisk.partitions.shares import Percent, Rest, Share, Size
+from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.goal import Grow, Rule
 from growdisk.planner.option_table import as_flag, as_key
 from growdisk.units import parse_goal_size
@@ -77,8 +77,7 @@ def share_of(word: str, text: str, name: str, hint: str, written: Written) -> Sh
             return Percent(value)
     # Several shares in one option, with commas: the error below says how to write them.
     elif text and "," not in text:
-        size = parse_goal_size(text)
-        return Size(size.bytes, size.relative)
+        return parse_goal_size(text)
     raise _unreadable(name, word, written, hint)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from growdisk.filesystems.content import AmbiguousContent, FixedContent, ForeignContent
-from growdisk.partitions.shares import Rest, Share, Size
+from growdisk.partitions.shares import Rest, Share
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import (
@@ -18,6 +18,7 @@ from growdisk.planner.failures import (
 )
 from growdisk.planner.foreign import content_in_words
 from growdisk.planner.goal import Goal
+from growdisk.units import SizeSpec
 
 # Only the number counts: what the disk is called depends on the guest and its controller.
 _NAME = re.compile(
@@ -50,7 +51,7 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
                 facts.image.path, option="--grow", reason=reason, hint="name each partition once"
             )
         share = request.share
-        if isinstance(share, Size) and not share.relative and share.bytes < part.size:
+        if isinstance(share, SizeSpec) and not share.relative and share.bytes < part.size:
             name = facts.name_of(part.number)
             raise would_shrink(facts.image.path, part.size, share.bytes, subject=name)
         shares[part.number] = share

@@ -5,9 +5,9 @@ from __future__ import annotations
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup, mapped_name
-from growdisk.partitions.shares import Percent, Rest, Share, Size
+from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.layers.content_growth import GrowthTarget
-from growdisk.units import align_up, format_size
+from growdisk.units import SizeSpec, align_up, format_size
 
 Chosen = list[tuple[LogicalVolume, Share]]
 
@@ -105,7 +105,7 @@ class VolumeShares:
         if most is None or wanted <= most:
             return wanted
         # A share or the rest takes what there is; an amount that was named is a promise.
-        if isinstance(share, Size):
+        if isinstance(share, SizeSpec):
             policy = volume.allocation or self.group.allocation
             raise self.target.refusal(
                 f"{self.group.name}/{volume.name} has the allocation policy {policy}, which leaves "
@@ -118,7 +118,7 @@ class VolumeShares:
         match share:
             case Percent(value):
                 return int(free * value / 100)
-            case Size(size, relative):
+            case SizeSpec(size, relative):
                 extents = align_up(size, self.group.extent_size) // self.group.extent_size
                 if not relative and extents < volume.extents:
                     now = format_size(self.group.size_of(volume))
