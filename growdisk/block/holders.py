@@ -37,7 +37,7 @@ from growdisk.block.host_devices import (
     unescaped,
     value_of,
 )
-from growdisk.block.locks import process_name
+from growdisk.block.locks import open_files, process_name
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.fast_dataclass import dataclass
 
@@ -228,7 +228,7 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], tuple[
     writers = (family.upper | family.lower) - always
     found, hidden = [], 0
     servers = _servers(family)
-    for name in _listed("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208 - thousands, of which no path is needed
         if not name.isdigit() or int(name) == os.getpid():
             continue
         # A process that serves a device of NBD's client has it open, but uses nothing of it.
@@ -251,21 +251,13 @@ def _servers(family: _Family) -> list[str]:
 
 
 def _has_open(pid: str, always: frozenset[Node], writers: frozenset[Node]) -> bool:
-    for fd in _listed(f"/proc/{pid}/fd"):
-        try:
-            status = Path(f"/proc/{pid}/fd/{fd}").stat()
-        except OSError:  # closed meanwhile, or on somebody's FUSE, which has no devices
-            continue
+    for fd, status in open_files(pid):
         if not (stat.S_ISBLK(status.st_mode) or stat.S_ISREG(status.st_mode)):
             continue
         node = node_of(status)
         if node in always or (node in writers and _writes(pid, fd)):
             return True
     return False
-
-
-def _listed(folder: str) -> list[str]:
-    return os.listdir(folder)  # noqa: PTH208 - thousands of names, of which no path is needed
 
 
 def _writes(pid: str, fd: str) -> bool:

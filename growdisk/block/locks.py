@@ -17,6 +17,7 @@ import fcntl
 import os
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.errors import ImageInUse, ImageUnsupported
@@ -97,13 +98,22 @@ def flock_holder(path: Path) -> int | None:
 def _has_open(pid: int, status: os.stat_result) -> bool:
     """The list names a device otherwise than stat() on some file systems."""
     try:
-        links = [link.stat() for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()]
+        return any(os.path.samestat(found, status) for _, found in open_files(pid))
     # Of others' processes nothing can be seen but that they live.
     except PermissionError:
         return True
     except OSError:
         return False
-    return any((link.st_dev, link.st_ino) == (status.st_dev, status.st_ino) for link in links)
+
+
+def open_files(pid: int | str) -> Iterator[tuple[str, os.stat_result]]:
+    """What a process has open, by the numbers of the descriptors. OSError if that is not seen."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - thousands, of which no path is needed
+        try:
+            status = os.stat(f"/proc/{pid}/fd/{fd}")  # noqa: PTH116
+        except OSError:  # closed meanwhile, or on somebody's FUSE, which has no devices
+            continue
+        yield fd, status
 
 
 def _set(fd: int, kind: int, byte: int) -> None:
@@ -132,17 +142,15 @@ def _pids_that_lock(status: os.stat_result, lock_bytes: frozenset[int]) -> list[
 
 def _holds_lock(process: Path, status: os.stat_result, lock_bytes: frozenset[int]) -> bool:
     try:
-        for link in (process / "fd").iterdir():
-            other = link.stat()
-            if (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino):
-                locks = re.findall(_LOCK, (process / "fdinfo" / link.name).read_text())
-                if any(
-                    int(first) <= byte <= int(last) for first, last in locks for byte in lock_bytes
-                ):
-                    return True
+        texts = [
+            (process / "fdinfo" / fd).read_text()
+            for fd, other in open_files(process.name)
+            if os.path.samestat(other, status)
+        ]
     except OSError:  # another user's process, or one that has just ended
-        pass
-    return False
+        return False
+    locks = (match for text in texts for match in re.findall(_LOCK, text))
+    return any(int(first) <= byte <= int(last) for first, last in locks for byte in lock_bytes)
 
 
 def process_name(pid: int) -> str:

@@ -177,17 +177,14 @@ class ExtTree(FileTree):
         size = wanted_size(inode, limit)
         if inode.flags & _INLINE:
             return inode.inline[:size]
-        pieces, end = [b""], 0
+        return self._assembled(self._pieces(inode, size), size)
+
+    def _pieces(self, inode: Inode, size: int) -> Iterator[tuple[int, bytes]]:
         for run in self.runs(inode):
             start = run.logical * self.block_size
             length = min(run.length * self.block_size, size - start)
-            # Holes and unwritten extents between `end` and `start` read as zeros.
             if run.written and length > 0:
-                pieces += [bytes(start - end), self._bytes(run.physical * self.block_size, length)]
-                end = start + length
-        pieces = [piece for piece in (*pieces, bytes(size - end)) if piece]
-        # most files are one piece: nothing is copied
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                yield start, self._bytes(run.physical * self.block_size, length)
 
     def entries(self, directory: Node) -> dict[str, int]:
         inode = self._own(directory)

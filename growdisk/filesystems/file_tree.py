@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import stat
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 from growdisk.block.device import BlockDevice
@@ -95,6 +96,19 @@ class FileTree(ABC):
 
     def _bytes(self, offset: int, length: int) -> bytes:
         return read_device(self.device, offset, length)
+
+    def _assembled(self, pieces: Iterable[tuple[int, bytes]], size: int) -> bytes:
+        """`size` bytes of (offset, bytes) in order, with zeros between them."""
+        found, end = [b""], 0
+        for start, piece in pieces:
+            # Each byte once: a small tree could have the same blocks read without an end.
+            if start < end:
+                raise Unknown("extents overlap")
+            found += [bytes(start - end), piece]
+            end = start + len(piece)
+        found = [piece for piece in (*found, bytes(size - end)) if piece]
+        # most files are one piece: nothing is copied
+        return found[0] if len(found) == 1 else b"".join(found)
 
 
 def wanted_size(inode: Node, limit: int) -> int:

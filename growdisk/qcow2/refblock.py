@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.tables import dump_table, load_table
@@ -68,6 +68,10 @@ class RefblockCodec:
             # No entry reaches into the bits of the next one.
             packed |= int.from_bytes(block[lane::per_byte].tobytes(), "little") << lane * self.bits
         return packed.to_bytes(len(block) // per_byte, "little")
+
+    def pack(self, counts: Iterable[int]) -> bytes:
+        """The same of any counts, whole bytes of them."""
+        return self.dump(array(self.typecode, list(counts)))
 
 
 def add_to_run(block: array[int], first: int, count: int, delta: int, limit: int) -> None:

@@ -99,19 +99,6 @@ def unpack_counts(block: bytes, order: int) -> Sequence[int]:
     return struct.unpack(f">{count}{_CODES[order]}", block)
 
 
-def pack_counts(values: Sequence[int], order: int) -> bytes:
-    """The numbers as they stand in a refcount block. Each must fit into 2^order bits."""
-    if order <= 3:
-        return _encode_narrow(bytes(values), order)
-    width = 1 << order - 3
-    if isinstance(values, (bytes, bytearray)):
-        block = bytearray(len(values) * width)
-        # Big-endian: the low byte of each number is its last.
-        block[width - 1 :: width] = values
-        return bytes(block)
-    return struct.pack(f">{len(values)}{_CODES[order]}", *values)
-
-
 def _decode_narrow(block: bytes, order: int) -> bytes:
     per_byte, bits = 8 >> order, 1 << order
     values = bytearray(len(block) * per_byte)
@@ -120,16 +107,3 @@ def _decode_narrow(block: bytes, order: int) -> bytes:
             bytes(b >> place * bits & (1 << bits) - 1 for b in range(256))
         )
     return bytes(values)
-
-
-def _encode_narrow(values: bytes, order: int) -> bytes:
-    per_byte, bits = 8 >> order, 1 << order
-    values = values.ljust(-(-len(values) // per_byte) * per_byte, b"\0")
-    lanes = (
-        int.from_bytes(values[place::per_byte], "little") << place * bits
-        for place in range(per_byte)
-    )
-    packed = 0
-    for lane in lanes:
-        packed |= lane
-    return packed.to_bytes(len(values) // per_byte, "little")
