@@ -151,9 +151,8 @@ def read_padded(device: BlockDevice, offset: int, length: int) -> bytes:
 class TableReader:
     """Reads tables of one length, of which a small file may name a million in its holes.
 
-    Each is read until 1 GiB of them were nothing but zeros; from then on holes are believed. Not
-    before: a file system that takes new data for a hole (ZFS 2.2.0) must not make an image look
-    empty.
+    Each is read until 1 GiB of them were zeros; then holes are believed. Not before: a file system
+    that takes new data for a hole (ZFS 2.2.0) must not make an image look empty.
     """
 
     def __init__(self, file: BlockDevice, length: int) -> None:

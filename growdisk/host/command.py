@@ -90,11 +90,10 @@ def run(
 ) -> CompletedCommand:
     """Run a program to its end, its output captured, with LC_ALL=C.
 
-    `accept` are the exit statuses that are not failures (None: all). `name` is what errors call the
-    program, if the first word is a mere wrapper. `on_line` gets each line of stderr when it comes.
-    `begun` gets the number of the process, and does its work while the program does; if it fails,
-    the program is killed. Raises ToolMissing, ToolFailed, or ToolTimedOut after `timeout` seconds,
-    when the program has been killed.
+    `accept`: the exit statuses that are not failures (None: all). `name` is what errors call the
+    program. `on_line` gets each line of stderr when it comes. `begun` gets the number of the
+    process, and works while it does; if it fails, the program is killed. ToolMissing, ToolFailed,
+    ToolTimedOut.
     """
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(words))
@@ -134,11 +133,7 @@ def start(
     shown: Sequence[str | Path],
     console: IO[bytes] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start a helper; its stdin and stderr are pipes.
-
-    The former ends when growdisk does, in whatever way. `shown` is the command that matters in it,
-    for the log. All that it says goes to `console` if that is given.
-    """
+    """A helper whose stdin, a pipe, ends with growdisk; its words to `console`, or in stderr."""
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(os.fspath(word) for word in shown))
     return subprocess.Popen(
@@ -244,8 +239,7 @@ def time_limit(
 ) -> Iterator[TimeLimit]:
     """Kill our children with one of `words` in their command line if the block takes too long.
 
-    That is longer than `seconds`, or until `cancelled` says so. They are killed again and again
-    until the block has ended, because the one to die may not have started yet.
+    Or if `cancelled` says so. Again and again, as the one to die may not have started yet.
     """
     limit, done = TimeLimit(), threading.Event()
     end = time.monotonic() + seconds
@@ -276,9 +270,8 @@ def kill_children(words: tuple[str, ...]) -> None:
 def kill_all(word: str) -> None:
     """SIGKILL to all other processes with `word` in their command line, until there are none.
 
-    Children of children as well: a very young one of bwrap's does not yet die with its parent, and
-    would wait for it for ever. So the word must be one that nobody else can have, such as a path of
-    ours.
+    Children of children too: a very young one of bwrap's does not yet die with its parent. So the
+    word must be ours alone, such as a path.
     """
     foreign: set[int] = set()
     for _ in range(_ROUNDS):

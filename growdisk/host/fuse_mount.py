@@ -79,11 +79,7 @@ def mounted(
     cached: bool = True,
     writes: Callable[[], int] | None = None,
 ) -> Iterator[tuple[Path, FuseFolder]]:
-    """The folder where `devices` are files until the block is left.
-
-    ToolMissing; ToolFailed if it is not allowed. What lies beside the folder, in the one around
-    it, goes when it goes: see unmounting_beside(). `cached` and `writes`: see FuseFolder.
-    """
+    """The folder with `devices` as files, inside the block. ToolMissing, ToolFailed."""
     tool, unmounting = require(TOOL), _unmounting.get()
     _await(unmounting or [])
     # A growdisk that was killed with its keeper could not clean up: the next one does.

@@ -45,9 +45,8 @@ def run_confined(
 ) -> CompletedCommand:
     """Run `argv`, which names the file `place` as DISK, or the folder `place` as FOLDER (`name`).
 
-    Raises what command.run() raises, in the tool's own name. `seconds` are those of the clock,
-    `work` of the processor: a busy machine does not make a tool look like one caught in a loop.
-    `meanwhile` is called while the tool works.
+    As run(), in the tool's own name. `seconds` are the clock's, `work` the processor's: a busy
+    machine does not make a tool look like one caught in a loop. `meanwhile` is called then.
     """
     walls = [*_system(), "--dev", "/dev"]
     if name == DISK:
@@ -91,10 +90,9 @@ def confined_kernel(
 ) -> list[str]:
     """The command that runs a kernel as a program, confined, on `disks` by the names it knows.
 
-    It may also write to the folder `exchange`, and keeps its `memory`, in bytes, in a file that
-    nobody sees. Each of its processes may take `work` seconds of the processor. All of them share
-    one: the kernel has but one itself, and waking each other on another one takes four times as
-    long. `syscall_filter` is an open file with a seccomp program.
+    It also writes to `exchange`, and keeps its `memory`, in bytes, in a file that nobody sees. Its
+    processes, of `work` seconds, share a processor: waking each other on another one takes four
+    times as long. `syscall_filter`: an open file with a seccomp program.
     """
     walls = [*_system(), "--proc", "/proc", "--dev", "/dev"]
     # The kernel keeps its memory as a file there.

@@ -17,11 +17,9 @@ from growdisk.units import format_size
 
 @dataclass(frozen=True)
 class BlockerPolicy:
-    """`kinds`: partition number → what is in it ("swap", "ext4", ...).
+    """`kinds`: partition number → what is in it; `delete`, `move`: numbers that may go, or move.
 
-    `delete` and `move`: numbers that may be removed, or moved to the end of the disk with what is
-    in them. An extended partition's number speaks for all that it holds. `swap_moves`: else it is
-    removed, unless it moves along with others.
+    An extended partition's number speaks for all that it holds. `swap_moves`: else it goes.
     """
 
     kinds: Mapping[int, str] = field(default_factory=dict)

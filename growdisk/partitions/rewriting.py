@@ -28,8 +28,7 @@ from growdisk.units import align_up
 def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
     """The sectors to change on `device` so that its table becomes `new`; writes nothing there.
 
-    `new` may be larger than the device, which then has yet to grow. Partitions keep their numbers,
-    and none may be new. Raises table-rewrite-failed, which names `path`.
+    `new` may be larger; its partitions keep their numbers. table-rewrite-failed.
     """
     return (rewrite_gpt if new.kind == "gpt" else rewrite_mbr)(device, path, new)
 

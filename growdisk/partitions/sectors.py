@@ -71,9 +71,8 @@ def windows_of(disk: BlockDevice, table: PartitionTable) -> Iterator[tuple[Parti
 def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
     """Write the sectors, the last of the disk first, each group durable before the next.
 
-    Sector 0 comes last. It is the switch: until it is written the old MBR stands, and new EBRs that
-    it will point to are in place. Of a GPT the backup comes first, so that one of the two copies is
-    whole at any instant.
+    Sector 0 is the switch: until then the old MBR stands, and new EBRs are in place. Of a GPT the
+    backup comes first: one of the copies is always whole.
     """
     previous: int | None = None
     for change in sorted(changes, key=lambda c: c.offset, reverse=True):

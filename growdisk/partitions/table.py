@@ -34,11 +34,9 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Partition:
-    """One entry of a table: bytes [start, end).
+    """Bytes [start, end); `guid`: as PARTUUID shows it; `attributes`: the bits of a GPT entry.
 
-    `type_code` is as sfdisk prints it: lower-case hex in an MBR ("83", "5", "f"), an upper-case
-    GUID in a GPT; `guid` is the GPT partition's own, in lower case as PARTUUID shows it;
-    `attributes` are the 64 bits of a GPT entry.
+    `type_code` is as sfdisk prints it: lower-case hex ("83", "5"), or an upper-case GUID.
     """
 
     number: int
@@ -72,8 +70,7 @@ class Partition:
 class Claim:
     """Bytes [start, end) of no partition of the table that are somebody's; `what` says whose.
 
-    `mirrors`: an MBR beside the GPT names them, and with them maybe a partition of the GPT, which
-    must then stay as it is. `number` is that of the MBR's entry, 0 if there is none.
+    `mirrors`: an MBR beside the GPT has them, whose partition must stay. `number`: of its entry.
     """
 
     start: int
@@ -91,9 +88,8 @@ class Claim:
 class PartitionTable:
     """A table and the disk that it is on; `partitions` are ordered by number.
 
-    `disk_id` is the MBR's signature ("0x1234abcd") or the GPT's disk GUID in upper case, as sfdisk
-    prints them. `damage` names a damaged copy that the reader could do without (a GPT keeps two).
-    `claims` is space that is not free though no partition has it. Neither counts in comparisons.
+    `disk_id`, signature or GUID, is as sfdisk prints it. `damage`: of a copy that is not needed.
+    `claims`: space that is not free though no partition has it.
     """
 
     kind: TableKind

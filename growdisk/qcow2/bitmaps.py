@@ -37,11 +37,7 @@ _TABLE_RESERVED = 0xFF000000000001FE
 
 @dataclass(frozen=True)
 class Bitmap:
-    """One entry, as it stands there: nothing in it need be true.
-
-    `table_size` in entries; `granularity` in guest bytes a bit; `extra_size` of data that are not
-    kept.
-    """
+    """One entry, of which nothing need be true; `table_size` in entries; `extra_size` goes."""
 
     name: bytes
     table_offset: int

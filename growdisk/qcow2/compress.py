@@ -45,11 +45,7 @@ class CompressedCluster:
 
 
 def unpacker(compression_type: int) -> Unpacker:
-    """The function (data, buffer for a cluster) that decompresses, for a header's compression type.
-
-    Any thread may call it. Both buffers have to be writable. It raises ValueError for data that are
-    not a whole cluster. Raises ToolMissing if the library is not there.
-    """
+    """(data, buffer for a cluster), both writable, for any thread. ValueError; here ToolMissing."""
     return _inflater() if compression_type == 0 else _zstd().unpack
 
 

@@ -50,15 +50,12 @@ def create(
 ) -> None:
     """Create an empty image of `size` bytes. FileExistsError if `path` exists.
 
-    It is durable when this returns, unless the caller sees to that (`synced_later`), for file and
-    directory. Its external data file, if it has one, is created too and must not exist;
-    `data_place`: there, until the caller gives it the name that the image knows.
-
-    The name of the backing file is stored as given; a relative one counts from the image's
-    directory, as that of the data file does. A block device is written in place. `key`: encrypt
-    with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this. `luks`:
-    with this encryption header of another image (luks_header) instead. Raises ImageUnsupported,
-    with nothing written, for what the format does not allow.
+    Durable, unless `synced_later`. Its external data file must not exist, and lies at `data_place`,
+    until the caller gives it the name that the image knows. The name of the backing file is stored
+    as given (a relative one counts from the image's directory). A block device is written in place.
+    `key`: a LUKS passphrase that takes `key_seconds` to try; `luks`: another image's encryption
+    header (luks_header) instead. ImageUnsupported, with nothing written, for what the format does
+    not allow.
     """
     # Before anything exists: a key that is not text is refused, and the rounds take seconds.
     luks = _new_luks(path, key, key_seconds) if key is not None else luks

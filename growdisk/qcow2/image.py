@@ -62,13 +62,10 @@ class Qcow2Image(VirtualDisk):
     ) -> Qcow2Image:
         """Open an image file under QEMU's locks.
 
-        `above`: the layers that it was found through. `with_backing=False`: for metadata only,
-        bytes may be missing. `guard` is shown the locked file and its header before anything is
-        written, and may refuse.
-
-        `key`: the passphrase of every encrypted layer; without it such an image has its metadata
-        only. Raises WrongKey, ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported; the
-        file is untouched then.
+        `above`: the layers that it was found through. `with_backing=False`: for metadata only.
+        `guard` is shown the locked file and its header before anything is written, and may refuse.
+        `key`: the passphrase of every encrypted layer, for more than metadata. WrongKey,
+        ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported; the file is untouched then.
         """
         file = RawFile.open(path, writable=writable)
         backing: BlockDevice | None = None
@@ -110,8 +107,8 @@ class Qcow2Image(VirtualDisk):
     ) -> Qcow2Image:
         """The same on files that are open already.
 
-        The image closes `file`, `backing` and `data_file` with itself. `data`: what was unlocked
-        before (VirtualDisk.unlocked), instead of a key: trying a key takes seconds.
+        It closes them with itself. `data`: VirtualDisk.unlocked, instead of a key, which takes
+        seconds.
         """
         header = read_header(file, path)
         refuse_unusable(header, path, writable=writable)
@@ -132,11 +129,7 @@ class Qcow2Image(VirtualDisk):
     def resize(
         self, size: int, *, preallocation: Preallocation = "off", upgrade: bool = False
     ) -> None:
-        """Change the virtual size, durably. New space reads as zeros, whatever was there before.
-
-        `upgrade`: make a version 2 image version 3 before, so that its snapshots do not stand
-        against it.
-        """
+        """Change the virtual size, durably; new space is zeros. `upgrade` to version 3 before."""
         self._services.resizer.check(size, preallocation, upgrade=upgrade)
         self._services.preflight.resizing(size)
         if upgrade:

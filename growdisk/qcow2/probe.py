@@ -77,11 +77,7 @@ def recorded_format(name: str | None) -> ImageFormat | None:
 
 
 def probe_format(path: Path) -> ImageFormat:
-    """qcow2 or raw, by magic.
-
-    ImageUnsupported for other formats and for what is too small to be a disk. ImageNotReadable for
-    what is neither a regular file nor a block device: that is not even opened.
-    """
+    """qcow2 or raw, by magic. ImageUnsupported; ImageNotReadable for what is not even opened."""
     file = RawFile.open(path, lock=False)
     try:
         return probe(file, path)

@@ -52,11 +52,7 @@ def check_rebuild(analysis: Analysis) -> None:
 
 
 def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | None = None) -> None:
-    """Write the structure, make it durable, switch the header to it.
-
-    Before the switch nothing in use has changed. `order`: of the width that its entries shall have,
-    if that is to change.
-    """
+    """Write it, durably, then switch the header to it. `order`: of a new width of its entries."""
     order = analysis.header.refcount_order if order is None else order
     cluster_size = analysis.header.cluster_size
     per_block = analysis.header.cluster_size * 8 >> order
@@ -132,12 +128,7 @@ def _used_blocks(counted: ClusterCounts, end: int, per_block: int) -> list[int]:
 
 
 def widen_refcounts(file: ResizableDevice, path: Path, begin: Callable[[], None]) -> Header:
-    """Give the image in `file` wider refcounts, durably; there must be nothing unwritten.
-
-    Returns the new header. `begin`: called before the first write, after the last refusal; what it
-    changes is in the file when it returns. Raises ImageUnsupported or ImageDamaged, with nothing
-    written, if that is impossible.
-    """
+    """Wider refcounts, durably; the new header. `begin` is called after the last refusal."""
     _sound(file, path)
     begin()
     # Once more: `begin` may have dropped bitmaps, and their clusters must not be counted again.
@@ -159,11 +150,7 @@ def _sound(file: ResizableDevice, path: Path) -> Analysis:
 
 
 def shorten_table(metadata: Metadata, clusters: int) -> None:
-    """Make a refcount table that has become too long as short as `clusters` again, durably.
-
-    Only the blocks stay that count something else than the table and blocks. Nothing is done where
-    that cannot be. The metadata must be fresh: nothing has been allocated.
-    """
+    """Shorten a refcount table that became too long, and drop its blocks, if that can be."""
     refcounts, old = metadata.refcounts, metadata.header
     bits, entries = old.cluster_bits, clusters * old.cluster_size // 8
     kept = _blocks_worth_keeping(metadata)

@@ -34,12 +34,9 @@ def repair(
 ) -> CheckReport:
     """Free leaked clusters; with `errors` also raise refcounts, rebuild blocks, clear wrong flags.
 
-    `accept_loss`, with `errors`: a file that was cut off gets its length again, and zeros for what
-    is lost.
-
-    Returns the state afterwards and what was repaired. Raises ImageDamaged, with nothing written,
-    if the structure is broken. Durable when it returns; a sound image loses its dirty and its
-    corrupt bit.
+    `accept_loss`, with `errors`: a file that was cut off gets its length again, and zeros. Returns
+    the state afterwards and what was repaired. ImageDamaged, with nothing written, if the structure
+    is broken. Durable; a sound image loses its dirty and its corrupt bit.
     """
     # What is written below makes an analysis stale, so each step begins with a new one.
     analysis = analyse(file, path)

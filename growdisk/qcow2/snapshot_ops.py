@@ -101,11 +101,7 @@ class SnapshotManager:
     # --- create -----------------------------------------------------------------------------------
 
     def create(self, name: str, begin: Begin, like: SnapshotInfo | None = None) -> SnapshotInfo:
-        """Keep the present state under a new name.
-
-        `begin`: called before the first write, after the last refusal. `like`: a snapshot of
-        another image whose id and dates it shall have, and whose name may be doubled as it is.
-        """
+        """Keep the present state. `begin`: after the last refusal; `like`: its id and dates."""
         if like is None:
             self.check_new_name(name)
         # The walker reads L2 tables from the file, past the cache: nothing may be unwritten.
@@ -270,11 +266,7 @@ class SnapshotManager:
         entries: tuple[SnapshotEntry, ...],
         kept: tuple[References, SnapshotEntry] | None = None,
     ) -> list[References]:
-        """What these L1 tables reach, before all of it and these entries are given up.
-
-        ImageDamaged unless it is counted, for all of them together with `kept`, and none of it is a
-        table of others.
-        """
+        """What these L1 tables reach, before all goes: ImageDamaged if it is not counted."""
         lost = [self._walker.references(table) for table in tables]
         for references in lost:
             self._walker.check_counts(references, up=False)
@@ -324,8 +316,7 @@ class SnapshotManager:
     ) -> None:
         """Write a whole new snapshot table and all counts, switch to it, and free the old one.
 
-        `counted`: what has been counted up for it, and is counted down again if it does not come to
-        the switch. `last`: the switch is all that was missing, so that the dirty bit goes with it.
+        `counted`: what is counted down again without a switch. `last`: the dirty bit goes with it.
         """
         data = dump_entries(entries)
         with self._undone_on_failure(counted):

@@ -79,8 +79,7 @@ def shown_as_file(
 ) -> Iterator[None]:
     """What `server` gives out is the file `place` until the block is left.
 
-    DiskNotReached, ToolMissing. `address` is what the user calls it. `claim`: the descriptor of the
-    lock that the daemon inherits.
+    DiskNotReached, ToolMissing. `claim`: the descriptor of the lock that the daemon inherits.
     """
     # The file must be there already: FUSE mounts over it.
     unmount, words = require(_UNMOUNT), _daemon(server, place, writable=writable)

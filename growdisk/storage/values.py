@@ -13,10 +13,8 @@ Kind = Literal["lvm", "zvol", "rbd", "loop", "other"]
 class Storage:
     """`name` is what its own tools call it: vg0/web01, rpool/vm-1, pool/image, /srv/web01.raw.
 
-    Sizes are multiples of `unit` bytes. `room`: by how many bytes it can grow, None if nothing is
-    known to limit it, and `place` is where.
-
-    `obstacle`: why growdisk cannot make it larger, with a `hint` at what can; both "" if it can.
+    Sizes are multiples of `unit` bytes. `room`: by how many it can grow at `place`, None if
+    unlimited. `obstacle`: why growdisk cannot, with a `hint` at what can; both "" if it can.
     """
 
     kind: Kind

@@ -44,10 +44,9 @@ class Observer(Protocol):
 class Engine(Generic[C]):
     """One run of `steps` on `context`. `journal` and `snapshots` outlive the process.
 
-    `make_room` frees what was set aside on the host's disk so that restoring works even when it is
-    full. `again_in_place`: a step that was cut short is applied again where it stands (its steps
-    must bear that), because its snapshot would cost what others have written since: a
-    running guest.
+    `make_room` frees what was set aside, to restore on a full host. `again_in_place`: a step cut
+    short is applied again (its steps must bear that): a snapshot would cost what a running guest
+    has written since.
     """
 
     def __init__(
@@ -75,8 +74,7 @@ class Engine(Generic[C]):
     def advance(self) -> RunState:
         """Begin or continue the run, in the direction of the journal, until it is finished or kept.
 
-        Raises step-failed if a step failed and all was restored, restore-failed or settle-failed
-        if a person is needed, and the step's own refusal if nothing had been touched yet.
+        step-failed if all was restored; restore-failed, settle-failed; a refusal if untouched.
         """
         state = self.state
         if state.finished or state.status.value == "kept":

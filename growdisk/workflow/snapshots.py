@@ -34,9 +34,8 @@ class SnapshotStore:
     def restore(self, step: str) -> None:
         """Restore the content from `step`'s snapshot, and forget the later snapshots.
 
-        Afterwards `take(step)` describes the present content, whether it finds the snapshot still
-        there or not. It needs no space on the host that the run does not hold already: the host is
-        full exactly when it is called.
+        Then `take(step)` describes the present content, whether it is still there or not. It needs
+        no new space: the host is full exactly then.
         """
         raise NotImplementedError
 

@@ -155,11 +155,7 @@ class ClusterCounts:
                 yield from (base + index for index, value in enumerate(part) if value != 1)
 
     def differing(self, other: ClusterCounts, end: int) -> Iterator[tuple[range, int, int]]:
-        """(clusters, own number, other's number) where the two differ before `end`.
-
-        A row for each cluster, or for all of a leaf that are alike: a file of 256 KiB can have
-        references to 2^28 clusters that are not counted.
-        """
+        """(clusters, own, other's number) where they differ before `end`; a row for all alike."""
         for number in sorted(self._segments.keys() | other._segments.keys()):
             base = number << SEGMENT_BITS
             high = max(0, min(SEGMENT, end - base))
