@@ -18,12 +18,7 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.errors import TableDamaged
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.partitions.located import (
-    LocatedTable,
-    check_inside,
-    check_no_overlap,
-    table_unsupported,
-)
+from growdisk.partitions.located import check_inside, check_no_overlap, table_unsupported
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry
 from growdisk.partitions.table import GPT_ENTRY_SIZE, Claim, Partition, PartitionTable
 from growdisk.units import ByteRange, MiB, align_up, split_range
@@ -90,7 +85,7 @@ def read_copies(
 
 def read_gpt(
     device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...] = ()
-) -> LocatedTable:
+) -> PartitionTable:
     """The GPT of a disk whose protective MBR, with `entries`, announces one."""
     primary, backup = read_copies(device, path, sector_size)
     # Either copy alone is enough to read; with the primary one damaged nothing may grow (`damage`).
@@ -109,18 +104,12 @@ def read_gpt(
         *(_kept_free(device, sector_size, primary, backup) if primary and backup else ()),
     )
     table = replace(table, claims=claims)
-    # Sector 0 (the MBR) and sector 1 (the primary header), then the entries of the copy that was
-    # used.
-    ranges = [ByteRange(0, 2 * sector_size), _entries_range(copy.header, sector_size)]
-    if primary and backup:
-        at = backup.header.my_lba * sector_size
-        ranges += [_entries_range(backup.header, sector_size), ByteRange(at, at + sector_size)]
     if primary is None:
         table = replace(
             table,
             damage="the GPT at the start of the disk is damaged; its backup at the end is sound",
         )
-    return LocatedTable(table, tuple(ranges))
+    return table
 
 
 def _read_copy(device: BlockDevice, path: Path, sector_size: int, lba: int) -> GptCopy | None:
@@ -177,10 +166,11 @@ def _named_by_mbr(table: PartitionTable, entries: tuple[MbrEntry, ...]) -> tuple
 
 def _own_entries(header: GptHeader, sector_size: int) -> tuple[Claim, ...]:
     """The table's entries, if they lie where partitions may: they stay where they are."""
-    place = _entries_range(header, sector_size)
-    if place.end <= header.first_usable_lba * sector_size:
+    start = header.entries_lba * sector_size
+    end = start + align_up(header.entries_length, sector_size)
+    if end <= header.first_usable_lba * sector_size:
         return ()
-    return (Claim(place.start, place.end, "the GPT's header, for the table's own entries,"),)
+    return (Claim(start, end, "the GPT's header, for the table's own entries,"),)
 
 
 def _kept_free(
@@ -216,8 +206,3 @@ def _partition(
         name=name.decode("utf-16-le", "replace").split("\0")[0],
         attributes=attributes,
     )
-
-
-def _entries_range(header: GptHeader, sector_size: int) -> ByteRange:
-    start = header.entries_lba * sector_size
-    return ByteRange(start, start + align_up(header.entries_length, sector_size))

@@ -5,26 +5,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import OperationFailed, Refused, TableDamaged
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.units import ByteRange
 
 
 @dataclass(frozen=True)
 class LocatedTable:
-    """`ranges` are all its sectors; `entries` (of an MBR): (number, offset of the entry)."""
+    """`entry_offsets`: of an MBR, by partition number."""
 
     table: PartitionTable
-    ranges: tuple[ByteRange, ...]
-    entries: tuple[tuple[int, int], ...] = ()
-
-    def entry_offset(self, number: int) -> int:
-        return dict(self.entries)[number]
+    entry_offsets: Mapping[int, int] = field(default_factory=dict)
 
 
 def check_no_overlap(path: Path, partitions: list[Partition]) -> None:

@@ -107,21 +107,20 @@ def read_mbr(
     check_inside(path, top, ByteRange(sector_size, disk_size), "the disk")
     check_no_overlap(path, top)
 
-    ranges, offsets = [ByteRange(0, sector_size)], {n: e.offset for n, e in used.items()}
-    logicals = []
+    offsets, logicals = {n: e.offset for n, e in used.items()}, list[Partition]()
     if (extended := _the_extended(path, top)) is not None:
-        # _chain() adds to `ranges` as it goes: only after this loop are all EBRs in it.
-        for number, (ebr, entry) in enumerate(
-            _chain(device, path, sector_size, extended, ranges), 5
-        ):
+        # _chain() adds to it as it goes: only after this loop are all EBRs in it.
+        records: list[ByteRange] = []
+        chain = _chain(device, path, sector_size, extended, records)
+        for number, (ebr, entry) in enumerate(chain, 5):
             logicals.append(entry.partition(number, ebr // sector_size, sector_size, Role.LOGICAL))
             offsets[number] = entry.offset
-        _check_logicals(path, extended, logicals, ranges[1:])
+        _check_logicals(path, extended, logicals, records)
     claims = tuple(e.claim(n, sector_size) for n, e in enumerate(entries, 1) if e.is_nameless)
     table = PartitionTable(
         "mbr", f"0x{signature:08x}", sector_size, disk_size, (*top, *logicals), claims=claims
     )
-    return LocatedTable(table, tuple(ranges), tuple(offsets.items()))
+    return LocatedTable(table, offsets)
 
 
 def _the_extended(path: Path, top: list[Partition]) -> Partition | None:
@@ -134,14 +133,14 @@ def _the_extended(path: Path, top: list[Partition]) -> Partition | None:
 
 
 def _chain(
-    device: BlockDevice, path: Path, sector_size: int, extended: Partition, ranges: list[ByteRange]
+    device: BlockDevice, path: Path, sector_size: int, extended: Partition, records: list[ByteRange]
 ) -> Iterator[tuple[int, MbrEntry]]:
-    """(offset of the EBR, logical partition's entry) along the chain; adds each EBR to `ranges`."""
+    """(offset of the EBR, logical partition's entry) along the chain; EBRs go to `records`."""
     ebr: int | None = extended.start
     while ebr is not None:
         here = ByteRange(ebr, ebr + sector_size)
         # The link of a damaged chain may lead back, or on without end.
-        if here in ranges or len(ranges) > _MAX_LOGICALS:
+        if here in records or len(records) >= _MAX_LOGICALS:
             raise TableDamaged(
                 path, reason=f"the chain of logical partitions comes back to byte {ebr}"
             )
@@ -153,7 +152,7 @@ def _chain(
         entries = parse_entries(device.read(ebr, 512), ebr)
         if entries is None:
             raise TableDamaged(path, reason=f"there is no valid extended boot record at byte {ebr}")
-        ranges.append(here)
+        records.append(here)
         used = [entry for entry in entries if entry.in_use]
         # Readers differ: Linux numbers all of them, most others the first alone.
         if sum(not entry.is_extended for entry in used) > 1:

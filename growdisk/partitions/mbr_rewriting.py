@@ -72,7 +72,7 @@ def _boot_records(
     places, records = list(_places(old, chain, extended, size)), dict[int, bytes]()
     following = [*zip(places[1:], chain[1:], strict=True), None]
     for place, part, after in zip(places, chain, following, strict=True):
-        at = old.entry_offset(part.number)
+        at = old.entry_offsets[part.number]
         record, entry = bytearray(device.read(at - at % size, size)), device.read(at, ENTRY_SIZE)
         entries = _entry(part, place, size, known[part.number], entry)
         if after is not None:
@@ -91,7 +91,7 @@ def _places(
     yield extended.start
     used = {extended.start}
     for part in chain[1:]:
-        before, at = old.table.by_number(part.number), old.entry_offset(part.number)
+        before, at = old.table.by_number(part.number), old.entry_offsets[part.number]
         assert before is not None
         place = part.start - (before.start - (at - at % size))
         # After its partition, or where another one grows: then it goes right before its own.

@@ -48,7 +48,7 @@ def locate_table(
     # A GPT counts if the MBR announces it, even if its header at the start is damaged.
     if entries is not None and any(entry.type == PROTECTIVE_TYPE for entry in entries):
         _check_sector_size(path, head, sector_size)
-        return read_gpt(device, path, sector_size, entries)
+        return LocatedTable(read_gpt(device, path, sector_size, entries))
     if entries is None:
         return None
     return read_mbr(device, path, sector_size, entries)

@@ -324,4 +324,4 @@ def locate(path: Path) -> dict[int, int]:
     with opened(path) as device:
         located = locate_table(device, path)
     assert located is not None
-    return {number: at - at % 512 for number, at in located.entries}
+    return {number: at - at % 512 for number, at in located.entry_offsets.items()}
