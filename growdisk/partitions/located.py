@@ -1,7 +1,4 @@
-"""What readers and writers of tables share: a table with its sectors, checks of it, refusals.
-
-`PartitionTable` itself knows no sectors; LocatedTable is the only value that does.
-"""
+"""What readers and writers of tables share: where entries are, checks, changes, refusals."""
 
 from __future__ import annotations
 
