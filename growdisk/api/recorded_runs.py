@@ -223,11 +223,8 @@ def _refuse_without_run(path: Path, verb: str, state: RunState) -> None:
         raise no_such_run(path, verb=verb)
     # Of a finished run resume() has put away what is left; the others need its snapshots.
     if verb != "resume" and state.finished:
-        raise no_such_run(
-            path,
-            verb=verb,
-            reason=f"the last run is {state.status.value}, and its snapshots are gone",
-        )
+        reason = f"the last run is {state.status.value}, and its snapshots are gone"
+        raise no_such_run(path, verb, reason)
 
 
 def _nothing_to_resume(

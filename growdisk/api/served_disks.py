@@ -70,12 +70,8 @@ def served(
     """
     address = address_of(os.fspath(uri))
     if address is None:
-        raise bad_value(
-            f"'{uri}' is not an address of a disk",
-            "",
-            str(uri),
-            hint="write nbd://, nbd+unix:// or ssh://",
-        )
+        problem = f"'{uri}' is not an address of a disk"
+        raise bad_value(problem, "", str(uri), "write nbd://, nbd+unix:// or ssh://")
     if address.scheme != "ssh" and image_format == "qcow2":
         reason = "a server gives out a disk of a fixed size, in which a qcow2 image could not grow"
         raise server_unfit(address, reason, hint=_as_qcow2(address))

@@ -252,12 +252,9 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     try:
         os.fstat(fd)
     except (OSError, OverflowError) as error:
-        raise bad_value(
-            f"--events-fd {fd}: it is not open",
-            "--events-fd",
-            str(fd),
-            hint="growdisk expand … --events-fd 3 3>events",
-        ) from error
+        problem = f"--events-fd {fd}: it is not open"
+        hint = "growdisk expand … --events-fd 3 3>events"
+        raise bad_value(problem, "--events-fd", str(fd), hint) from error
     return EventLines(fd)
 
 

@@ -79,11 +79,8 @@ def _outputs(arguments: argparse.Namespace, own: Sequence[Output]) -> Sequence[O
     """By OUT, by a list, or by the recipe itself. UsageError if they contradict each other."""
     if arguments.list is not None:
         if arguments.out is not None or arguments.count is not None:
-            raise options_conflict(
-                "--list names the outputs: OUT and --count would as well",
-                ("--list", "--count"),
-                hint="leave them out",
-            )
+            problem = "--list names the outputs: OUT and --count would as well"
+            raise options_conflict(problem, ("--list", "--count"), "leave them out")
         from growdisk.api.provisioning.recipe_file import read_output_list
 
         return read_output_list(arguments.list)
@@ -228,12 +225,8 @@ def _file(word: str, *, template: bool = False) -> FileInto:
     path, mode, owner, group = (*rest, *[""] * (4 - len(rest)))[:4]
     if not source or not path or len(rest) > 4 or not re.fullmatch(r"[0-7]{0,4}", mode):
         option = "--template" if template else "--copy"
-        raise bad_value(
-            f"cannot read '{word}'",
-            option,
-            word,
-            hint=f"write {_COPY}, such as motd:/etc/motd:0644",
-        )
+        problem = f"cannot read '{word}'"
+        raise bad_value(problem, option, word, f"write {_COPY}, such as motd:/etc/motd:0644")
     bits = int(mode or "644", 8)
     return FileInto(path, given_path(source), "", template, bits, owner or "root", group)
 

@@ -83,11 +83,8 @@ class AgentShell:
         allowed = {command.name for command in info.supported_commands if command.enabled}
         # Asked first: on Windows guest-exec works too, and /bin/sh would only fail.
         if "guest-get-osinfo" in allowed and _is_windows(call):
-            raise GuestUnreachable(
-                cls.name,
-                reason="the guest is Windows, in which growdisk runs no scripts",
-                hint="shut it down: growdisk grows NTFS at rest",
-            )
+            reason = "the guest is Windows, in which growdisk runs no scripts"
+            raise GuestUnreachable(cls.name, reason, "shut it down: growdisk grows NTFS at rest")
         if not {"guest-exec", "guest-exec-status"} <= allowed:
             raise GuestUnreachable(
                 cls.name,

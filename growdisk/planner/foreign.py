@@ -72,19 +72,12 @@ def refuse_target(facts: Facts, part: Partition) -> None:
             part.size,
             (content and content.size) or part.size,
         ):
-            raise belongs_to_others(
-                facts.image.path,
-                part.number,
-                hint=_VERIFIED,
-                reason=f"{facts.name_of(number)} has the hashes of all its bytes (dm-verity)",
-            )
+            reason = f"{facts.name_of(number)} has the hashes of all its bytes (dm-verity)"
+            raise belongs_to_others(facts.image.path, part.number, reason, _VERIFIED)
     if part.read_only:
-        raise belongs_to_others(
-            facts.image.path,
-            part.number,
-            reason="its entry in the GPT says that it is read-only (bit 60)",
-            hint=f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK",
-        )
+        reason = "its entry in the GPT says that it is read-only (bit 60)"
+        hint = f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK"
+        raise belongs_to_others(facts.image.path, part.number, reason, hint)
 
 
 def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> None:
@@ -92,12 +85,8 @@ def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> N
     for part in growth.blockers:
         if words := whose(facts, part):
             reason = f"{growth.reason}; {facts.name_of(part.number)} {words}"
-            raise CannotGrow(
-                facts.image.path,
-                number,
-                reason=reason,
-                hint=f"growdisk does not touch that: {INSIDE}",
-            )
+            hint = f"growdisk does not touch that: {INSIDE}"
+            raise CannotGrow(facts.image.path, number, reason, hint)
 
 
 def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[int]) -> None:

@@ -90,12 +90,9 @@ def guest_plan(
         raise _only_at_rest(facts, target, f"it holds {facts.kind_of(target)}")
     # `growdisk` carries out one after the other; a bundle, which a person runs, is for one.
     if len(grown) > 1 and not several:
-        raise CannotGrow(
-            facts.image.path,
-            target,
-            reason=f"{len(grown)} file systems would grow, and the scripts are for one",
-            hint="make scripts for one after another, each when the one before has been grown",
-        )
+        reason = f"{len(grown)} file systems would grow, and the scripts are for one"
+        hint = "make scripts for one after another, each when the one before has been grown"
+        raise CannotGrow(facts.image.path, target, reason, hint)
     return GuestPlan(
         run,
         before,

@@ -60,12 +60,8 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
 
 def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
     if request.limit and not hosts:
-        raise bad_value(
-            f"no host matches --limit {request.limit}",
-            "--limit",
-            request.limit,
-            hint="name a host, a group or an image of the plays",
-        )
+        hint = "name a host, a group or an image of the plays"
+        raise bad_value(f"no host matches --limit {request.limit}", "--limit", request.limit, hint)
 
 
 def _add(
@@ -132,11 +128,8 @@ def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     # Sorted: --resume compares the hosts with those of the first time, in order.
     matching = sorted(name for name in glob.glob(str(path)) if not Path(name).is_dir())  # noqa: PTH207  absolute or not
     if not matching:
-        raise bad_file(
-            f"no image matches {pattern}",
-            place=place,
-            hint="check the pattern; nothing has been touched",
-        )
+        problem = f"no image matches {pattern}"
+        raise bad_file(problem, place, hint="check the pattern; nothing has been touched")
     yield from matching
 
 
@@ -258,11 +251,7 @@ class PlayContext:
             return ON_FAILURE_CHOICES[0]
         word = str(scope.render("{{ " + ON_FAILURE + " }}", self.play.place))
         if word not in ON_FAILURE_CHOICES:
-            raise bad_value(
-                f"{ON_FAILURE} cannot be '{word}'",
-                ON_FAILURE,
-                word,
-                hint=f"choose one of {', '.join(ON_FAILURE_CHOICES)}",
-                choices=ON_FAILURE_CHOICES,
-            )
+            problem = f"{ON_FAILURE} cannot be '{word}'"
+            hint = f"choose one of {', '.join(ON_FAILURE_CHOICES)}"
+            raise bad_value(problem, ON_FAILURE, word, hint, choices=ON_FAILURE_CHOICES)
         return word

@@ -119,12 +119,9 @@ class Preflight:
             return
         for option in {"domain", "qmp"} & task.options.keys():
             if scope.render(task.options[option], task.place_of(option)) is not OMIT:
-                raise bad_file(
-                    "a play on a running guest cannot be taken back whole",
-                    place=task.place_of(option),
-                    reason=f"{ON_FAILURE} is play",
-                    hint=f"{ON_FAILURE}: task takes back what a failed task did",
-                )
+                problem = "a play on a running guest cannot be taken back whole"
+                hint = f"{ON_FAILURE}: task takes back what a failed task did"
+                raise bad_file(problem, task.place_of(option), f"{ON_FAILURE} is play", hint)
 
     def _touched(self, spec: TaskSpec, task: Task, option: str, value: object) -> Iterator[Path]:
         if option not in (*_READ, "dest") or not value:
@@ -136,11 +133,8 @@ class Preflight:
         elif option in _READ and not path.exists() and path not in self._made:
             host = self._context.host
             whose = f"it is that of {host.name}: " if host.groups else ""
-            raise bad_file(
-                f"there is no image {value}",
-                place=task.place_of(option),
-                hint=f"{whose}check the path; nothing has been touched",
-            )
+            hint = f"{whose}check the path; nothing has been touched"
+            raise bad_file(f"there is no image {value}", task.place_of(option), hint=hint)
         # It touches what it may write: not a base, and not what convert reads. A `dest` counts.
         reads = option == "base" or (spec.name == "convert" and option == "image")
         if spec.writes and not reads:

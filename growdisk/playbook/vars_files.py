@@ -90,12 +90,8 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
             found |= _pairs(text)
     for name in found:
         if not is_name(name):
-            raise bad_value(
-                f"-e: '{name}' cannot be the name of a variable",
-                "-e",
-                name,
-                hint="use letters, digits and _",
-            )
+            problem = f"-e: '{name}' cannot be the name of a variable"
+            raise bad_value(problem, "-e", name, "use letters, digits and _")
     return found
 
 

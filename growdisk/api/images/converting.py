@@ -141,11 +141,8 @@ class Qcow2Target:
         bitmaps, states = self._bitmaps(device, source) if self.bitmaps else None, []
         if self.keep_snapshots and isinstance(device, Qcow2Image):
             if source.snapshot is not None:
-                raise ImageUnsupported(
-                    source.path,
-                    reason="one snapshot has no others",
-                    hint="leave --keep-snapshots out",
-                )
+                reason = "one snapshot has no others"
+                raise ImageUnsupported(source.path, reason, "leave --keep-snapshots out")
             states = states_of(device, self.options)
         return _Material(content, states, bitmaps)
 

@@ -128,11 +128,8 @@ def opened_qcow2(
         path, writable=True, with_backing=with_backing, key=key, guard=guard
     ) as device:
         if not isinstance(device, Qcow2Image):
-            raise ImageUnsupported(
-                path,
-                reason=f"a raw image has no {action}",
-                hint=f"growdisk image convert {path} makes it qcow2",
-            )
+            reason = f"a raw image has no {action}"
+            raise ImageUnsupported(path, reason, f"growdisk image convert {path} makes it qcow2")
         yield device
 
 
@@ -158,11 +155,8 @@ def require_keys(device: BlockDevice | None) -> None:
 def refuse_small_device(file: RawFile, size: int) -> None:
     """A block device has to be as large as what goes there; a file grows."""
     if file.is_block_device and file.size < size:
-        raise ImageUnsupported(
-            file.path,
-            reason=f"the block device has {file.size} bytes, and {size} are to go there",
-            hint="use a larger device; nothing was written",
-        )
+        reason = f"the block device has {file.size} bytes, and {size} are to go there"
+        raise ImageUnsupported(file.path, reason, "use a larger device; nothing was written")
 
 
 # --- what the host has to say ---------------------------------------------------------------------

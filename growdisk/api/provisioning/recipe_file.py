@@ -146,11 +146,8 @@ def read_output_list(path: Path) -> tuple[Output, ...]:
         text = read_given(path, "check its name and permissions").decode("utf-8-sig")
         return tuple(_rows(path, csv.reader(StringIO(text, newline=""))))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(
-            f"{path} is not CSV",
-            hint="write name,size and a line for each output",
-            reason=str(error),
-        ) from error
+        hint = "write name,size and a line for each output"
+        raise UsageError(f"{path} is not CSV", hint, str(error)) from error
 
 
 def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[Output]:

@@ -62,12 +62,8 @@ def provision(
     place of what is there. `dry_run`: look and plan, write nothing.
     """
     if jobs < 1:
-        raise bad_value(
-            "-j takes a number of outputs that are made at once",
-            "-j",
-            str(jobs),
-            hint="leave it out for one",
-        )
+        problem = "-j takes a number of outputs that are made at once"
+        raise bad_value(problem, "-j", str(jobs), "leave it out for one")
     # From what costs nothing to what opens the base. Nothing is made before all of it.
     refuse_contradictions(recipe)
     refuse_outputs(outputs, seeds=recipe.seed is not None)

@@ -94,12 +94,8 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     # --compression alone asks for compression as well.
     compress = arguments.compress or arguments.compression is not None
     if arguments.jobs < 0:
-        raise bad_value(
-            "-j takes a number of threads",
-            "-j",
-            str(arguments.jobs),
-            hint="leave it out for one per processor",
-        )
+        problem = "-j takes a number of threads"
+        raise bad_value(problem, "-j", str(arguments.jobs), "leave it out for one per processor")
     by_name = format_of_name(arguments.path) or ("qcow2" if compress else "raw")
     if (arguments.to or by_name) == "raw":
         # Before key_for_new, which may ask for a passphrase; without --encrypt it never does.

@@ -38,11 +38,8 @@ def _snapshot(options: Options, context: TaskContext) -> TaskResult:
     path, name, state = options.place("image"), options.word("name"), options.word("state")
     info = image_info(path)
     if info.format == "raw" and state != "absent":
-        raise ImageUnsupported(
-            path,
-            reason="a raw image has no snapshots",
-            hint=f"growdisk image convert {shell_word(path)} makes it qcow2",
-        )
+        hint = f"growdisk image convert {shell_word(path)} makes it qcow2"
+        raise ImageUnsupported(path, "a raw image has no snapshots", hint)
     exists = name in [snapshot.name for snapshot in info.snapshots]
     result: dict[str, object] = {"snapshot": name, "state": state}
     if state != "applied" and exists == (state == "present"):

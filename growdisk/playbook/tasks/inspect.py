@@ -105,12 +105,8 @@ def _bytes(options: Options, name: str) -> int | None:
         return None
     size = parse_size(text)
     if size.relative:
-        raise bad_value(
-            f"{options.task}: {name} {text} is a size to grow by",
-            name,
-            text,
-            hint=f"{name}: {text.lstrip('+')}",
-        )
+        problem = f"{options.task}: {name} {text} is a size to grow by"
+        raise bad_value(problem, name, text, f"{name}: {text.lstrip('+')}")
     return size.bytes
 
 
