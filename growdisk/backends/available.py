@@ -47,10 +47,8 @@ def why_no_direct(*, tried: bool = False) -> Obstacle | None:
     if missing := [tool for tool in TOOLS if not is_here(tool)]:
         verb = "is" if len(missing) == 1 else "are"
         packages = sorted({PACKAGES[tool] for tool in missing})
-        return Obstacle(
-            f"{', '.join(missing)} {verb} not installed",
-            f"sudo apt-get install {' '.join(packages)}",
-        )
+        reason = f"{', '.join(missing)} {verb} not installed"
+        return Obstacle(reason, f"sudo apt-get install {' '.join(packages)}")
     if tried:
         return None
     if not _FUSE.exists():

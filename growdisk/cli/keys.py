@@ -104,8 +104,6 @@ def _ask(prompt: str) -> bytes:
 def _ask_twice(path: Path) -> bytes:
     key = _ask(f"New passphrase of {path}: ")
     if not key or _ask("The same again: ") != key:
-        raise UsageError(
-            "the passphrase is empty, or was typed differently",
-            hint="try again, or use --key-file FILE",
-        )
+        problem = "the passphrase is empty, or was typed differently"
+        raise UsageError(problem, "try again, or use --key-file FILE")
     return key

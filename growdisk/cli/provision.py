@@ -86,10 +86,8 @@ def _outputs(arguments: argparse.Namespace, own: Sequence[Output]) -> Sequence[O
         return read_output_list(arguments.list)
     if arguments.out is None:
         if arguments.count is not None:
-            raise UsageError(
-                "--count needs a name for the outputs",
-                hint="growdisk provision BASE 'web-{n}.qcow2' …",
-            )
+            hint = "growdisk provision BASE 'web-{n}.qcow2' …"
+            raise UsageError("--count needs a name for the outputs", hint)
         return own
     return counted(arguments.out, 1 if arguments.count is None else arguments.count)
 

@@ -167,12 +167,9 @@ def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
 
 
 def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:
-    return CannotGrow(
-        facts.image.path,
-        target,
-        reason=f"{what}, which growdisk does not do in a running guest",
-        hint="shut the guest down and use growdisk expand on its image",
-    )
+    reason = f"{what}, which growdisk does not do in a running guest"
+    hint = "shut the guest down and use growdisk expand on its image"
+    return CannotGrow(facts.image.path, target, reason, hint)
 
 
 def _swap(facts: Facts, before: PartitionTable, number: int, action: SwapAction) -> GuestSwap:

@@ -157,10 +157,8 @@ def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[Output]:
         or not all(head.isidentifier() for head in heads)
         or len(set(heads)) < len(heads)
     ):
-        raise UsageError(
-            f"{path}:1: the first line names the columns",
-            hint="write name,size,… each once, as words",
-        )
+        problem = f"{path}:1: the first line names the columns"
+        raise UsageError(problem, "write name,size,… each once, as words")
     for number, row in enumerate(rows, start=2):
         if any(cell.strip() for cell in row):
             yield _output(f"{path}:{number}", heads, row)

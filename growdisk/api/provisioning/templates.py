@@ -85,10 +85,8 @@ def _keys(keys: KeysFor, values: Values) -> LoginKeys:
         # The wrong one of the two files: nothing of it may be shown.
         private = any("PRIVATE KEY" in line for line in wrong)
         problem = "a private key" if private else f"'{wrong[0][:40]}'" if wrong else "nothing"
-        raise UsageError(
-            f"{problem} is not a public key for {keys.user}",
-            hint="give the .pub file that ssh-keygen made",
-        )
+        hint = "give the .pub file that ssh-keygen made"
+        raise UsageError(f"{problem} is not a public key for {keys.user}", hint)
     return LoginKeys(keys.user, lines)
 
 

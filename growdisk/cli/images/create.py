@@ -73,21 +73,15 @@ def _format(arguments: argparse.Namespace) -> str:
         form: str = arguments.format
         # .img counts as a raw name too, but many qcow2 images are called so: only .raw is refused.
         if named == "raw" and arguments.path.suffix == ".raw" and form == "qcow2":
-            raise UsageError(
-                f"{arguments.path} would be a qcow2 image with the name of a raw one",
-                "name it .qcow2",
-            )
+            problem = f"{arguments.path} would be a qcow2 image with the name of a raw one"
+            raise UsageError(problem, "name it .qcow2")
         if named == "qcow2" and form == "raw":
-            raise UsageError(
-                f"{arguments.path} would be a raw image with the name of a qcow2 one",
-                "name it .raw",
-            )
+            problem = f"{arguments.path} would be a raw image with the name of a qcow2 one"
+            raise UsageError(problem, "name it .raw")
         return form
     if named == "raw" and qcow2_only:
-        raise UsageError(
-            f"{arguments.path} is the name of a raw image, which has no such options",
-            "name it .qcow2",
-        )
+        problem = f"{arguments.path} is the name of a raw image, which has no such options"
+        raise UsageError(problem, "name it .qcow2")
     return named or "qcow2"
 
 
