@@ -127,21 +127,12 @@ def _add_customizing(parser: argparse.ArgumentParser) -> None:
     add_flag(inside, "--remove-ssh-host-keys", "the first boot makes new ones")
     add_flag(inside, "--new-ssh-host-keys", "they are made here instead, and shown")
     add_list(inside, "--ssh-key", "[USER:]FILE", "a public key that may log in (root)")
-    add_list(
-        inside,
-        "--password",
-        "USER:HOW",
-        "file:FILE (first line, hashed here), hash:HASH (ready), or locked",
-    )
+    text = "file:FILE (first line, hashed here), hash:HASH (ready), or locked"
+    add_list(inside, "--password", "USER:HOW", text)
     add_list(inside, "--copy", _COPY, "a file, as it is (0644, root)")
     add_list(inside, "--template", _COPY, "the same, filled in (jinja2)")
-    add_list(
-        inside,
-        "--run",
-        "COMMAND",
-        "a shell command as root in the guest's own tree; no network",
-        dest="commands_inside",
-    )
+    text = "a shell command as root in the guest's own tree; no network"
+    add_list(inside, "--run", "COMMAND", text, dest="commands_inside")
     add_list(inside, "-e", "NAME=VALUE", "a variable", dest="variables")
     add_flag(inside, "--seed", "a NoCloud seed for cloud-init beside OUT: OUT-seed.iso")
     for name in ("user-data", "meta-data", "network-config"):

@@ -23,12 +23,8 @@ _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
 def create_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
     add_value(parser, "size", "SIZE", "40G (left out: that of the backing file)", nargs="?")
-    parser.add_argument(
-        "-f",
-        "--format",
-        choices=FORMAT.choices,
-        help="the new image's format; by its name (.raw, .img) if left out, else qcow2",
-    )
+    text = "the new image's format; by its name (.raw, .img) if left out, else qcow2"
+    parser.add_argument("-f", "--format", choices=FORMAT.choices, help=text)
     where = "a relative name counts from the new image's folder"
     declare(parser, CREATING["backing"], "-b", type=str, metavar="FILE", more=where)
     declare(parser, CREATING["backing_format"], "-F")
