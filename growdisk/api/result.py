@@ -111,16 +111,12 @@ def nothing_to_do(facts: Facts, proposal: GoalReached) -> Result:
 
 
 def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
-    found = ((step, state.last.get(step.name, _NO_RECORD)) for step in plan.steps)
-    return tuple(
-        StepReport(
-            step.name,
-            _STATE_WORDS.get(record.event, "pending"),
-            record.seconds,
-            record.detail or step.describe(),
-        )
-        for step, record in found
-    )
+    reports = []
+    for step in plan.steps:
+        record = state.last.get(step.name, _NO_RECORD)
+        word, detail = _STATE_WORDS.get(record.event, "pending"), record.detail or step.describe()
+        reports.append(StepReport(step.name, word, record.seconds, detail))
+    return tuple(reports)
 
 
 # How a run ended, in the words of a Result: the same for guests that are off and guests that run.

@@ -117,16 +117,10 @@ def _grown(
         if new.start == old.start and new.end > old.end:
             # Up to the new end: what is in the space after it now would become its last bytes.
             # Beyond the disk's present end there are zeros.
-            later = Padded(
-                Window(device, old.start, min(new.end, device.size) - old.start), new.size
-            )
-            own = facts.contents.get(old.number)
-            yield (
-                TouchedPart(
-                    facts.name_of(old.number), old.number, Treatment.KEPT_WHOLE, own, grown=True
-                ),
-                later,
-            )
+            present = Window(device, old.start, min(new.end, device.size) - old.start)
+            name, own = facts.name_of(old.number), facts.contents.get(old.number)
+            part = TouchedPart(name, old.number, Treatment.KEPT_WHOLE, own, grown=True)
+            yield part, Padded(present, new.size)
 
 
 def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
