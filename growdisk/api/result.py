@@ -241,11 +241,9 @@ def status(image: str | PathLike[str]) -> StatusReport:
         )
     # Settling removes snapshots, and `none` takes none: rollback would refuse.
     only_forward = state.committing or plan.snapshots == "none"
-    following = (
-        ("resume",)
-        if only_forward and state.status is RunStatus.UNFINISHED
-        else _NEXT.get(state.status, ())
-    )
+    following: tuple[str, ...] = _NEXT.get(state.status, ())
+    if only_forward and state.status is RunStatus.UNFINISHED:
+        following = ("resume",)
     return StatusReport(state.status.value, plan.run, steps, following, state.failure)
 
 

@@ -97,11 +97,9 @@ def touched(
             continue
         # Gone, moved or grown; or only what is inside grows.
         if new is None or new.range != old.range or old.number in worked_on:
-            treatment = (
-                Treatment.GIVEN_UP
-                if new is None and _is_consented(goal, before, old)
-                else Treatment.KEPT_WHOLE
-            )
+            treatment = Treatment.KEPT_WHOLE
+            if new is None and _is_consented(goal, before, old):
+                treatment = Treatment.GIVEN_UP
             yield TouchedPart(facts.name_of(old.number), old.number, treatment, own), old
 
 

@@ -131,11 +131,9 @@ def _locked(address: Address, folder: Path) -> int:
             # the one who took it: None when only its connection is left
             holder = flock_holder(folder)
             if holder is not None or time.monotonic() > end:
-                who = (
-                    f"another growdisk (pid {holder})"
-                    if holder
-                    else "the connection of a growdisk that was killed"
-                )
+                who = "the connection of a growdisk that was killed"
+                if holder:
+                    who = f"another growdisk (pid {holder})"
                 raise held_at_server(str(address), holder=f"{who} has it") from None
             time.sleep(_PAUSE)
 

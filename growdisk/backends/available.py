@@ -59,11 +59,9 @@ def why_no_direct(*, tried: bool = False) -> Obstacle | None:
         _try_direct()
     except ToolFailed as error:
         # The tool that failed says which half of it does not work.
-        what = (
-            "FUSE does not work here"
-            if error.tool == fuse_mount.TOOL
-            else "tools cannot be confined here"
-        )
+        what = "tools cannot be confined here"
+        if error.tool == fuse_mount.TOOL:
+            what = "FUSE does not work here"
         return Obstacle(f"{what} ({error.detail})", "allow this user FUSE and user namespaces")
     except (GrowdiskError, OSError) as error:
         return Obstacle(

@@ -275,16 +275,12 @@ def unknown_value(
     elif prog == "growdisk image snapshot" and not option and Path(word).exists():
         hint = f"what to do comes before the image: {prog} list {shell_word(Path(word))}"
     else:
-        hint = (
-            f"did you mean {near}? {prog} --help"
-            if near
-            else f"one of: {', '.join(known)}; {prog} --help"
-        )
-    problem = (
-        f"{'/'.join(option)} cannot be '{word}'"
-        if option
-        else f"'{word}' stands where {' or '.join(known)} should"
-    )
+        hint = f"one of: {', '.join(known)}; {prog} --help"
+        if near:
+            hint = f"did you mean {near}? {prog} --help"
+    problem = f"'{word}' stands where {' or '.join(known)} should"
+    if option:
+        problem = f"{'/'.join(option)} cannot be '{word}'"
     return bad_value(problem, max(option, key=len, default=""), word, hint, choices=known)
 
 

@@ -174,11 +174,9 @@ class AgentSocket:
             channel._synchronise()
         except (OSError, AgentError) as error:
             channel.close()
-            reason = (
-                "nobody in the guest answers on its channel"
-                if isinstance(error, TimeoutError)
-                else str(error)
-            )
+            reason = str(error)
+            if isinstance(error, TimeoutError):
+                reason = "nobody in the guest answers on its channel"
             raise GuestUnreachable(f"the guest agent ({path})", reason=reason) from error
         return channel
 

@@ -32,11 +32,9 @@ def refuse_foreign_disk(facts: Facts) -> None:
     if owner:
         # By its second header alone: with the first one sound, it is LUKS and no foreign content.
         half = owner == "crypto_LUKS"
-        reason = (
-            f"the whole disk is {_HALF_LUKS}"
-            if half
-            else f"the whole disk belongs to something larger: {owner}"
-        )
+        reason = f"the whole disk belongs to something larger: {owner}"
+        if half:
+            reason = f"the whole disk is {_HALF_LUKS}"
         raise belongs_to_others(facts.image.path, 0, reason=reason, hint=INSIDE)
 
 
