@@ -257,7 +257,10 @@ def _nothing_to_resume(
 def commit_carried(
     path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool = False, sector_size: int = 512
 ) -> Result:
-    """Keep the image as it is, and remove the snapshots of all runs and their mark."""
+    """Keep the image as it is, and remove the snapshots of all runs and their mark.
+
+    `sector_size` is the disk's logical one, by which the layout in the Result is read.
+    """
 
     def accept(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
         return partial(_forget, names=[snapshot.name for snapshot in carried.snapshots])

@@ -45,7 +45,7 @@ def second_opinion(
     opened: Opened,
     meanwhile: Callable[[], None] | None = None,
 ) -> Opinion:
-    """Ask blkid, and `meanwhile` do something that leaves `device` alone. belongs-to-others."""
+    """Ask blkid (belongs-to-others); `meanwhile` is called while it looks, and spares `device`."""
     # Needs no tool, so it is asked even if blkid cannot be.
     refuse_occupied(facts, proposal, device)
     seen = {f"part{n}": p for n, p in enumerate(_parts(facts, goal, proposal, device, opened))}
