@@ -302,8 +302,7 @@ def _first_byte(device: BlockDevice, space: ByteRange) -> Occupant | None:
     for start, end in _data(device, space):
         for offset in range(start, min(end, start + left), _CHUNK):
             if any(device.read(offset, min(_CHUNK, end - offset))):
-                return Occupant(
-                    offset, f"data ({format_size(end - start)} of it) that no partition speaks of"
-                )
+                what = f"data ({format_size(end - start)} of it) that no partition speaks of"
+                return Occupant(offset, what)
         left -= min(left, end - start)
     return None

@@ -148,9 +148,8 @@ def _asked(address: Address, server: Address) -> Export:
         )
         raise DiskNotReached(str(address), reason, "end that client's use of it first") from error
     except NotOffered as error:
-        raise DiskNotReached(
-            str(address), str(error), hint="check the name of the export: qemu-nbd --list"
-        ) from error
+        hint = "check the name of the export: qemu-nbd --list"
+        raise DiskNotReached(str(address), str(error), hint) from error
     except OSError as error:
         raise DiskNotReached(str(address), error.strerror or str(error)) from error
 

@@ -291,9 +291,7 @@ def extra_words(prog: str, words: Sequence[str], size: str | None) -> UsageError
         return UsageError("a SIZE is one word", f"write +{words[0]}")
     if prog in ("growdisk expand", "growdisk plan"):
         hint = "several images: growdisk run expand-root -e target='*.qcow2' -e size=+10G"
-        return UsageError(
-            f"{prog} takes one image and one SIZE, and there is also: {' '.join(words)}", hint
-        )
-    return UsageError(
-        f"there are more words than {prog} takes: {' '.join(words)}", f"{prog} --help"
-    )
+        problem = f"{prog} takes one image and one SIZE, and there is also: {' '.join(words)}"
+        return UsageError(problem, hint)
+    problem = f"there are more words than {prog} takes: {' '.join(words)}"
+    return UsageError(problem, f"{prog} --help")

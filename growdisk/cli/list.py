@@ -55,9 +55,8 @@ def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:
     with output.working("looking at the disks"):
         found = list_disks(wanted)
     if not found and arguments.paths:
-        raise UsageError(
-            "no image was found there", "name images, folders that hold some, or -d NAME"
-        )
+        problem = "no image was found there"
+        raise UsageError(problem, "name images, folders that hold some, or -d NAME")
     chosen = ordered(found, arguments.sort, arguments.above)
     if arguments.html:
         _write_page(arguments.html, chosen)

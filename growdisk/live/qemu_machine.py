@@ -166,9 +166,8 @@ class Machine:
         disk = self.disk(key)
         # block_resize shrinks a disk in use without a word: nothing but this line prevents it.
         if size < disk.size:
-            raise _unexpected_answer(
-                "query-block", reason=f"the disk has {disk.size} bytes, more than {size}"
-            )
+            reason = f"the disk has {disk.size} bytes, more than {size}"
+            raise _unexpected_answer("query-block", reason)
         if size > disk.size:
             self.monitor.execute("block_resize", node_name=disk.node, size=size)
 

@@ -74,9 +74,8 @@ def _add(
     """Add what the pattern names; returns its words that only leave out (!) or require (&)."""
     narrowing: list[str] = []
     if pattern.startswith(_DOMAIN):
-        found.setdefault(
-            pattern, Host(pattern, _machine(pattern.removeprefix(_DOMAIN), scope, place))
-        )
+        machine = _machine(pattern.removeprefix(_DOMAIN), scope, place)
+        found.setdefault(pattern, Host(pattern, machine))
     # A list of images; but a file may have a comma in its own name.
     elif _is_path(pattern, inventory) and "," in pattern and not Path(pattern).exists():
         for word in filter(None, (word.strip() for word in pattern.split(","))):
@@ -101,11 +100,9 @@ def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, 
 
     uri = str(scope.render("{{ connect }}", place)) if "connect" in scope else None
     disk = str(scope.render("{{ disk }}", place)) if "disk" in scope else ""
+    request = LiveRequest(domain=name, uri=uri, disk=disk)
     try:
-        return {
-            "domain": name,
-            "image": str(api.image_of(LiveRequest(domain=name, uri=uri, disk=disk))),
-        }
+        return {"domain": name, "image": str(api.image_of(request))}
     # It has several disks: tasks name one, or fail and say so.
     except DiskNotSaid:
         return {"domain": name}

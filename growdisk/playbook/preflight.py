@@ -108,9 +108,8 @@ class Preflight:
             try:
                 check_option(task.spec, option, found)
             except GrowdiskError as error:
-                raise bad_file(
-                    error.what, task.place_of(option), reason=error.why, hint=error.what_to_do
-                ) from error
+                hint = error.what_to_do
+                raise bad_file(error.what, task.place_of(option), error.why, hint) from error
             yield from self._touched(task.spec, task, option, found)
 
     def _refuse_running(self, task: Task, scope: TaskVariables) -> None:
@@ -215,6 +214,5 @@ def _unknown_name(name: str, task: Task, scope: TaskVariables, context: PlayCont
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
             place = task.place_of(option)
-    return template_failed(
-        place, text=name, reason=f"'{name}' is undefined for {context.host.name}", hint=hint
-    )
+    reason = f"'{name}' is undefined for {context.host.name}"
+    return template_failed(place, name, reason, hint)

@@ -109,9 +109,8 @@ def _pairs(text: str) -> dict[str, object]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise bad_value(
-            f"cannot read -e {text}", "-e", text, hint="write -e size=+10G", reason=str(error)
-        ) from error
+        problem = f"cannot read -e {text}"
+        raise bad_value(problem, "-e", text, "write -e size=+10G", str(error)) from error
     found: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")

@@ -137,9 +137,8 @@ def read_output_list(path: Path) -> tuple[Output, ...]:
     if path.suffix.lower() in (".yml", ".yaml"):
         document = read_yaml(path)
         if document is None or not document.is_list:
-            raise bad_file(
-                "a list of outputs is a list", place=str(path), hint="begin each one with - name: …"
-            )
+            problem = "a list of outputs is a list"
+            raise bad_file(problem, str(path), hint="begin each one with - name: …")
         return tuple(_outputs(document.items(), path.parent))
     try:
         # -sig: a spreadsheet's byte order mark would belong to the first column's name.
@@ -166,9 +165,8 @@ def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[Output]:
 
 def _output(place: str, heads: Sequence[str], row: Sequence[str]) -> Output:
     if len(row) != len(heads):
-        raise UsageError(
-            f"{place}: {len(row)} fields under {len(heads)} columns", hint="one for each column"
-        )
+        problem = f"{place}: {len(row)} fields under {len(heads)} columns"
+        raise UsageError(problem, "one for each column")
     cells = {head: cell.strip() for head, cell in zip(heads, row, strict=True)}
     name, size = cells.pop("name"), cells.pop("size", "")
     if not name:

@@ -83,9 +83,8 @@ def _format(arguments: argparse.Namespace) -> str:
 
 def _raw(arguments: argparse.Namespace, size: int | None) -> int:
     if size is None or arguments.backing is not None or arguments.encrypt:
-        raise UsageError(
-            "a raw image has a SIZE, no backing file and no encryption", hint="make it qcow2"
-        )
+        problem = "a raw image has a SIZE, no backing file and no encryption"
+        raise UsageError(problem, "make it qcow2")
     return create_raw(arguments.path, size, raw_preallocation(",".join(arguments.options)))
 
 
