@@ -1,7 +1,7 @@
 """What belongs to somebody else is not grown, moved or given up, whatever it looks like. Pure.
 
-A member of an array looks like a file system at its start. A signature or the partition's type says
-so; a user who knows better can remove either.
+A member of an array looks like a file system at its start; to grow its partition is to lose it. A
+signature or the partition's type says so; a user who knows better can remove either.
 """
 
 from __future__ import annotations
