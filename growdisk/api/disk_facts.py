@@ -202,11 +202,8 @@ def _with_likely_cause(error: TableDamaged, device: BlockDevice) -> TableDamaged
     if changed:
         reason = f"{error.reason}; the likely cause: {base.name} below it was changed {changed}"
         return TableDamaged(error.path, reason=reason, hint=back)
-    return TableDamaged(
-        error.path,
-        reason=error.reason,
-        hint=f"if {base.name} below it was changed, {back}; else: {error.hint}",
-    )
+    hint = f"if {base.name} below it was changed, {back}; else: {error.hint}"
+    return TableDamaged(error.path, error.reason, hint)
 
 
 def _was_changed(image: Qcow2Image, base: Path) -> str:

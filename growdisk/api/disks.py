@@ -91,9 +91,7 @@ def unreadable_refused(path: Path) -> Iterator[None]:
         if error.errno not in (errno.EIO, errno.ENOTCONN):
             raise
         if is_served(path):
-            raise ImageNotReadable(
-                path, _LOST, "see that its server runs, and run the same command again"
-            ) from error
-        raise ImageNotReadable(
-            path, _BROKEN, "see what the host's kernel says (dmesg); copy what is there"
-        ) from error
+            hint = "see that its server runs, and run the same command again"
+            raise ImageNotReadable(path, _LOST, hint) from error
+        hint = "see what the host's kernel says (dmesg); copy what is there"
+        raise ImageNotReadable(path, _BROKEN, hint) from error

@@ -57,15 +57,9 @@ class CarriedRun:
     @property
     def first(self) -> RunSnapshot | None:
         """The snapshot from before the whole run; None if it is gone."""
-        return next(
-            (
-                snapshot
-                for snapshot in self.snapshots
-                # Snapshots count from 1, and the first is taken before anything is changed.
-                if (snapshot.run, snapshot.number) == (self.run, 1)
-            ),
-            None,
-        )
+        # Snapshots count from 1, and the first is taken before anything is changed.
+        found = (one for one in self.snapshots if (one.run, one.number) == (self.run, 1))
+        return next(found, None)
 
     @property
     def is_recorded(self) -> bool:

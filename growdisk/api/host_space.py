@@ -229,11 +229,9 @@ def refuse_to_fill(
     # `growth` counts in full: a sparse image takes it bit by bit, when nobody looks.
     keep = int(room.total * keep_free)
     if room.free - promised - growth < keep:
-        others = (
-            f", {format_size(promised)} of it for disks that grew in the same round"
-            if promised
-            else ""
-        )
+        others = ""
+        if promised:
+            others = f", {format_size(promised)} of it for disks that grew in the same round"
         raise Refused.named(
             "host-would-fill",
             "{path} does not grow: the host would fill up",

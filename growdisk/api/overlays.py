@@ -1,8 +1,9 @@
 """Which images lie on an image: overlays, overlays of those, and images that keep their data in it.
 
-An image does not know what lies on it. So the headers of all files in its folder are read (with
-Proxmox, in those of the other machines), and where a libvirt answers, the disks of its machines and
-the folders of its pools; bounded in number and time.
+Whatever is written below an overlay makes it a mixture of two disks, and an image does not know
+what lies on it. So the headers of all files in its folder are read (with Proxmox, in those of the
+other machines), and where a libvirt answers, the disks of its machines and the folders of its
+pools; bounded in number and time.
 """
 
 from __future__ import annotations

@@ -234,11 +234,8 @@ def _refuse_without_run(path: Path, verb: str, state: RunState) -> None:
         raise no_such_run(path, verb=verb)
     # Of a finished run resume() has put away what is left; the others need its snapshots.
     if verb != "resume" and state.finished:
-        raise no_such_run(
-            path,
-            verb=verb,
-            reason=f"the last run is {state.status.value}, and its snapshots are gone",
-        )
+        reason = f"the last run is {state.status.value}, and its snapshots are gone"
+        raise no_such_run(path, verb, reason)
 
 
 def _nothing_to_resume(
@@ -271,7 +268,10 @@ def _nothing_to_resume(
 def commit_carried(
     path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool = False, sector_size: int = 512
 ) -> Result:
-    """Keep the image as it is, and remove the snapshots of all runs and their mark."""
+    """Keep the image as it is, and remove the snapshots of all runs and their mark.
+
+    `sector_size` is the disk's logical one, by which the layout in the Result is read.
+    """
 
     def accept(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
         return partial(_forget, names=[snapshot.name for snapshot in carried.snapshots])

@@ -70,12 +70,8 @@ def served(
     """
     address = address_of(os.fspath(uri))
     if address is None:
-        raise bad_value(
-            f"'{uri}' is not an address of a disk",
-            "",
-            str(uri),
-            hint="write nbd://, nbd+unix:// or ssh://",
-        )
+        problem = f"'{uri}' is not an address of a disk"
+        raise bad_value(problem, "", str(uri), "write nbd://, nbd+unix:// or ssh://")
     if address.scheme != "ssh" and image_format == "qcow2":
         reason = "a server gives out a disk of a fixed size, in which a qcow2 image could not grow"
         raise server_unfit(address, reason, hint=_as_qcow2(address))
@@ -135,11 +131,9 @@ def _locked(address: Address, folder: Path) -> int:
             # the one who took it: None when only its connection is left
             holder = flock_holder(folder)
             if holder is not None or time.monotonic() > end:
-                who = (
-                    f"another growdisk (pid {holder})"
-                    if holder
-                    else "the connection of a growdisk that was killed"
-                )
+                who = "the connection of a growdisk that was killed"
+                if holder:
+                    who = f"another growdisk (pid {holder})"
                 raise held_at_server(str(address), holder=f"{who} has it") from None
             time.sleep(_PAUSE)
 
@@ -154,9 +148,8 @@ def _asked(address: Address, server: Address) -> Export:
         )
         raise DiskNotReached(str(address), reason, "end that client's use of it first") from error
     except NotOffered as error:
-        raise DiskNotReached(
-            str(address), str(error), hint="check the name of the export: qemu-nbd --list"
-        ) from error
+        hint = "check the name of the export: qemu-nbd --list"
+        raise DiskNotReached(str(address), str(error), hint) from error
     except OSError as error:
         raise DiskNotReached(str(address), error.strerror or str(error)) from error
 

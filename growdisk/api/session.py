@@ -86,12 +86,8 @@ class Session:
             run_disks = _run_disks(run, disk)
             # All are looked at before the first is repaired: a refusal leaves every image alone.
             for run_disk in run_disks:
-                _refuse_changed(
-                    run.path if run_disk.disk is disk else run_disk.disk.path,
-                    run.plan,
-                    run_disk,
-                    state,
-                )
+                path = run.path if run_disk.disk is disk else run_disk.disk.path
+                _refuse_changed(path, run.plan, run_disk, state)
             for run_disk in run_disks:
                 # A fingerprint was set after the last write of ours: a repair would break it.
                 if run_disk.disk.format == "qcow2" and not run_disk.fingerprint.exists():

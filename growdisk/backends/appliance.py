@@ -206,11 +206,9 @@ class Appliance(FilesystemTools):
                 self.sync()
         except (RuntimeError, ToolFailed) as error:
             self.kill()
-            reason = (
-                f"it had not ended after {_CLOSE_SECONDS:.0f} s"
-                if limit.overrun
-                else last_lines(str(error))
-            )
+            reason = last_lines(str(error))
+            if limit.overrun:
+                reason = f"it had not ended after {_CLOSE_SECONDS:.0f} s"
             raise appliance_failed(
                 reason, failed="did not shut down properly", name=self._name
             ) from error

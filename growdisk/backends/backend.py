@@ -66,8 +66,9 @@ class Backend(Protocol):
     ) -> AbstractContextManager[GuestSystem]:
         """The guest's own files, mounted inside the block: `mounts`, the first of them `root` at /.
 
-        Without `mounts`: `root`, and what its fstab mounts at /boot and the like. `meanwhile` is
-        called when all is written, while others judge what was; it may read the disk.
+        Without `mounts`: `root`, and what its fstab mounts at /boot and the like. The files are
+        whole again after the block. `meanwhile` is called when all is written, while others judge
+        what was; it may read the disk.
         """
         ...
 

@@ -171,9 +171,8 @@ class DirectTools:
             # What the editor has put off (sizes and times) is carried out before anybody judges.
             guest.flush()
         except Unknown as unknown:
-            raise ToolFailed(
-                "reading the guest's files", 1, str(unknown), "use --backend guestfs"
-            ) from unknown
+            hint = "use --backend guestfs"
+            raise ToolFailed("reading the guest's files", 1, str(unknown), hint) from unknown
         # debugfs knows little: what it has written to is judged by e2fsck
         written = dict.fromkeys(f"/dev/{self._name_of(tree)}" for tree in guest.written)
         for device in filter(self._checks_in_full, written):

@@ -106,11 +106,9 @@ def appliance_finding(found: Accelerator) -> MachineCheck:
     try:
         seconds = _launch(found)
     except (GrowdiskError, ImportError, OSError) as error:
-        cure = (
-            error.what_to_do
-            if isinstance(error, GrowdiskError)
-            else "sudo apt-get install python3-guestfs"
-        )
+        cure = "sudo apt-get install python3-guestfs"
+        if isinstance(error, GrowdiskError):
+            cure = error.what_to_do
         return MachineCheck("appliance", False, str(error), cure)
     how = "KVM" if found.has_kvm else "software emulation"
     return MachineCheck("appliance", True, f"up in {seconds:.1f} s under {how}")

@@ -170,18 +170,15 @@ def _launch_failure(error: str, console: deque[str], overrun: float | None) -> O
         )
     # Ubuntu installs its kernels so that root alone can read them.
     if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", output):
-        return appliance_failed(
-            f"this user may not read {match[1].rstrip(':')}", hint="sudo chmod +r /boot/vmlinu*"
-        )
+        reason = f"this user may not read {match[1].rstrip(':')}"
+        return appliance_failed(reason, "sudo chmod +r /boot/vmlinu*")
     if "failed to find a suitable kernel" in output:
-        return appliance_failed(
-            "there is no kernel in /boot", hint="sudo apt-get install linux-image-cloud-amd64"
-        )
+        reason = "there is no kernel in /boot"
+        return appliance_failed(reason, "sudo apt-get install linux-image-cloud-amd64")
     telling = [
         line
         for line in console
         if re.search(r"qemu-system|supermin: (error|failure)|Kernel panic", line)
     ]
-    return appliance_failed(
-        last_lines("\n".join(telling)) or last_lines(output) or last_lines(error)
-    )
+    reason = last_lines("\n".join(telling)) or last_lines(output) or last_lines(error)
+    return appliance_failed(reason)

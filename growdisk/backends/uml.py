@@ -146,9 +146,8 @@ class UmlHandle:
             except TimeoutError:
                 # It has not said anything for a poll, which is the time to look at the clock.
                 if time.monotonic() > end or cancelled():
-                    raise appliance_failed(
-                        f"last seen: {self._last_words}", _HINT, name=_NAME
-                    ) from None
+                    reason = f"last seen: {self._last_words}"
+                    raise appliance_failed(reason, _HINT, name=_NAME) from None
             except RuntimeError as error:
                 raise appliance_failed(str(error), _HINT, name=_NAME) from error
 

@@ -67,9 +67,8 @@ def _read(file: Path) -> Iterator[tuple[str, object]]:
         values = tomllib.loads(read_given(file, "").decode("utf-8"))
     except (UsageError, ValueError) as error:
         reason = error.why if isinstance(error, UsageError) else str(error)
-        raise UsageError(
-            f"cannot read the configuration {file}", "correct it, or move it away", reason
-        ) from error
+        problem = f"cannot read the configuration {file}"
+        raise UsageError(problem, "correct it, or move it away", reason) from error
     for key, value in values.items():
         yield key, _checked(file, key, value)
 

@@ -192,11 +192,9 @@ def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...
     name = f"{part.name} *" if part.bootable else part.name
     # A GUID that is not in the table is cut to its first group; an MBR's type is shorter.
     kind = dict(_GPT_TYPES).get(part.type, part.type[:8])
-    holds = (
-        ""
-        if kind in _WITHOUT_FILES and part.content is None and not in_the_way
-        else _holds(part, in_the_way=in_the_way)
-    )
+    holds = _holds(part, in_the_way=in_the_way)
+    if kind in _WITHOUT_FILES and part.content is None and not in_the_way:
+        holds = ""
     return name, format_size(part.start), format_size(part.size), part.role, kind, holds
 
 

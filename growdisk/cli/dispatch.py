@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams, printable
-from growdisk.cli.parser import TextAsked, own_words, parsed, short_help
+from growdisk.cli.parser import TextAsked, own_words, parsed, top_parser
 from growdisk.error_document import error_document
 from growdisk.errors import (
     GrowdiskError,
@@ -117,7 +117,7 @@ def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> in
         return 0
     except GrowdiskError as error:
         if error_id(error) == "no-command" and not output.json_mode:
-            output.note(short_help())
+            output.note(top_parser().format_help())
         _advise(error)
         output.error(error)
         # Both have touched nothing.
@@ -252,12 +252,9 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     try:
         os.fstat(fd)
     except (OSError, OverflowError) as error:
-        raise bad_value(
-            f"--events-fd {fd}: it is not open",
-            "--events-fd",
-            str(fd),
-            hint="growdisk expand … --events-fd 3 3>events",
-        ) from error
+        problem = f"--events-fd {fd}: it is not open"
+        hint = "growdisk expand … --events-fd 3 3>events"
+        raise bad_value(problem, "--events-fd", str(fd), hint) from error
     return EventLines(fd)
 
 

@@ -276,16 +276,12 @@ def unknown_value(
     elif prog == "growdisk image snapshot" and not option and Path(word).exists():
         hint = f"what to do comes before the image: {prog} list {shell_word(Path(word))}"
     else:
-        hint = (
-            f"did you mean {near}? {prog} --help"
-            if near
-            else f"one of: {', '.join(known)}; {prog} --help"
-        )
-    problem = (
-        f"{'/'.join(option)} cannot be '{word}'"
-        if option
-        else f"'{word}' stands where {' or '.join(known)} should"
-    )
+        hint = f"one of: {', '.join(known)}; {prog} --help"
+        if near:
+            hint = f"did you mean {near}? {prog} --help"
+    problem = f"'{word}' stands where {' or '.join(known)} should"
+    if option:
+        problem = f"{'/'.join(option)} cannot be '{word}'"
     return bad_value(problem, max(option, key=len, default=""), word, hint, choices=known)
 
 
@@ -296,9 +292,7 @@ def extra_words(prog: str, words: Sequence[str], size: str | None) -> UsageError
         return UsageError("a SIZE is one word", f"write +{words[0]}")
     if prog in ("growdisk expand", "growdisk plan"):
         hint = "several images: growdisk run expand-root -e target='*.qcow2' -e size=+10G"
-        return UsageError(
-            f"{prog} takes one image and one SIZE, and there is also: {' '.join(words)}", hint
-        )
-    return UsageError(
-        f"there are more words than {prog} takes: {' '.join(words)}", f"{prog} --help"
-    )
+        problem = f"{prog} takes one image and one SIZE, and there is also: {' '.join(words)}"
+        return UsageError(problem, hint)
+    problem = f"there are more words than {prog} takes: {' '.join(words)}"
+    return UsageError(problem, f"{prog} --help")

@@ -189,11 +189,6 @@ def _no_command() -> UsageError:
     )
 
 
-def short_help() -> str:
-    """What somebody wants who has typed growdisk alone."""
-    return top_parser().format_help()
-
-
 def _refuse_options_first(parser: Parser, words: Sequence[str]) -> None:
     """`growdisk -d web01 expand`: argparse would take web01 for the command."""
     late = next((word for word in words if word in COMMANDS), None)

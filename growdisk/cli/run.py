@@ -27,18 +27,10 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "playbook", nargs="?", metavar="PLAYBOOK", help="a file, or the name of a shipped playbook"
     )
-    add_list(
-        parser,
-        "-i --inventory",
-        "FILE",
-        "hosts, groups and their variables, in Ansible's YAML or INI; may be given several times",
-    )
-    add_list(
-        parser,
-        "-e --extra-vars",
-        "k=v|@FILE",
-        "variables that beat all others; may be given several times",
-    )
+    text = "hosts, groups and their variables, in Ansible's YAML or INI; may be given several times"
+    add_list(parser, "-i --inventory", "FILE", text)
+    text = "variables that beat all others; may be given several times"
+    add_list(parser, "-e --extra-vars", "k=v|@FILE", text)
     add_value(parser, "-l --limit", "HOSTS", "only these hosts, groups or images (globs, !)")
     add_list(parser, "-t --tags", "TAGS", "only tasks with one of these")
     add_list(parser, "--skip-tags", "TAGS", "no tasks with one of these")

@@ -83,11 +83,8 @@ class AgentShell:
         allowed = {command.name for command in info.supported_commands if command.enabled}
         # Asked first: on Windows guest-exec works too, and /bin/sh would only fail.
         if "guest-get-osinfo" in allowed and _is_windows(call):
-            raise GuestUnreachable(
-                cls.name,
-                reason="the guest is Windows, in which growdisk runs no scripts",
-                hint="shut it down: growdisk grows NTFS at rest",
-            )
+            reason = "the guest is Windows, in which growdisk runs no scripts"
+            raise GuestUnreachable(cls.name, reason, "shut it down: growdisk grows NTFS at rest")
         if not {"guest-exec", "guest-exec-status"} <= allowed:
             raise GuestUnreachable(
                 cls.name,
@@ -177,11 +174,9 @@ class AgentSocket:
             channel._synchronise()
         except (OSError, AgentError) as error:
             channel.close()
-            reason = (
-                "nobody in the guest answers on its channel"
-                if isinstance(error, TimeoutError)
-                else str(error)
-            )
+            reason = str(error)
+            if isinstance(error, TimeoutError):
+                reason = "nobody in the guest answers on its channel"
             raise GuestUnreachable(f"the guest agent ({path})", reason=reason) from error
         return channel
 

@@ -176,13 +176,8 @@ def _with_volumes(content: PhysicalVolumeContent, volumes: GuestVolumes, depth: 
         if is_readable(volume, (group.own,))
         and (device := volumes.volume(group.uuid, volume.uuid)) is not None
     ]
-    return replace(
-        content,
-        volumes=tuple(
-            (name, look_in_guest(device, device.device, volumes, depth + 1))
-            for name, device in active
-        ),
-    )
+    inside = ((name, look_in_guest(d, d.device, volumes, depth + 1)) for name, d in active)
+    return replace(content, volumes=tuple(inside))
 
 
 def _as_mounted(name: str, content: XfsContent, volumes: GuestVolumes) -> XfsContent:

@@ -290,9 +290,8 @@ def machines_within(uri: str | None, seconds: float) -> tuple[KnownMachine, ...]
     try:
         answer = answers.get(timeout=seconds)
     except Empty:
-        raise libvirt_unreachable(
-            uri or "its default", reason=f"no answer within {seconds:.0f} s"
-        ) from None
+        reason = f"no answer within {seconds:.0f} s"
+        raise libvirt_unreachable(uri or "its default", reason) from None
     # A process that is forked while it is at its end could inherit a lock that nobody gives back.
     asking.join(_END_SECONDS)
     if isinstance(answer, Refused):

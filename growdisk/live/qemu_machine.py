@@ -125,15 +125,9 @@ class Machine:
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" if there is none."""
-        return next(
-            (
-                node.node_name
-                for node in self._nodes()
-                # Each image is two nodes: its format, and its file below that.
-                if node.drv != "file" and file(self._whole(node.file))
-            ),
-            "",
-        )
+        # Each image is two nodes: its format, and its file below that.
+        images = [node for node in self._nodes() if node.drv != "file"]
+        return next((node.node_name for node in images if file(self._whole(node.file))), "")
 
     def has_open(self, file: Callable[[str], bool]) -> bool:
         """Whether QEMU has a file open, for a disk or anything else, whose name `file` accepts."""
@@ -172,9 +166,8 @@ class Machine:
         disk = self.disk(key)
         # block_resize shrinks a disk in use without a word: nothing but this line prevents it.
         if size < disk.size:
-            raise _unexpected_answer(
-                "query-block", reason=f"the disk has {disk.size} bytes, more than {size}"
-            )
+            reason = f"the disk has {disk.size} bytes, more than {size}"
+            raise _unexpected_answer("query-block", reason)
         if size > disk.size:
             self.monitor.execute("block_resize", node_name=disk.node, size=size)
 

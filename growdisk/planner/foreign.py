@@ -1,7 +1,7 @@
 """What belongs to somebody else is not grown, moved or given up, whatever it looks like. Pure.
 
-A member of an array looks like a file system at its start. A signature or the partition's type says
-so; a user who knows better can remove either.
+A member of an array looks like a file system at its start; to grow its partition is to lose it. A
+signature or the partition's type says so; a user who knows better can remove either.
 """
 
 from __future__ import annotations
@@ -40,11 +40,9 @@ def refuse_foreign_disk(facts: Facts) -> None:
     if owner:
         # By its second header alone: with the first one sound, it is LUKS and no foreign content.
         half = owner == "crypto_LUKS"
-        reason = (
-            f"the whole disk is {_HALF_LUKS}"
-            if half
-            else f"the whole disk belongs to something larger: {owner}"
-        )
+        reason = f"the whole disk belongs to something larger: {owner}"
+        if half:
+            reason = f"the whole disk is {_HALF_LUKS}"
         raise belongs_to_others(facts.image.path, 0, reason=reason, hint=INSIDE)
 
 
@@ -80,19 +78,12 @@ def refuse_target(facts: Facts, part: Partition) -> None:
             part.size,
             (content and content.size) or part.size,
         ):
-            raise belongs_to_others(
-                facts.image.path,
-                part.number,
-                hint=_VERIFIED,
-                reason=f"{facts.name_of(number)} has the hashes of all its bytes (dm-verity)",
-            )
+            reason = f"{facts.name_of(number)} has the hashes of all its bytes (dm-verity)"
+            raise belongs_to_others(facts.image.path, part.number, reason, _VERIFIED)
     if part.read_only:
-        raise belongs_to_others(
-            facts.image.path,
-            part.number,
-            reason="its entry in the GPT says that it is read-only (bit 60)",
-            hint=f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK",
-        )
+        reason = "its entry in the GPT says that it is read-only (bit 60)"
+        hint = f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK"
+        raise belongs_to_others(facts.image.path, part.number, reason, hint)
 
 
 def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> None:
@@ -100,12 +91,8 @@ def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> N
     for part in growth.blockers:
         if words := whose(facts, part):
             reason = f"{growth.reason}; {facts.name_of(part.number)} {words}"
-            raise CannotGrow(
-                facts.image.path,
-                number,
-                reason=reason,
-                hint=f"growdisk does not touch that: {INSIDE}",
-            )
+            hint = f"growdisk does not touch that: {INSIDE}"
+            raise CannotGrow(facts.image.path, number, reason, hint)
 
 
 def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[int]) -> None:

@@ -122,13 +122,9 @@ def sector_size_of(given: GivenValues) -> int:
     size = given.number("sector_size")
     if size not in SECTOR_SIZES:
         known = tuple(map(str, SECTOR_SIZES))
-        raise bad_value(
-            f"{given.asked_by}sectors of {size} bytes are not supported",
-            given.written("sector_size"),
-            str(size),
-            hint=given.written("sector_size", " or ".join(known)),
-            choices=known,
-        )
+        problem = f"{given.asked_by}sectors of {size} bytes are not supported"
+        hint = given.written("sector_size", " or ".join(known))
+        raise bad_value(problem, given.written("sector_size"), str(size), hint, choices=known)
     return size
 
 
@@ -192,12 +188,8 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
         # Without --with no letter is looked at: vda1 and sda1 mean the one disk.
         number = disk_number(word) if others else 0
         if number > others:
-            raise bad_value(
-                f"cannot read --grow {word}",
-                "--grow",
-                word,
-                hint="name its image with --with: the first is sdb, the next one sdc",
-            )
+            hint = "name its image with --with: the first is sdb, the next one sdc"
+            raise bad_value(f"cannot read --grow {word}", "--grow", word, hint)
         found[number].append(word)
     return found
 

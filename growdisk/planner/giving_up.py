@@ -180,11 +180,9 @@ def _moved(
     try:
         moved = propose(facts, replace(goal, swap="move"))
     except CannotGrow as error:
-        hint = (
-            f"{error.hint}; --swap drop gives it up all the same"
-            if error.hint
-            else "--swap drop gives it up"
-        )
+        hint = "--swap drop gives it up"
+        if error.hint:
+            hint = f"{error.hint}; --swap drop gives it up all the same"
         raise replace(
             error,
             reason=f"{error.reason}; swap is not given up, since {seen.obstacles[0]}",

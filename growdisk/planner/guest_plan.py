@@ -90,12 +90,9 @@ def guest_plan(
         raise _only_at_rest(facts, target, f"it holds {facts.kind_of(target)}")
     # `growdisk` carries out one after the other; a bundle, which a person runs, is for one.
     if len(grown) > 1 and not several:
-        raise CannotGrow(
-            facts.image.path,
-            target,
-            reason=f"{len(grown)} file systems would grow, and the scripts are for one",
-            hint="make scripts for one after another, each when the one before has been grown",
-        )
+        reason = f"{len(grown)} file systems would grow, and the scripts are for one"
+        hint = "make scripts for one after another, each when the one before has been grown"
+        raise CannotGrow(facts.image.path, target, reason, hint)
     return GuestPlan(
         run,
         before,
@@ -170,12 +167,9 @@ def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
 
 
 def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:
-    return CannotGrow(
-        facts.image.path,
-        target,
-        reason=f"{what}, which growdisk does not do in a running guest",
-        hint="shut the guest down and use growdisk expand on its image",
-    )
+    reason = f"{what}, which growdisk does not do in a running guest"
+    hint = "shut the guest down and use growdisk expand on its image"
+    return CannotGrow(facts.image.path, target, reason, hint)
 
 
 def _swap(facts: Facts, before: PartitionTable, number: int, action: SwapAction) -> GuestSwap:

@@ -115,26 +115,17 @@ def _only_at_rest(path: Path, what: str) -> Refused:
 def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
     path = facts.image.path
     if goal.preallocation != "off":
-        raise option_unsupported(
-            path,
-            option=f"--preallocation {goal.preallocation}",
-            reason="QEMU grows the disk of a running guest",
-            hint="leave the option out: space is then taken as the guest fills it",
-        )
+        reason = "QEMU grows the disk of a running guest"
+        hint = "leave the option out: space is then taken as the guest fills it"
+        raise option_unsupported(path, f"--preallocation {goal.preallocation}", reason, hint)
     if goal.move:
-        raise option_unsupported(
-            path,
-            option="--move",
-            reason="a partition can only be moved while nobody uses it",
-            hint="shut the guest down and run growdisk on the image",
-        )
+        reason = "a partition can only be moved while nobody uses it"
+        hint = "shut the guest down and run growdisk on the image"
+        raise option_unsupported(path, "--move", reason, hint)
     if options.backend != "auto":
-        raise option_unsupported(
-            path,
-            option=f"--backend {options.backend}",
-            reason="a running guest does the work itself",
-            hint="leave the option out",
-        )
+        reason = "a running guest does the work itself"
+        hint = "leave the option out"
+        raise option_unsupported(path, f"--backend {options.backend}", reason, hint)
 
 
 def _refuse_fixed_device(facts: Facts, proposal: Proposal, environment: HostEnvironment) -> None:
@@ -166,12 +157,9 @@ def _restart(
     if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:
         return False
     if bus.arrival is Arrival.NEVER:
-        raise option_unsupported(
-            path,
-            option="a running guest",
-            reason=f"QEMU does not resize {bus.name} disks while they are in use",
-            hint="shut the guest down and run growdisk on the image",
-        )
+        reason = f"QEMU does not resize {bus.name} disks while they are in use"
+        hint = "shut the guest down and run growdisk on the image"
+        raise option_unsupported(path, "a running guest", reason, hint)
     if not way.allow_reboot:
         raise option_unsupported(
             path,

@@ -40,12 +40,9 @@ def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
         # Windows knows its volume on an MBR disk by disk signature and start.
         is_mbr = facts.table is not None and facts.table.kind == "mbr"
         if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
-            raise cannot_move(
-                facts.image.path,
-                part.number,
-                reason="Windows starts from it, and knows it by its place on an MBR disk",
-                hint="leave it where it is: Windows would not start any more",
-            )
+            reason = "Windows starts from it, and knows it by its place on an MBR disk"
+            hint = "leave it where it is: Windows would not start any more"
+            raise cannot_move(facts.image.path, part.number, reason, hint)
 
 
 def _refuse_uncounted(facts: Facts, new: Partition) -> None:

@@ -189,11 +189,9 @@ def _snapshot_mode(
     """With a note on it if it is unexpected; `moves`: whole partitions will be written again."""
     fit = image.version == 3 and image.refcount_bits >= LEAST_REFCOUNT_BITS
     if options.snapshots == "internal" and not fit:
-        reason = (
-            "raw images have no snapshots"
-            if image.version is None
-            else "only qcow2 v3 keeps a snapshot's size"
-        )
+        reason = "only qcow2 v3 keeps a snapshot's size"
+        if image.version is None:
+            reason = "raw images have no snapshots"
         if image.version == 3:
             reason = f"its refcounts of {image.refcount_bits} bits leave no room for them"
         raise option_unsupported(image.path, "--snapshots internal", reason, "leave the option out")

@@ -98,12 +98,8 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         first, *others = grown_of(table, shares)
         # the space lies elsewhere on the disk: the image alone grows
         if new_size - facts.image.virtual_size >= MiB:
-            raise CannotGrow(
-                facts.image.path,
-                first.number,
-                reason=growth.reason,
-                hint="growdisk show draws the disk",
-            )
+            reason = growth.reason
+            raise CannotGrow(facts.image.path, first.number, reason, "growdisk show draws the disk")
         growth, new_size = Grown(table, first, others=tuple(others)), facts.image.virtual_size
     # Only now is it known what moves, and what goes.
     refuse_foreign(facts, goal, growth, shares)
@@ -291,12 +287,8 @@ def wanted_table(facts: Facts, goal: Goal, table: PartitionTable, new_size: int)
         return table
     gpt = _gpt(facts, table, new_size)
     if isinstance(gpt, NotConvertible):
-        raise option_unsupported(
-            facts.image.path,
-            option="--to-gpt",
-            reason=gpt.reason,
-            hint="leave it out: with an MBR, 2 TiB of a disk can be used",
-        )
+        hint = "leave it out: with an MBR, 2 TiB of a disk can be used"
+        raise option_unsupported(facts.image.path, "--to-gpt", gpt.reason, hint)
     return gpt
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.api.runs import plan
+from growdisk.fast_dataclass import asdict
 from growdisk.host.yaml_reader import as_yaml
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
@@ -139,15 +140,7 @@ class _Writer:
         inside = {**_partition(self._target()), **self._sectors, **self._keys}
         match step:
             case RemakeSwap():
-                swaps = [
-                    {
-                        "number": s.number,
-                        "start": s.start,
-                        "size": s.size,
-                        **_known(uuid=s.uuid, label=s.label),
-                    }
-                    for s in step.swaps
-                ]
+                swaps = [_known(**asdict(space)) for space in step.swaps]
                 return self._task("remake_swap", step, {"swaps": swaps})
             case MakeSwapFile():
                 own = {"system": step.system, "size": f"{step.size}b", **_known(uuid=step.uuid)}

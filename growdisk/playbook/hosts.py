@@ -61,12 +61,8 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
 
 def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
     if request.limit and not hosts:
-        raise bad_value(
-            f"no host matches --limit {request.limit}",
-            "--limit",
-            request.limit,
-            hint="name a host, a group or an image of the plays",
-        )
+        hint = "name a host, a group or an image of the plays"
+        raise bad_value(f"no host matches --limit {request.limit}", "--limit", request.limit, hint)
 
 
 def _add(
@@ -79,9 +75,8 @@ def _add(
     """Add what the pattern names; returns its words that only leave out (!) or require (&)."""
     narrowing: list[str] = []
     if pattern.startswith(_DOMAIN):
-        found.setdefault(
-            pattern, Host(pattern, _machine(pattern.removeprefix(_DOMAIN), scope, place))
-        )
+        machine = _machine(pattern.removeprefix(_DOMAIN), scope, place)
+        found.setdefault(pattern, Host(pattern, machine))
     # A list of images; but a file may have a comma in its own name.
     elif _is_path(pattern, inventory) and "," in pattern and not Path(pattern).exists():
         for word in filter(None, (word.strip() for word in pattern.split(","))):
@@ -106,11 +101,9 @@ def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, 
 
     uri = str(scope.render("{{ connect }}", place)) if "connect" in scope else None
     disk = str(scope.render("{{ disk }}", place)) if "disk" in scope else ""
+    request = LiveRequest(domain=name, uri=uri, disk=disk)
     try:
-        return {
-            "domain": name,
-            "image": str(api.image_of(LiveRequest(domain=name, uri=uri, disk=disk))),
-        }
+        return {"domain": name, "image": str(api.image_of(request))}
     # It has several disks: tasks name one, or fail and say so.
     except DiskNotSaid:
         return {"domain": name}
@@ -133,11 +126,8 @@ def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     # Sorted: --resume compares the hosts with those of the first time, in order.
     matching = sorted(name for name in glob.glob(str(path)) if not Path(name).is_dir())  # noqa: PTH207  absolute or not
     if not matching:
-        raise bad_file(
-            f"no image matches {pattern}",
-            place=place,
-            hint="check the pattern; nothing has been touched",
-        )
+        problem = f"no image matches {pattern}"
+        raise bad_file(problem, place, hint="check the pattern; nothing has been touched")
     yield from matching
 
 
@@ -259,11 +249,7 @@ class PlayContext:
             return ON_FAILURE_CHOICES[0]
         word = str(scope.render("{{ " + ON_FAILURE + " }}", self.play.place))
         if word not in ON_FAILURE_CHOICES:
-            raise bad_value(
-                f"{ON_FAILURE} cannot be '{word}'",
-                ON_FAILURE,
-                word,
-                hint=f"choose one of {', '.join(ON_FAILURE_CHOICES)}",
-                choices=ON_FAILURE_CHOICES,
-            )
+            problem = f"{ON_FAILURE} cannot be '{word}'"
+            hint = f"choose one of {', '.join(ON_FAILURE_CHOICES)}"
+            raise bad_value(problem, ON_FAILURE, word, hint, choices=ON_FAILURE_CHOICES)
         return word

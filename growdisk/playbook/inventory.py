@@ -127,9 +127,8 @@ def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise bad_file(
-                f"'{word}' is not a variable", place=place, hint="write NAME=VALUE after the host"
-            )
+            problem = f"'{word}' is not a variable"
+            raise bad_file(problem, place, hint="write NAME=VALUE after the host")
         values[key] = _value(value)
     for host in spelled_out(name, place):
         tree.add_host(group, host, values)
@@ -313,9 +312,8 @@ def _middles(first: str, last: str, step: int, place: YamlPosition) -> Iterator[
     numbers = first.isdigit() and last.isdigit()
     low, high = (int(first), int(last)) if numbers else (ord(first), ord(last))
     if first.isdigit() != last.isdigit() or low > high or step < 1 or high - low > _MOST:
-        raise bad_file(
-            f"[{first}:{last}] is not a range of hosts", place=place, hint="write [01:10], or [a:f]"
-        )
+        problem = f"[{first}:{last}] is not a range of hosts"
+        raise bad_file(problem, place, hint="write [01:10], or [a:f]")
     for value in range(low, high + 1, step):
         # As wide as the first: 01, 02 … 10.
         yield str(value).zfill(len(first)) if numbers else chr(value)

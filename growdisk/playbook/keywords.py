@@ -99,12 +99,8 @@ def unknown_word(
     """`where` has the words `known`; those in `ansible` are told as what only Ansible has."""
     if word in ansible:
         hint = "leave it out, or run this playbook with ansible-playbook"
-        return bad_file(
-            f"growdisk run does not know '{word}'",
-            place,
-            "only Ansible has it",
-            hint,
-        )
+        problem = f"growdisk run does not know '{word}'"
+        return bad_file(problem, place, "only Ansible has it", hint)
     hint = suggestion(word, known, f"a {where} has: {', '.join(known)}")
     return bad_file(f"a {where} has no '{word}'", place=place, hint=hint)
 

@@ -82,11 +82,8 @@ def _play_vars(words: Keywords) -> dict[str, object]:
         and value not in keywords.ON_FAILURE_CHOICES
     ):
         place = next(item.place for key, item, _ in node.entries() if key == keywords.ON_FAILURE)
-        raise bad_file(
-            f"{keywords.ON_FAILURE} cannot be '{value}'",
-            place=place,
-            hint=f"choose one of {', '.join(keywords.ON_FAILURE_CHOICES)}",
-        )
+        hint = f"choose one of {', '.join(keywords.ON_FAILURE_CHOICES)}"
+        raise bad_file(f"{keywords.ON_FAILURE} cannot be '{value}'", place, hint=hint)
     return found
 
 
@@ -138,19 +135,12 @@ def _action(node: Located) -> tuple[str, Located, YamlPosition]:
             raise keywords.unknown_task_word(key, place)
         found.append((name, value, place))
     if not found:
-        raise bad_file(
-            "this task does nothing",
-            place=node.place,
-            hint=f"name what it does, such as {NAMESPACE}.expand:",
-        )
+        problem = "this task does nothing"
+        raise bad_file(problem, node.place, hint=f"name what it does, such as {NAMESPACE}.expand:")
     if len(found) > 1:
         names = " and ".join(name for name, _, _ in found)
-        raise bad_file(
-            "this task does two things",
-            found[1][2],
-            names,
-            "make two tasks of it",
-        )
+        problem = "this task does two things"
+        raise bad_file(problem, found[1][2], names, "make two tasks of it")
     return found[0]
 
 

@@ -109,9 +109,8 @@ class Preflight:
             try:
                 check_option(task.spec, option, found)
             except GrowdiskError as error:
-                raise bad_file(
-                    error.what, task.place_of(option), reason=error.why, hint=error.what_to_do
-                ) from error
+                hint = error.what_to_do
+                raise bad_file(error.what, task.place_of(option), error.why, hint) from error
             yield from self._touched(task.spec, task, option, found)
 
     def _refuse_running(self, task: Task, scope: TaskVariables) -> None:
@@ -120,12 +119,9 @@ class Preflight:
             return
         for option in {"domain", "qmp"} & task.options.keys():
             if scope.render(task.options[option], task.place_of(option)) is not OMIT:
-                raise bad_file(
-                    "a play on a running guest cannot be taken back whole",
-                    place=task.place_of(option),
-                    reason=f"{ON_FAILURE} is play",
-                    hint=f"{ON_FAILURE}: task takes back what a failed task did",
-                )
+                problem = "a play on a running guest cannot be taken back whole"
+                hint = f"{ON_FAILURE}: task takes back what a failed task did"
+                raise bad_file(problem, task.place_of(option), f"{ON_FAILURE} is play", hint)
 
     def _touched(self, spec: TaskSpec, task: Task, option: str, value: object) -> Iterator[Path]:
         if option not in (*_READ, "dest") or not value:
@@ -137,11 +133,8 @@ class Preflight:
         elif option in _READ and not path.exists() and path not in self._made:
             host = self._context.host
             whose = f"it is that of {host.name}: " if host.groups else ""
-            raise bad_file(
-                f"there is no image {value}",
-                place=task.place_of(option),
-                hint=f"{whose}check the path; nothing has been touched",
-            )
+            hint = f"{whose}check the path; nothing has been touched"
+            raise bad_file(f"there is no image {value}", task.place_of(option), hint=hint)
         # It touches what it may write: not a base, and not what convert reads. A `dest` counts.
         reads = option == "base" or (spec.name == "convert" and option == "image")
         if spec.writes and not reads:
@@ -222,6 +215,5 @@ def _unknown_name(name: str, task: Task, scope: TaskVariables, context: PlayCont
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
             place = task.place_of(option)
-    return template_failed(
-        place, text=name, reason=f"'{name}' is undefined for {context.host.name}", hint=hint
-    )
+    reason = f"'{name}' is undefined for {context.host.name}"
+    return template_failed(place, name, reason, hint)

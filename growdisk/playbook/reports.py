@@ -11,7 +11,7 @@ from growdisk.playbook.perform import Diff
 State = Literal["ok", "changed", "failed", "ignored", "skipped"]
 HostResult = Literal["ok", "changed", "failed", "restored", "stuck"]
 
-# From the best to the worst: a host that needs somebody is worse than one as before.
+# From the best to the worst: what needs somebody is worse than what is as before; a bug is worst.
 _SEVERITY = (0, 2, 3, 4, 130, 5, 1)
 
 

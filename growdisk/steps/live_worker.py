@@ -305,9 +305,8 @@ class LiveWorker:
                 # The connection breaks when the old system goes down: that is what is waited for.
                 pass
             if time.monotonic() > deadline:
-                raise guest_did_not_return(
-                    "its shell", seconds=_RESTART_SECONDS, reason="it is still in the same boot"
-                )
+                reason = "it is still in the same boot"
+                raise guest_did_not_return("its shell", _RESTART_SECONDS, reason)
             time.sleep(1)
 
 

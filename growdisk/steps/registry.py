@@ -126,13 +126,8 @@ def _swap(_: str, guest: GuestPlan) -> RemakeSwap | MakeSwapFile:
     # Swap that moves is listed in the guest's plan; if none does, the step made a swap file.
     if not moved:
         return MakeSwapFile("", guest.swap_file_size, "")
-    return RemakeSwap(
-        tuple(
-            SwapSpace(swap.number, part.start, part.size, swap.uuid, swap.label)
-            for swap, part in moved
-            if part
-        )
-    )
+    spaces = (SwapSpace(s.number, p.start, p.size, s.uuid, s.label) for s, p in moved if p)
+    return RemakeSwap(tuple(spaces))
 
 
 def _repair(words: str, guest: GuestPlan) -> RepairGuest:

@@ -85,9 +85,8 @@ class RunBackend:
         except OperationFailed as error:
             # What the tool says is a consequence: the host could not write.
             if failed := self._failed:
-                raise _host_write_failed(
-                    failed[0].path, activity=activity, reason=str(failed[1])
-                ) from error
+                reason = str(failed[1])
+                raise _host_write_failed(failed[0].path, activity, reason) from error
             raise
         if failed := self._failed:  # a kernel may keep an error of its disk to itself
             raise _host_write_failed(failed[0].path, activity=activity, reason=str(failed[1]))

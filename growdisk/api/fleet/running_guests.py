@@ -160,22 +160,14 @@ def with_guest_usage(entry: DiskEntry, reported: GuestAnswer | str, alone: bool)
         return replace(entry, note="its guest names no file system on it")
     # A file system on several disks may be larger than this one. One on this disk alone may not:
     # then the letters have misled us.
-    if any(
-        file_system.size > (entry.virtual_size or file_system.size)
-        for file_system in own
-        if alone or len(file_system.disks) == 1
-    ):
+    on_this = [one for one in own if alone or len(one.disks) == 1]
+    if any(one.size > (entry.virtual_size or one.size) for one in on_this):
         return replace(entry, note="its guest tells of a file system that is larger than the disk")
     found = tuple(
-        FileSystemUse(
-            file_system.mount_point, file_system.kind, file_system.size, file_system.used, "agent"
-        )
-        for file_system in own
+        FileSystemUse(one.mount_point, one.kind, one.size, one.used, "agent") for one in own
     )
-    root = next((file_system for file_system in found if file_system.name == "/"), None)
-    return replace(
-        entry, file_systems=found, root=root or max(found, key=lambda file_system: file_system.size)
-    )
+    root = next((one for one in found if one.name == "/"), None)
+    return replace(entry, file_systems=found, root=root or max(found, key=lambda one: one.size))
 
 
 def _is_on(file_system: GuestFileSystem, target: str) -> bool:

@@ -55,11 +55,8 @@ def _extent(path: Path) -> tuple[int, int]:
 
 def _refuse(path: Path) -> None:
     if path.is_block_device():
-        raise ImageUnsupported(
-            path,
-            reason="it lies on a block device, which cannot be replaced by a smaller file",
-            hint="convert it to another place; it has not been changed",
-        )
+        reason = "it lies on a block device, which cannot be replaced by a smaller file"
+        raise ImageUnsupported(path, reason, "convert it to another place; it has not been changed")
     if path.stat().st_nlink > 1:
         raise ImageUnsupported(
             path,

@@ -141,11 +141,8 @@ class Qcow2Target:
         bitmaps, states = self._bitmaps(device, source) if self.bitmaps else None, []
         if self.keep_snapshots and isinstance(device, Qcow2Image):
             if source.snapshot is not None:
-                raise ImageUnsupported(
-                    source.path,
-                    reason="one snapshot has no others",
-                    hint="leave --keep-snapshots out",
-                )
+                reason = "one snapshot has no others"
+                raise ImageUnsupported(source.path, reason, "leave --keep-snapshots out")
             states = states_of(device, self.options)
         return _Material(content, states, bitmaps)
 
@@ -264,9 +261,8 @@ def states_of(image: Qcow2Image, options: CreateOptions) -> list[State]:
     elif options.version < 3 and any(info.size != image.size for info in infos):
         reason = "snapshots of another size need compat=1.1"
     if reason is not None:
-        raise ImageUnsupported(
-            image.path, reason=reason, hint="leave --keep-snapshots out; nothing was written"
-        )
+        hint = "leave --keep-snapshots out; nothing was written"
+        raise ImageUnsupported(image.path, reason, hint)
     return [*((info, image.snapshot_view(info.id, by_id=True)) for info in infos), (None, image)]
 
 

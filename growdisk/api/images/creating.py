@@ -95,11 +95,8 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
     size = align_up(size, _SECTOR)
     refuse_raw_preallocation(path, preallocation)
     if is_device(path):
-        raise ImageUnsupported(
-            path,
-            reason="a block device is a raw image already, as large as it is",
-            hint="blkdiscard -z empties it; nothing was written",
-        )
+        reason = "a block device is a raw image already, as large as it is"
+        raise ImageUnsupported(path, reason, "blkdiscard -z empties it; nothing was written")
     with report_create_errors(path, lambda: size), NewFile(path) as new:
         if preallocation in TAKING_ROOM:
             refuse_without_room(path, path, size)
@@ -125,12 +122,8 @@ def raw_preallocation(options: str) -> Preallocation:
     for word in filter(None, options.split(",")):
         name, _, value = word.partition("=")
         if name != "preallocation" or value not in get_args(Preallocation):
-            raise bad_value(
-                f"'{word}' is not an option of a raw image",
-                "-o",
-                word,
-                hint="write preallocation=off, falloc or full",
-            )
+            problem = f"'{word}' is not an option of a raw image"
+            raise bad_value(problem, "-o", word, "write preallocation=off, falloc or full")
         chosen = cast("Preallocation", value)
     return chosen
 

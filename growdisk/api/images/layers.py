@@ -127,9 +127,8 @@ def rebase_unsafe(
     with opened_qcow2(path, _NOUN, with_backing=False, guard=guard) as overlay:
         name = name and stored_name(path, name)
         if name is not None and real(backing_path(path, name)) == real(path):
-            raise ImageUnsupported(
-                path, reason="an image cannot be its own backing file", hint="choose another"
-            )
+            reason = "an image cannot be its own backing file"
+            raise ImageUnsupported(path, reason, "choose another")
         overlay.record_backing(name, _format_of_base(path, name, backing_format))
 
 
@@ -140,9 +139,8 @@ def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
     """Where the overlay's data go, and in which format."""
     header = overlay.header
     if header.backing_file is None:
-        raise ImageUnsupported(
-            overlay.path, reason="it has no backing file", hint="there is nothing to commit to"
-        )
+        reason = "it has no backing file"
+        raise ImageUnsupported(overlay.path, reason, "there is nothing to commit to")
     # The chain is looked through first: a loop would meet our own locks.
     chain = opened_as_backing(overlay.path, header)
     if chain is not None:

@@ -59,11 +59,8 @@ class NewFile:
     def add_data_file(self, path: Path) -> Path:
         """The image's external data file is to be at `path`. Returns where it is made."""
         if path.absolute() == self.path.absolute():
-            raise ImageUnsupported(
-                self.path,
-                reason="its external data file would be itself",
-                hint="choose another data_file; nothing was written",
-            )
+            hint = "choose another data_file; nothing was written"
+            raise ImageUnsupported(self.path, "its external data file would be itself", hint)
         data_file = NewFile(path)
         # Killed between the two names: the data file has its own, and its image never got one.
         if self._was_left and data_file.is_half_published:

@@ -159,11 +159,8 @@ def require_keys(device: BlockDevice | None) -> None:
 def refuse_small_device(file: RawFile, size: int) -> None:
     """A block device has to be as large as what goes there; a file grows."""
     if file.is_block_device and file.size < size:
-        raise ImageUnsupported(
-            file.path,
-            reason=f"the block device has {file.size} bytes, and {size} are to go there",
-            hint="use a larger device; nothing was written",
-        )
+        reason = f"the block device has {file.size} bytes, and {size} are to go there"
+        raise ImageUnsupported(file.path, reason, "use a larger device; nothing was written")
 
 
 # --- what the host has to say ---------------------------------------------------------------------

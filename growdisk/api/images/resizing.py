@@ -78,11 +78,8 @@ def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
 
 def refuse_raw_preallocation(path: Path, preallocation: Preallocation) -> None:
     if preallocation == "metadata":
-        raise ImageUnsupported(
-            path,
-            reason="a raw image has no metadata that could be preallocated",
-            hint="choose falloc or full; nothing was changed",
-        )
+        reason = "a raw image has no metadata that could be preallocated"
+        raise ImageUnsupported(path, reason, "choose falloc or full; nothing was changed")
 
 
 def _file_of_data(image: RawFile | Qcow2Image, path: Path) -> Path:

@@ -200,11 +200,9 @@ def _told_of(base: Path, *, instead_of: Path) -> Iterator[None]:
 def _failure(path: Path, error: GrowdiskError) -> OperationFailed:
     """What stopped growing, in words that fit an image that is gone."""
     cause = error.__cause__ if isinstance(error.__cause__, GrowdiskError) else error
-    hint = (
-        cause.what_to_do
-        if cause is not error
-        else "see what it says with -v -x; the base is as it was"
-    )
+    hint = "see what it says with -v -x; the base is as it was"
+    if cause is not error:
+        hint = cause.what_to_do
     return provisioning_failed(path, reason=str(error.why or error.what), hint=hint)
 
 

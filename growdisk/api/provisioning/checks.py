@@ -116,9 +116,8 @@ def refuse_outputs(outputs: Sequence[Output], *, seeds: bool) -> None:
             place = real(path.absolute().parent) / path.name
             if place in seen:
                 own = "" if path is output.path else ", as the seed of two outputs"
-                raise UsageError(
-                    f"{path} is named twice{own}", hint="every output needs a name of its own"
-                )
+                problem = f"{path} is named twice{own}"
+                raise UsageError(problem, "every output needs a name of its own")
             seen.add(place)
 
 
@@ -126,9 +125,8 @@ def refuse_place(path: Path, base: Base, *, force: bool) -> None:
     """Raise what stands against an image at `path`."""
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise not_provisioned(
-            path, reason=f"there is no folder {parent}", hint=f"make it first: mkdir -p {parent}"
-        )
+        reason = f"there is no folder {parent}"
+        raise not_provisioned(path, reason, f"make it first: mkdir -p {parent}")
     if not os.path.lexists(path):
         return
     if real(path) in base.files:
@@ -137,9 +135,8 @@ def refuse_place(path: Path, base: Base, *, force: bool) -> None:
     if not force:
         raise output_exists(path)
     if not path.is_file():
-        raise not_provisioned(
-            path, reason="it is not a file that could be replaced", hint="choose another name"
-        )
+        reason = "it is not a file that could be replaced"
+        raise not_provisioned(path, reason, "choose another name")
     # Refused while a guest has it open.
     with closing(RawFile.open(path, writable=True)) as file:
         # Its run would have nothing left to go back to, and images on it another disk below them.

@@ -134,9 +134,8 @@ def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
             "looking for the guest's root", 1, "no ext file system right in a partition has users"
         )
     hint = "growdisk show draws what is in it; what is encrypted needs its passphrase: --key-file"
-    raise cannot_customize(
-        "find the root file system", f"no file system in the image has {_MARK}", hint
-    )
+    reason = f"no file system in the image has {_MARK}"
+    raise cannot_customize("find the root file system", reason, hint)
 
 
 def _candidates(backend: Backend, facts: Facts, *, direct: bool) -> Iterator[str]:

@@ -36,9 +36,8 @@ def position_of(text: str) -> int:
         return 0
     size = parse_size(text)
     if size.relative:
-        raise BadSize(
-            text, reason="there is nothing that it could be added to", hint="write 4096b or 64k"
-        )
+        reason = "there is nothing that it could be added to"
+        raise BadSize(text, "write 4096b or 64k", reason)
     return size.bytes
 
 

@@ -27,11 +27,8 @@ def resize_arguments(parser: argparse.ArgumentParser) -> None:
     # argparse takes a word like -10 for a value, by this pattern of its own; -10G has to count too.
     parser._negative_number_matcher = _SIZE
     add_format(parser)
-    add_flag(
-        parser,
-        "--upgrade",
-        "make a version 2 image version 3 before (compat=1.1): its snapshots need it",
-    )
+    text = "make a version 2 image version 3 before (compat=1.1): its snapshots need it"
+    add_flag(parser, "--upgrade", text)
     add_flag(parser, "--shrink", "consent to lose what lies beyond the new end")
     declare(parser, "preallocation")
     declare(parser, "overlays_may_break")
