@@ -219,13 +219,7 @@ def _following(action: Callable[[], int], *, trust_all: bool) -> int:
 
 
 def _agreed(error: ReferenceOutside) -> bool:
-    if not (
-        # None: the caller has closed it (<&-).
-        sys.stdin is not None
-        and sys.stdin.isatty()
-        and sys.stderr is not None
-        and sys.stderr.isatty()
-    ):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     question = (
         f"{error.path}: its {error.role} is {error.target}, outside its folder. Open it? [y/N] "

@@ -86,7 +86,7 @@ def read_key(path: Path, option: str = "--key-file") -> bytes:
 
 
 def _is_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty()
+    return sys.stdin.isatty()
 
 
 def _ask(prompt: str) -> bytes:

@@ -213,12 +213,12 @@ def help_width() -> int:
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr fit to be written to, even if the caller has closed them."""
-    for name in ("stdout", "stderr"):
+    """Make the three streams fit to be used, even if the caller has closed them (<&-, >&-)."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
-        if stream is None:  # closed by the caller (>&-)
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
-        elif isinstance(stream, io.TextIOWrapper):
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes of any kind
 
 

@@ -1,4 +1,7 @@
-"""Names as somebody writes them: a `~` of nobody, a link in a ring, no home, no current folder."""
+"""Names as somebody writes them: a `~` of nobody, a link in a ring, no home, no current folder.
+
+And no streams.
+"""
 
 from __future__ import annotations
 
@@ -125,3 +128,14 @@ def test_a_current_folder_that_was_removed_is_told(folder: Path, small_disk: Dis
         ["sh", "-c", script], capture_output=True, text=True, env=environment(), check=False
     )
     assert (done.returncode, "the current folder is gone" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+def test_streams_that_were_closed_are_not_missed(tmp_path: Path, closed: str) -> None:
+    disk = tmp_path / "empty.raw"
+    disk.write_bytes(bytes(1 << 20))
+    script = f"exec {GROWDISK} expand {disk} +64M {closed}"
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == 3, done.stderr
