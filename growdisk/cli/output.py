@@ -63,8 +63,13 @@ class CommandOutput:
         color: str = "auto",
         events: EventLines | None = None,
         still: bool = False,
+        outer: CommandOutput | None = None,
     ) -> None:
-        """`still`: nothing moves, as other lines go to the terminal too (-x, -v, --json-events)."""
+        """`still`: nothing moves, as other lines go to the terminal too (-x, -v, --json-events).
+
+        `outer` tells in its finish() what could not be written here as well.
+        """
+        self._lost: list[OutputError] = outer._lost if outer else []
         self.json_mode = json_mode
         self.quiet = quiet
         self._color = color
@@ -90,7 +95,7 @@ class CommandOutput:
         if not self.json_mode:
             style = style_for(sys.stdout, self._color)
             for line in lines:
-                _answer(style.line(_harmless(self._named(line))))
+                self._answer(style.line(_harmless(self._named(line))))
 
     def document(
         self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True
@@ -105,10 +110,11 @@ class CommandOutput:
 
         if isinstance(value, Mapping):
             text = json.dumps({"schema": SCHEMA, **value} if own else value, indent=2)
-            _answer(_renamed(text, self.json_names))
+            self._answer(_renamed(text, self.json_names))
         else:
-            # A long list in a line a record: with indent json has only a slow encoder, in Python.
-            _answer("[" + ",\n".join(map(json.dumps, value)) + "]")
+            # A list may be long. With indent json has only its slow encoder, in Python: so each
+            # record is a line. There is no place for `schema` in a list.
+            self._answer("[" + ",\n".join(map(json.dumps, value)) + "]")
 
     def records(self, parts: Sequence[str]) -> None:
         """The same for a list whose items are JSON already, of which there may be millions."""
@@ -116,13 +122,23 @@ class CommandOutput:
             before = "["
             # Piece by piece: as one text, millions of records would be hundreds of megabytes more.
             for start in range(0, len(parts), _AT_ONCE):
-                _answer(before + ",\n".join(parts[start : start + _AT_ONCE]), end="")
+                self._answer(before + ",\n".join(parts[start : start + _AT_ONCE]), end="")
                 before = ",\n"
-            _answer("]" if parts else "[]")
+            self._answer("]" if parts else "[]")
 
     def finish(self) -> None:
-        """The last of the answer leaves this process. OutputError if it cannot."""
-        _answer("", end="", flush=True)
+        """The last of the answer leaves this process. OutputError if any of it could not."""
+        self._answer("", end="", flush=True)
+        if self._lost:
+            raise self._lost[0]
+
+    def _answer(self, text: str, *, end: str = "\n", flush: bool = False) -> None:
+        try:
+            print(text, end=end, flush=flush)
+        except OSError as error:
+            # Told by finish(): until the command has ended, its exit code is not known.
+            self._lost.append(OutputError(error))
+            forget(sys.stdout)
 
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result."""
@@ -227,13 +243,6 @@ def forget(stream: TextIO) -> None:
     with suppress(OSError, ValueError):
         # What is still in the stream's buffer is flushed at exit, then to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _answer(text: str, *, end: str = "\n", flush: bool = False) -> None:
-    try:
-        print(text, end=end, flush=flush)
-    except OSError as error:
-        raise OutputError(error) from error
 
 
 def _say(text: str) -> None:

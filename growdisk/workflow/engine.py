@@ -18,6 +18,7 @@ from growdisk.workflow.failures import (
     StoppedWithoutSnapshots,
     commit_failed,
     restore_failed,
+    short_of_processes,
     step_failed,
     stopped_and_restored,
 )
@@ -246,6 +247,7 @@ class Engine(Generic[C]):
         if not isinstance(error, Interrupted) and self._stop.requested_within(patience):
             # a tool died of the same signal, or was ended because of it
             error = Interrupted(self._stop.signal)
+        error = short_of_processes(error) or error
         # First of all: on a full disk FAILED could not be written down, nor anything be restored.
         self._make_room()
         reason = _reason(error)
