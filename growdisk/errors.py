@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class GrowdiskError(Exception):
-    """Base of all expected errors; `what`, `why`, `what_to_do`: the templates filled in."""
+    """Base of all expected errors.
+
+    `what`, `why` and `what_to_do` are the templates filled with its fields.
+    """
 
     ID: ClassVar[str] = ""
     exit_code: ClassVar[int] = 3
@@ -85,7 +88,10 @@ class _Fields(dict[str, object]):
 
 
 def error_id(error: GrowdiskError | type[GrowdiskError]) -> str:
-    """The stable name of a kind of error: `image-in-use`. A renamed class has its old one as ID."""
+    """The stable name of a kind of error: `image-in-use`.
+
+    A class that is renamed keeps its old id as ID.
+    """
     if error.ID:
         return error.ID
     name = (error if isinstance(error, type) else type(error)).__name__

@@ -1,4 +1,8 @@
-"""Disks at rest as a run's target: opened to read (plan) or as their one writer (expand)."""
+"""Disks at rest as a run's target: how they are opened, what is read, how a plan is made.
+
+To plan, they are opened for reading; to carry it out, as their one writer. What is read is the
+same.
+"""
 
 from __future__ import annotations
 
@@ -92,9 +96,10 @@ def _closing(disk: Disk) -> Iterator[Disk]:
 
 
 class DisksAtRest:
-    """Target (api/runs.py): `device` is what `path` holds, `disk` the same if open to write.
+    """Target (api/runs.py). Each call may raise refusals.
 
-    `others` are the guest's further disks.
+    `device` is what `path` holds; `others` are the guest's further disks. `disk` is the same to
+    write; None if it is open to be read.
     """
 
     def __init__(
@@ -266,7 +271,10 @@ def format_named(name: str) -> Format:
 
 
 def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
-    """Each image with its format; refused if named twice, or with an unfinished run."""
+    """Each image with its format.
+
+    Refused: one that is named twice, and one with an unfinished run.
+    """
     paths = [other.path for other in others]
     formats = [(other, probe_to_write(other)) for other in paths]
     for number, other in enumerate(paths):
@@ -279,7 +287,10 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
 
 
 def refuse_spoiling(path: Path, options: RunOptions) -> None:
-    """Refuse, before planning, an image or other disk with a kept run, or with dependents."""
+    """Refuse, before planning, an image or other disk with a kept run, or with dependents.
+
+    See refuse_dependents().
+    """
     for disk_path in (path, *(other.path for other in options.others)):
         refuse_run_at(disk_path)
         refuse_dependents(disk_path, overlays_may_break=options.overlays_may_break)

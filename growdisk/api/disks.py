@@ -1,4 +1,7 @@
-"""What is on a disk, at rest or of a running guest; refusals that say more than the host."""
+"""What is on a disk, of an image at rest or a running guest; refusals that say more than the host.
+
+Loads no more than that needs.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ def image_of(request: LiveRequest) -> Path:
 
 @contextmanager
 def explained_refusals(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
-    """Report an image in use with the command that grows it through its running guest."""
+    """If the image is in use, report the command that grows it through its running guest.
+
+    Otherwise as unreadable_refused().
+    """
     try:
         with unreadable_refused(path):
             yield

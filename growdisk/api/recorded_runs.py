@@ -48,9 +48,10 @@ def resume(
     overlays_may_break: bool = False,
     not_in_use: bool = False,
 ) -> Result:
-    """Go on with an unfinished run, in the direction it was going; a kept one is left as it is.
+    """Go on with an unfinished run, in the direction it was going.
 
-    `keys` are the passphrases of what is encrypted inside, `not_in_use` is as in RunOptions.
+    A finished or kept one is left as it is. `keys` are the passphrases of what is encrypted inside.
+    `not_in_use` is as in RunOptions.
     """
     path = Path(image)
     refuse_carried(carried_at(path))
@@ -88,7 +89,10 @@ def _put_away(directory: RunDirectory, *, not_in_use: bool) -> None:
 
 
 def clear_up(image: Path, run: str) -> None:
-    """Remove what runs after `run` have left beside an image put back, unless it is in use."""
+    """Remove what later runs have left beside an image that was put back to before them.
+
+    `run` is the one from before. Not while somebody uses the image, who may begin a run.
+    """
     directory = RunDirectory.of(image)
     with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
         leading = directory.leading()
@@ -288,7 +292,10 @@ def rollback_carried(
     not_in_use: bool = False,
     sector_size: int = 512,
 ) -> Result:
-    """Go back to before the latest run, and remove what the image carries of it."""
+    """Go back to before the latest run, and remove what the image carries of it.
+
+    `sector_size`: as for commit_carried.
+    """
 
     def roll_back(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
         first = carried.first

@@ -38,7 +38,10 @@ _NO_RECORD = JournalRecord(Event.CHECKED)  # as good as none
 
 @dataclass(frozen=True)
 class StepReport:
-    """`state` is pending, done, skipped, restored or unfinished; `detail` says what is done."""
+    """`state` is pending, done, skipped, restored or unfinished; `detail` is in words.
+
+    It says what was done, or would be.
+    """
 
     name: str
     state: str

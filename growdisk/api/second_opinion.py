@@ -238,9 +238,10 @@ def _outside(area: ByteRange, taken: list[ByteRange]) -> Iterator[ByteRange]:
 
 
 def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Occupant | None:
-    """The first thing that is found in `space`; old swap is nobody's loss.
+    """The first thing that is found in `space`.
 
-    `enclosed` by partitions, all data count: nobody puts any there but on purpose.
+    `enclosed`: partitions stand before and after it, where nobody puts data but on purpose;
+    elsewhere only a signature counts, and old swap is nobody's loss.
     """
     # The common case, a sparse image: nothing was ever written there, and nothing is read.
     if not any(_data(device, space)):

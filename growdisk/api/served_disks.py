@@ -1,6 +1,7 @@
 """Disks of other hosts: reached by address, shown as a file of this host, used exclusively.
 
-The run lies in the state folder of this host, named after the address.
+Everything else of growdisk works on that file. The run lies in the state folder of this host, named
+after the address.
 """
 
 from __future__ import annotations
@@ -64,9 +65,12 @@ def served(
 ) -> Iterator[Path]:
     """The disk at nbd://, nbd+unix:// or ssh:// as a raw image, until the block is left.
 
-    Inspect, plan, expand, resume, rollback and commit take its path, over one connection.
+    Inspect, plan, expand, resume, rollback and commit take its path. One connection serves all of
+    them.
+
     image_format: for ssh, the format of the file there (raw if left out). `writable` False is
-    enough for inspect. Raises UsageError, DiskNotReached, held-at-server, server-unfit.
+    enough for inspect. Raises UsageError (no such address), DiskNotReached, held-at-server,
+    server-unfit.
     """
     address = address_of(os.fspath(uri))
     if address is None:

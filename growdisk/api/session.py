@@ -47,7 +47,10 @@ class Session:
 
     @classmethod
     def begin(cls, run: CurrentRun, disk: Disk, *, room: int = 0) -> Session:
-        """A new run: written down, not yet begun; OSError if the host lacks `room` bytes for it."""
+        """A new run: planned and written down, not yet begun.
+
+        OSError if the host has not `room` bytes for it.
+        """
         journal = run.directory.begin(encode_plan(run.plan), room)
         run_disks = _run_disks(run, disk)
         try:
@@ -76,7 +79,8 @@ class Session:
     def reopen(cls, run: CurrentRun, disk: Disk, *, accepting: bool = False) -> Session:
         """A run that another process began. image-changed if the image is not as that one left it.
 
-        `accepting` a kept run is possible whatever a guest has written since.
+        `accepting` the image as it is now is possible for a kept run, whatever a guest has written
+        since.
         """
         journal = Journal(run.directory.journal_file)
         state = run.directory.state()
@@ -160,7 +164,10 @@ class Session:
 def layout_now(
     disk: Disk, path: Path, sector_size: int, keyring: Keyring, name: str = FIRST_DISK
 ) -> Layout:
-    """What is on the disk now (nothing, if nobody has the key); `path` as the user named it."""
+    """What is on the disk as it is now; nothing, if nobody has the key.
+
+    `path` is the image as the user named it.
+    """
     image = image_facts(disk.base(writable=False), path)
     if disk.is_locked:
         return layout_of(Facts(image, None, {}))

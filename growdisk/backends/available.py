@@ -42,7 +42,10 @@ class Obstacle:
 
 
 def why_no_direct(*, tried: bool = False) -> Obstacle | None:
-    """What the direct backend lacks here; None if it works, or has just (`tried`)."""
+    """What the direct backend lacks here; None if it works.
+
+    `tried`: tools have just worked, confined, by FUSE.
+    """
     # What costs nothing comes first, the trial last.
     if missing := [tool for tool in TOOLS if not is_here(tool)]:
         verb = "is" if len(missing) == 1 else "are"
@@ -124,7 +127,10 @@ def _trial_of_uml() -> str:
 
 
 def require_appliance() -> None:
-    """ToolMissing, within a millisecond, if the appliance need not even be tried."""
+    """ToolMissing if the appliance need not even be tried.
+
+    Takes a millisecond: for before a run begins.
+    """
     import importlib.util  # not needed where `direct` does the work
 
     for tool in _APPLIANCE_TOOLS:

@@ -1,6 +1,7 @@
 """Files made and removed by debugfs, in a guest that is not mounted.
 
-Our own reader finds the place, debugfs changes it by inode number, e2fsck judges at the end.
+Works as DirectGuest does: our own reader finds the place, debugfs changes it by inode number,
+e2fsck judges at the end.
 """
 
 from __future__ import annotations

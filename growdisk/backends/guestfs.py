@@ -1,7 +1,8 @@
 """Starts the libguestfs appliance (see appliance.py). Sole `import guestfs`.
 
-It sees the image as /dev/sda, over NBD from this very process: python3-guestfs lets other threads
-run during its calls, else the appliance and the server would wait for each other.
+It sees the image as /dev/sda, over NBD from this very process, so no line here names an image file;
+python3-guestfs lets other threads run during its calls, else the appliance would wait for the
+server and the server for the call. Device names inside are /dev/sda, /dev/sda1, ...
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ def launch(
     sector_size: int = 512,
     extra_disks: Sequence[Path] = (),
 ) -> Appliance:
-    """Start it on the NBD server at `socket`; LVM finds the rest of groups on `extra_disks`.
+    """Start it on the NBD server at `socket`.
 
-    appliance-failed, with the reason, at the latest after `timeout`, and soon once `cancelled`.
+    appliance-failed, with the reason, at the latest after `timeout`, and soon after `cancelled` has
+    become true. `extra_disks`: the sockets of further disks of the guest, for LVM to find.
     """
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)

@@ -83,7 +83,11 @@ class _Family:
 
 
 def use_of(path: Path, *, claimed: bool = False) -> Use:
-    """But our own process; `claimed`: we have it open exclusively. OSError if nothing is there."""
+    """Who uses the device or file at `path`.
+
+    `claimed`: this process has the device open exclusively itself. Our own process does not count.
+    OSError if there is nothing at `path`.
+    """
     target = node_of(path.stat())
     family = _family(target)
     held = [*_mounts(family.upper), *_swaps(family.upper), *family.held]

@@ -121,7 +121,11 @@ def loops() -> list[LoopDevice]:
 
 
 def file_behind(number: int) -> Path | None:
-    """The file of a loop device; None if another has its name by now, or we may not look."""
+    """The file that a loop device lies on, by its name.
+
+    None if another file has that name by now: something is mounted over its folder, or it was
+    attached in another namespace. None, too, if we may not look.
+    """
     with suppress(OSError, ValueError):
         for loop in loops():
             path = Path(loop.path)
@@ -195,7 +199,10 @@ def _number(folder: Path) -> int | None:
 
 @dataclass(frozen=True)
 class HostMount:
-    """`source`, of type `kind`, mounted at `place`; `number` is the file system's device number."""
+    """A mount: `number` is the file system's device number, `source` is what is mounted at `place`.
+
+    `kind` is the type of the file system.
+    """
 
     number: int
     place: str

@@ -1,13 +1,15 @@
 """File locks, QEMU's own (block/file-posix.c): a running guest and growdisk exclude each other.
 
-Byte 100+i of the file is held while permission i is used, byte 200+i while others may not use it.
-Every lock is a *shared* one; a conflict is found by asking whether an exclusive lock could be had
-there. They are open-file-description locks: closing another descriptor does not drop them.
+One byte of the file stands for one permission: byte 100+i is held while permission i is used, byte
+200+i while permission i may not be used by others. Every lock is a *shared* one; a conflict is
+found by asking whether an exclusive lock could be had there. They are open-file-description locks:
+closing another descriptor does not drop them.
 
-Locks tell of those who take them. A lease of the kernel's tells of everybody (a QEMU with
-locking=off, a loop device, another user or container) in two system calls. But only a file's owner
-or root may ask, only of regular files, and only about this host, not of a file server or FUSE.
-Spec: fcntl(2).
+They tell of those who take them. A lease of the kernel's tells of everybody: a QEMU with
+locking=off, a loop device, a process of another user or of a container, without looking through
+/proc, in two system calls. Only the owner of a file (or root) may ask, only for regular files, and
+only about this host: for what is mounted from a server, or by FUSE, the answer is not all. Spec:
+fcntl(2), F_SETLEASE.
 """
 
 from __future__ import annotations
@@ -84,7 +86,11 @@ def image_writers(path: Path) -> list[int]:
 
 
 def flock_holder(path: Path) -> int | None:
-    """Who holds a flock(), without taking it to find out, which would keep others out."""
+    """The living process that holds a flock() lock on a file or folder; None if there is none.
+
+    Taking the lock to find out would keep out somebody who comes at that moment; the kernel's list
+    does not.
+    """
     try:
         status = path.stat()
         lines = Path("/proc/locks").read_text().splitlines()
@@ -176,7 +182,10 @@ def others_write(path: Path) -> Answer:
 
 
 def others_open(fd: int) -> Answer:
-    """Whether anybody else has the file open, be it only to read. `fd` is open to write."""
+    """Whether anybody but this one open file has it open, be it only to read.
+
+    `fd` is open to write.
+    """
     return _ask(fd, fcntl.F_WRLCK)
 
 

@@ -86,7 +86,10 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
 
 
 def names_at(words: Sequence[str], parser: argparse.ArgumentParser | None = None) -> list[int]:
-    """Where words stand that are neither options (of `parser`) nor values: a command is first."""
+    """Where words stand that are neither options nor their values: the command is the first.
+
+    `parser` has the options; without one they are those that stand before every command.
+    """
     if parser is None:
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         add_common(parser, top=True)
@@ -105,7 +108,10 @@ def names_at(words: Sequence[str], parser: argparse.ArgumentParser | None = None
 
 
 def named_path(text: str) -> Path:
-    """The path; an empty word, as from a script's unset variable, is an error."""
+    """The path; an empty word is an error, as from a script's unset variable.
+
+    To Path it would be the current folder.
+    """
     if not text:
         raise argparse.ArgumentTypeError("the name of a file or folder is empty")
     return Path(text)

@@ -1,6 +1,7 @@
 """A disk in words: a line for the image, and a table of its partitions for the given width.
 
-What comes from inside the guest (labels) goes through `printable`.
+What comes from inside the guest (labels) goes through `printable`: it must not move anybody's
+cursor.
 """
 
 from __future__ import annotations
@@ -104,7 +105,10 @@ def _volume(volume: VolumeLayout) -> str:
 
 
 def blocker_lines(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
-    """What lies after the partition that would grow, a line each, with options that solve it."""
+    """What lies after the partition that would grow, a line each, with the options that solve it.
+
+    The extended partition is left out if it holds some.
+    """
     # With logical partitions in the way, the extended one is only the box around them.
     named = [b for b in found if b.kind != "extended partition"] or list(found)
     lines = ["in the way of growth:"] if named else []
@@ -178,7 +182,10 @@ def shortened(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int, indent: str) -> list[str]:
-    """A line that may be longer than the terminal, indented; words and paths stay whole."""
+    """A line that may be longer than the terminal; continuation lines are indented.
+
+    Words and paths stay whole.
+    """
     if len(text) <= width:
         return [text]
     import textwrap  # few texts are that long

@@ -169,7 +169,10 @@ def with_swap_decided(
     goal: Goal,
     make_plan: Callable[[], Result],
 ) -> Goal:
-    """The goal with the answer in it, unless given (--swap, --yes), or nobody can answer."""
+    """The goal with the answer in it; `make_plan` says what would be given up.
+
+    Nothing is asked if --swap or --yes was given, or nobody is there to answer.
+    """
     if goal.swap is not None or arguments.yes or output.json_mode or output.quiet:
         return goal
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

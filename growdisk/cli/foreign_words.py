@@ -1,8 +1,9 @@
 """Words of qemu-img, virt-resize, growpart and virsh, and growdisk's words for them.
 
-Words that mean the same are rewritten before the command line is parsed (`accepted`); others get a
-hint with the right command. Loaded only for what growdisk does not understand. Sources:
-qemu-img(1), virt-resize(1), growpart(1), virsh(1).
+Words that mean the same here are rewritten before the command line is parsed (`accepted`). All
+others get a hint with the right command (`unknown_command`, `unknown_option`). Nothing here is
+loaded for a command line that growdisk understands. Sources: qemu-img(1), virt-resize(1),
+growpart(1), virsh(1).
 """
 
 from __future__ import annotations
@@ -267,7 +268,10 @@ def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
 def unknown_value(
     prog: str, option: Sequence[str], word: str, choices: Iterable[object]
 ) -> UsageError:
-    """The error for a `word` that is not one of the `choices` of an option, or an argument ("")."""
+    """The error for a `word` that is not one of an option's `choices`, or of an argument's.
+
+    An argument has no `option`. `prog` is the command.
+    """
     known = [str(choice) for choice in choices]
     near = nearest(word, known)
     # Among -f, -F and -O only, whose choices have qcow2.

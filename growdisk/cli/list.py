@@ -1,4 +1,7 @@
-"""growdisk list: many disks, a line each: how full, how large, what prevents growth."""
+"""growdisk list: many disks, a line each: how full, how large, what prevents growth.
+
+Names and mount points come from strangers: they are put through `printable`.
+"""
 
 from __future__ import annotations
 

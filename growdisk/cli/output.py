@@ -1,6 +1,7 @@
 """Everything that growdisk says: text for people, one JSON document for scripts, notes and errors.
 
-With --json stdout carries exactly one document; all else goes to stderr. Only this file prints.
+With --json stdout carries exactly one document; all else goes to stderr. This is the only file that
+prints. A note that nobody can read any more (a closed pipe) is dropped: it must not end a run.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
 class OutputError(Exception):
-    """The result could not be written; `reader_gone` (a closed pipe) is not a failure."""
+    """The result could not be written.
+
+    `reader_gone`: the reader of a pipe has closed it, which is not a failure.
+    """
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write the answer: {error.strerror}")
@@ -100,9 +104,10 @@ class CommandOutput:
     def document(
         self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True
     ) -> None:
-        """The command's result, for scripts, in ASCII: nothing without --json.
+        """The command's result, for scripts: nothing without --json.
 
-        `own`: its keys are growdisk's, with a version of the schema; else they are qemu-img's.
+        ASCII only, so that no encoding can break it. `own`: its keys are growdisk's, and the
+        version of its schema is the first of them; else they are qemu-img's.
         """
         if not self.json_mode:
             return
@@ -146,7 +151,10 @@ class CommandOutput:
             _say(_harmless(self._named(text)))
 
     def ask(self, question: str, choices: Sequence[tuple[str, str]]) -> str:
-        """One of `choices`, a word and what it means each; the first one for an empty answer."""
+        """One of `choices`, each a word and what it means; the first one if the answer is empty.
+
+        For a terminal.
+        """
         for word, meaning in choices:
             _say(f"  {word:<6} {meaning}")
         words = [word for word, _ in choices]

@@ -1,4 +1,7 @@
-"""The parser of the command line: only the module of the command that is called is loaded."""
+"""The parser of the command line: only the module of the command that is called is loaded.
+
+Errors are raised as UsageError, so that --json has its one document for them as well.
+"""
 
 from __future__ import annotations
 

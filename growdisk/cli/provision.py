@@ -1,4 +1,7 @@
-"""growdisk provision: a base image in, ready images out, before their first boot."""
+"""growdisk provision: a base image in, ready images out, before their first boot.
+
+Options take precedence over a recipe file.
+"""
 
 from __future__ import annotations
 

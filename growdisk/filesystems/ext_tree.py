@@ -1,8 +1,9 @@
 """Reads files and directories of an unmounted ext2/3/4 file system, and where their blocks are.
 
-Every number is checked against the device before it is followed; unsupported structures are refused
-by name (Unknown). The journal has been replayed before. Spec: Linux Documentation/filesystems/ext4
-(inode, extent tree, block map, directory entries).
+Nothing that the disk says is trusted: every number is checked against the device before it is
+followed. Unsupported structures are refused by name (Unknown), never guessed. The journal must have
+been replayed before. Spec: Linux Documentation/filesystems/ext4 (inode, extent tree, block map,
+directory entries).
 """
 
 from __future__ import annotations

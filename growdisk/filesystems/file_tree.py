@@ -53,7 +53,10 @@ class Run(NamedTuple):
 
 
 class Subvolume(NamedTuple):
-    """`path` is below the top level, "" for that itself; `is_copy`: a snapshot of another one."""
+    """A subvolume; `path` is below the top level, "" for that itself.
+
+    `is_copy`: it is a snapshot of another one.
+    """
 
     number: int
     path: str

@@ -1,7 +1,8 @@
 """Swap space (mkswap(8), kernel's union swap_header), and whether a system sleeps in it.
 
-The signature ends the first page, of the size of the machine that made it. A suspended system puts
-its own there until it wakes.
+The signature stands in the last ten bytes of the first page; the page's size is that of the machine
+that made it. A suspended system puts its own signature there, and takes it away when it wakes: then
+the header is as it was.
 """
 
 from __future__ import annotations

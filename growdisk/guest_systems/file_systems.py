@@ -1,4 +1,7 @@
-"""The file systems on a disk, by the names of their devices, each with a reader of its files."""
+"""The file systems on a disk, by the names of their devices, each with a reader of its files.
+
+Pure reading, with no tool.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ class SeenFileSystem:
 
 
 def devices_of(disk: BlockDevice, path: Path) -> dict[str, BlockDevice]:
-    """The whole disk, and a window for each partition that can hold something."""
+    """The whole disk, and a window for each partition that can hold something.
+
+    `path` is for messages.
+    """
     table = read_table(disk, path)
     parts = windows_of(disk, table) if table else ()
     return {FIRST_DISK: disk, **{f"{FIRST_DISK}{part.number}": window for part, window in parts}}

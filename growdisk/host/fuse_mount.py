@@ -1,7 +1,8 @@
 """Mounts a folder of block devices for host tools, as any user may, by fusermount3.
 
-A keeper mounts it, gets the descriptor from fusermount3, waits until growdisk closes a pipe or is
-killed, and unmounts. (What fusermount3 calls auto_unmount works for root alone.)
+fusermount3 asks the kernel and hands over the descriptor. A keeper mounts it, waits until growdisk
+closes a pipe, normally or because it was killed, and unmounts. (What fusermount3 calls auto_unmount
+works for root alone: it may not look into the folder of anybody else.)
 """
 
 from __future__ import annotations

@@ -95,7 +95,10 @@ class Fields:
         return self._folder / given_path(self.text(word)) if word in self._found else None
 
     def mode(self, word: str, default: int) -> int:
-        """A file's mode, in quotes: to YAML, 0644 is the number 420."""
+        """A file's mode, in quotes: YAML reads 0644 as octal and 644 as another number.
+
+        The two could not be told apart here.
+        """
         node = self._found.get(word)
         if node is None:
             return default

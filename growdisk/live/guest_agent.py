@@ -1,7 +1,8 @@
 """The QEMU guest agent: runs scripts in a guest without any network, by guest-exec.
 
-The channel may still hold answers to somebody else's questions: a connection begins with
-guest-sync-delimited, whose answer is known from all before it.
+The channel is a serial line with no sense of who is connected: answers to somebody else's old
+questions may still be in it. So a connection begins with guest-sync-delimited, whose answer is
+known from all before it.
 """
 
 from __future__ import annotations
@@ -181,7 +182,10 @@ class AgentSocket:
         return channel
 
     def call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
-        """The answer's value; AgentError if the agent refuses, OSError if it is silent."""
+        """The answer's value.
+
+        AgentError if the agent refuses; OSError (TimeoutError) if it is silent.
+        """
         self._send({"execute": command, "arguments": dict(arguments)})
         answer = self._answer(time.monotonic() + timeout)
         if "error" in answer:

@@ -1,4 +1,7 @@
-"""A running machine as its QEMU describes it: disks, their buses, and what can be asked of them."""
+"""A running machine as its QEMU describes it: disks, their buses, and what can be asked of them.
+
+QEMU would shrink a disk in use without a warning: `resize` never does.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ class Monitor(Protocol):
     """What takes QMP commands: QEMU's own socket, or libvirt on its behalf."""
 
     def execute(self, command: str, **arguments: object) -> object:
-        """QEMU's answer, or OperationFailed; underscores stand for hyphens in names."""
+        """QEMU's answer.
+
+        Underscores in names of arguments stand for hyphens. OperationFailed if it says no.
+        """
         ...
 
     def close(self) -> None: ...
@@ -73,7 +79,10 @@ _BUSES = {
 
 
 class Machine:
-    """A running QEMU; relative names of files start from `folder`."""
+    """A running QEMU.
+
+    `name` is what people call it, `folder` what its relative file names start from.
+    """
 
     def __init__(self, monitor: Monitor, name: str, folder: Path | None = None) -> None:
         self.monitor, self.name, self._folder = monitor, name, folder

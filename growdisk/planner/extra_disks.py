@@ -1,6 +1,7 @@
 """Several disks of one guest in one plan: each is planned alone, their steps follow one another.
 
-Pure. One without a goal is there because a volume group of the first one reaches onto it.
+Pure. A disk without a goal of its own is there because a volume group of the first one reaches onto
+it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from growdisk.steps.step_traits import first
 
 @dataclass(frozen=True)
 class ExtraDiskPlan:
-    """Another disk of the run, in the image at the absolute `path`; it may not grow itself."""
+    """Another disk of the run, in the image at the absolute `path`.
+
+    `proposal` None: it does not grow itself.
+    """
 
     facts: Facts
     path: Path
@@ -35,7 +39,10 @@ class ExtraDiskPlan:
 
 
 def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | GoalReached:
-    """What is done to a further disk that is to grow as well; refusals name it."""
+    """What is done to a further disk that is to grow as well.
+
+    Raises Refused errors, which name it.
+    """
     path = other.image.path
     # By UUID: the name of a group need not be unique.
     known = {group.uuid for group in main.groups_on()}

@@ -23,8 +23,9 @@ from growdisk.storage.values import Storage
 class ImageFacts:
     """The image file, sizes in bytes.
 
-    `version` is the qcow2 version, None for raw. `tables`: bytes of what says where its clusters
-    lie. `padding`: what the last sector of a raw image has beyond the end of its file. `storage`:
+    `version` is the qcow2 version, None for raw; `corrupt`: it is marked so. `legacy_encryption`:
+    of the form that is only read. `tables`: bytes of the tables that say where its clusters lie.
+    `padding`: bytes that the last sector of a raw image has beyond the end of its file. `storage`:
     what a block device lies on, if that was asked for.
     """
 
@@ -48,9 +49,10 @@ class ImageFacts:
 class Facts:
     """What is known of a disk; `contents` maps partition numbers to what was recognised there.
 
-    Number 0 is the whole disk if there is no table. `boot_code`: a boot loader begins in sector 0.
-    `owner`: what the whole disk belongs to, although it has a table ("" for most). `disk`: which of
-    the guest's disks it is. `other_table`: one that growdisk does not read, in words.
+    Number 0 is the whole disk if there is no table. `boot_code`: a boot loader has its first part
+    in sector 0. `owner`: what the whole disk belongs to, although it has a table: an array of
+    disks, a dynamic disk of Windows ("" for most). `disk`: which of the guest's disks it is.
+    `other_table`: a table that growdisk does not read, in words.
     """
 
     image: ImageFacts

@@ -47,7 +47,10 @@ def refuse_foreign_disk(facts: Facts) -> None:
 
 
 def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
-    """nothing-to-grow if what people would mean, which is not its /boot, belongs to others."""
+    """Raise nothing-to-grow if the partition that people would mean belongs to others.
+
+    Its /boot is not what they mean.
+    """
     largest = max(facts.members, key=lambda part: part.size, default=None)
     if goal.partition != "auto" or goal.grow or largest is None or facts.main is None:
         return
@@ -68,7 +71,11 @@ def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
 
 
 def refuse_target(facts: Facts, part: Partition) -> None:
-    """Refuse to grow what belongs to others, has its hashes elsewhere, or is marked to stay."""
+    """Refuse to grow a partition that is not ours to change.
+
+    That is one that belongs to others, whose hashes are stored elsewhere, or that is marked to stay
+    as it is.
+    """
     refuse_partition(facts, part)
     content = facts.contents.get(part.number)
     for number, other in facts.contents.items():
@@ -157,7 +164,10 @@ def _objection(
 
 
 def whose(facts: Facts, part: Partition) -> str:
-    """Whose a partition is, in words ("holds drbd"); "" if nobody else's."""
+    """Whose a partition is, in words; "" if nobody else's.
+
+    "holds drbd", "is of type fd, which says that it belongs to Linux RAID".
+    """
     content = facts.contents.get(part.number)
     if isinstance(content, ForeignContent) and content.member:
         return f"holds {content_in_words(content)}"

@@ -1,6 +1,7 @@
 """What a user gave, by the names of the table of options, and the goal that it makes.
 
-Command line and playbooks both come through here; messages write options as the user does.
+The command line and the tasks of playbooks both come through here. They write options in different
+ways (`--swap move`, `swap: move`), and a message writes them as its user does.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 class GivenValues:
     """Values by the names of options; one that is missing has its default of the table.
 
-    `written` writes an option as the user does. `asked_by` begins an error: "" or a task's name.
+    `written` writes an option, perhaps with a value, as the user does. `asked_by` begins an error:
+    "" or the name of a task.
     """
 
     def __init__(
@@ -260,9 +262,10 @@ def rule_of(
     *,
     written: Written = as_flag,
 ) -> Rule | None:
-    """As people write it: 85%, 200G, 1h, 10%; None if nothing is said. UsageError.
+    """As people write it: 85%, 200G, 1h, 10%.
 
-    "", as a script's variable that was never set, says something, and wrongly.
+    UsageError. None if nothing is said; "", as a script's variable that was never set, says
+    something, and wrongly.
     """
     if when_used is max_size is min_interval is keep_host_free is None:
         return None

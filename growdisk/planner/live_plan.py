@@ -1,7 +1,8 @@
 """Decides how a proposal is done while the guest runs: steps, snapshots, what cannot be undone.
 
-A snapshot with memory needs qcow2 version 3 for the disk that grows, qcow2 for every other one that
-is written to, and nothing in the machine that cannot be migrated (QEMU 7.2).
+What QEMU 7.2 allows decides the default: a snapshot with memory needs a qcow2 image of version 3
+for the disk that grows, qcow2 for every other disk that is written to, and nothing in the machine
+that cannot be migrated.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 class HostEnvironment:
     """What a live plan depends on besides: the machine's disks, memory (bytes), host space.
 
-    `managed`: by libvirt. `fixed`: what of the machine QEMU cannot put into a snapshot, or "".
+    `managed`: by libvirt, which must know of every change of a disk's files. `fixed`: what of the
+    machine QEMU cannot put into a snapshot; "" if nothing.
     """
 
     disk: LiveDisk
@@ -55,7 +57,10 @@ def make_live_plan(
     environment: HostEnvironment,
     way: GuestConnection,
 ) -> Plan:
-    """The plan for a running guest; `way` comes without the guest plan. option-unsupported."""
+    """The plan for a running guest; option-unsupported if it cannot be done.
+
+    `run` is the name of the run; `way` comes without the guest plan, which is made here.
+    """
     path = facts.image.path
     _refuse_options(facts, goal, options)
     _refuse_fixed_device(facts, proposal, environment)

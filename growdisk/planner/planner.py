@@ -1,7 +1,8 @@
 """Makes a plan of facts and a goal, or says that nothing is to do, or refuses.
 
-Pure. A plan holds all steps of the job; one whose layer is done already finds that out itself and
-is skipped, so that a run converges whatever was done before.
+Pure: reads and touches nothing. A plan holds all steps of the job; a step whose layer is done
+already finds that out itself and is skipped, so that a run converges whatever was done before. Only
+when every layer is as wanted is there no plan at all.
 """
 
 from __future__ import annotations
@@ -140,7 +141,10 @@ def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
 
 
 def wanted_size(facts: Facts, goal: Goal) -> int:
-    """The disk's new size in bytes; would-shrink, or device-cannot-grow."""
+    """The disk's new size in bytes.
+
+    Raises would-shrink, or device-cannot-grow if a device of the host would have to grow.
+    """
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:

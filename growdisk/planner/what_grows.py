@@ -62,7 +62,10 @@ def grown_of(table: PartitionTable, shares: Mapping[int, Share]) -> list[Partiti
 def choose_partition(
     facts: Facts, wanted: str, option: str = "--partition"
 ) -> tuple[PartitionTable, Partition]:
-    """The table and what is to grow; `wanted`: "auto", a number, or a name such as /dev/sda1."""
+    """The table and the partition that is to grow.
+
+    `wanted`: "auto", a number, or a name such as /dev/sda1.
+    """
     path = facts.image.path
     if facts.table is None or not facts.table.partitions:
         raise nothing_to_grow(path, reason=_nothing(facts))

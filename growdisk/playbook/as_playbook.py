@@ -1,6 +1,8 @@
 """A plan as the playbook that does it: a task a step, with everything that the plan decided.
 
-`growdisk plan … --as-playbook` prints it, to be read, changed, and run here or by Ansible.
+`growdisk plan … --as-playbook` prints it. Each of its tasks is a run of one step of the same
+engine. What the plan knew of swap that is gone is in it, so that it can be read, changed, and
+run here or by Ansible.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ def playbook_of(
     image_format: ImageFormat | None,
     given: Mapping[str, object],
 ) -> str:
-    """The playbook as text; `given`: what was asked, as options of a task."""
+    """The playbook as text; `given`: what was asked, as options of a task.
+
+    Raises what `plan` raises.
+    """
     found: list[tuple[Facts, Proposal | GoalReached]] = []
 
     def watched(facts: Facts, wanted: Goal) -> Proposal | GoalReached:

@@ -50,9 +50,10 @@ def file_identity(path: Path) -> str:
 
 @dataclass(frozen=True)
 class TaskCheckpoint:
-    """What a task was about to touch, `made` a file that was not there.
+    """What a task was about to touch.
 
-    `run` is the last one recorded beside the image ("" for none), `size` virtual (0 if unknown).
+    `run` is the last run recorded beside the image ("" for none), `size` the virtual size in bytes
+    (0 if it could not be read), `made` a file that was not there.
     """
 
     image: Path | None
@@ -71,7 +72,10 @@ class TaskCheckpoint:
         return cls(image, api.status(image).run or "", size, made)
 
     def pinned(self, task: str, options: Mapping[str, object]) -> Mapping[str, object]:
-        """The options of an `image` task with a fixed size: it must not grow by an amount twice."""
+        """The options with a fixed size: growing by an amount must not happen twice.
+
+        Only `image` needs it, which has no run that would show whether it was done.
+        """
         size = options.get("size")
         if task != "image" or not size or not self.size:
             return options
@@ -127,10 +131,11 @@ def made_beside(task: str, options: Mapping[str, object], image: Path | None) ->
 
 
 class PlaySnapshot:
-    """For one image of one play: an internal snapshot, or a sparse copy if it can have none.
+    """For one image of one play; `name` is unique to both.
 
-    `name` follows from the run alone, so that another process finds it; every method may be
-    called again after a crash.
+    A qcow2 image of version 3 gets an internal snapshot, which costs next to nothing; any other
+    file a sparse copy. Names follow from the run alone, so that another process finds them; every
+    method may be called again after a crash.
     """
 
     def __init__(self, image: Path, run: str, play: int) -> None:

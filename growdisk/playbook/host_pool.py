@@ -1,7 +1,8 @@
 """Runs a playbook over its hosts: a process a host, N at once, play after play.
 
-A process each: libparted and libguestfs keep state of their own. The parent has no threads, so that
-forking is sound. A host that fails is left out of the later plays.
+A process each: libparted and libguestfs keep state of their own, and what kills one must not harm
+the others. The parent has no threads, so that forking is sound. A host that fails is left out of
+the later plays; the others continue.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One play on one host: its tasks in order, each decision in the journal before it is acted on.
 
-On resume, what is half done in the image is finished by its own journal first. With
-growdisk_on_failure: play, a failure takes back all of the play.
+On resume, a task that had ended is not done again; one that had begun is continued:
+what is half done in the image is finished by its own journal first. With growdisk_on_failure: play,
+a failure takes back all of the play.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ from growdisk.workflow.stopping import StopRequest
 
 
 class HostRun:
-    """One host's run of a play; `journal` is None in check mode, `run` names the run."""
+    """One host's run of a play; `journal` is None in check mode.
+
+    `emit` gets every event; `run` names the run, for the snapshots of its images.
+    """
 
     def __init__(
         self,

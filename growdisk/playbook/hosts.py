@@ -41,7 +41,10 @@ class Host:
 
 
 def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
-    """As named, each once; with --limit. bad-file if nothing is meant."""
+    """In the order in which they are named, each once.
+
+    bad-file if nothing is meant; --limit is applied.
+    """
     # hosts: may be an expression. No host is known yet, so it sees no variables of one.
     scope = TaskVariables(
         (play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}}
@@ -193,7 +196,10 @@ def _names_one(word: str, names: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class PlayContext:
-    """One play, counted from 0, on one host: where its variables come from."""
+    """One play on one host: where its variables come from.
+
+    `number` counts the playbook's plays from 0.
+    """
 
     request: Request
     playbook: Playbook

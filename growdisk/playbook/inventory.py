@@ -29,7 +29,10 @@ _PRIORITY = "ansible_group_priority"
 
 @dataclass(frozen=True)
 class Inventory:
-    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups."""
+    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups.
+
+    `local`: the variables of localhost if no inventory names it.
+    """
 
     hosts: Mapping[str, Vars]
     groups: Mapping[str, tuple[str, ...]]
@@ -276,7 +279,10 @@ class Tree:
         return self._vars[group]
 
     def groups_outside_in(self, host: str) -> list[str]:
-        """Those that the host is in besides all, outer ones first, then by priority and name."""
+        """Those that the host is in besides all, outer ones first.
+
+        Of equals by priority, then by name.
+        """
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
         # The last one wins: the deepest group, then the higher priority, then the later name.
         return sorted(inside, key=lambda n: (self._depth(n), self._priorities.get(n, 1), n))

@@ -1,4 +1,7 @@
-"""The keywords that a playbook may use: where each may stand, what its value may be."""
+"""The keywords that a playbook may use: where each may stand, what its value may be.
+
+What is not here is an error before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ def task_names() -> list[str]:
 
 
 def full_name(word: str) -> str:
-    """The qualified name of a task, or "" for none; `debug` is Ansible's own."""
+    """The qualified name of a task, or "" if there is none of that name.
+
+    `debug` is Ansible's own.
+    """
     if word in task_names():
         return word
     builtin = f"{BUILTIN}.{word}"

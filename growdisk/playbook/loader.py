@@ -1,6 +1,7 @@
 """Reads a playbook: every word, option, value and expression is looked at before anything runs.
 
-What cannot be known yet (a template's value) is looked at for each host, by preflight.
+What cannot be known yet (a template's value) is looked at again for each host, by preflight, and
+still before the first task.
 """
 
 from __future__ import annotations

@@ -111,7 +111,10 @@ def unfinished_run(playbook: Path, verb: str) -> RunFolder:
 
 
 class Claims:
-    """The images of a run, until its processes end: nobody else's play touches them meanwhile."""
+    """The images of a run: nobody else's play touches them meanwhile.
+
+    Released when the processes that have it end.
+    """
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -232,7 +235,10 @@ class PlayJournal:
         ]
 
     def run_before(self, image: Path) -> str | None:
-        """The last run of an image from before the play ("" for none); None if it is as before."""
+        """The last run of an image from before the play ("" for none).
+
+        None if no task has begun on it.
+        """
         begun = self._all(TaskCheckpoint, Event.APPLYING)
         return next((before.run for before in begun if before.image == image), None)
 

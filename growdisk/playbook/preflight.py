@@ -1,6 +1,7 @@
 """Checks a play on one host before anything runs: all that can be known to go wrong.
 
-What depends on the result of an earlier task is checked when its turn comes.
+Names that nobody defines, expressions that fail, options that are not sizes or choices, images
+that are not there. What depends on the result of an earlier task is checked when its turn comes.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ def refuse_twice(play: str, touched: Mapping[str, Iterable[Path]]) -> None:
 
 
 class Preflight:
-    """A look at one play on one host; earlier plays will have `made` files, `given` names."""
+    """A look at one play on one host.
+
+    `made` are files that will be there by then, `given` names that earlier plays will have
+    registered.
+    """
 
     def __init__(self, context: PlayContext, made: set[Path], given: Iterable[str]) -> None:
         self._context, self._made = context, made

@@ -17,7 +17,10 @@ _SEVERITY = (0, 2, 3, 4, 130, 5, 1)
 
 @dataclass(frozen=True)
 class TaskReport:
-    """One task, or one item of its loop, on one host; `error` is as --json shows it."""
+    """One task on one host, or one item of its loop.
+
+    `error` is what --json shows of an error, `code` its exit code.
+    """
 
     play: str
     task: str

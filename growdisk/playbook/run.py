@@ -52,7 +52,10 @@ def _play_has_ended(playbook: Path) -> Refused:
 
 @dataclass(frozen=True)
 class PlaybookResult:
-    """`hosts` as named; `stopped`: a signal kept some of them from being begun."""
+    """`hosts` in the order in which they were named.
+
+    `stopped`: a signal kept some of them from being begun.
+    """
 
     hosts: tuple[HostReport, ...]
     stopped: bool
@@ -65,7 +68,10 @@ class PlaybookResult:
 
 @dataclass(frozen=True)
 class Listener:
-    """Hears of all hosts, then of each event; `tick` is called often, for what moves."""
+    """What hears of the hosts of all plays before anything runs, then of each event.
+
+    `tick` is called often, for a display that moves.
+    """
 
     begins: Callable[[list[str]], None]
     emit: Callable[[Event], None]

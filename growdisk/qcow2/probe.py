@@ -1,8 +1,9 @@
 """Which format an image file has. A damaged qcow2 header is still qcow2, never raw.
 
-A broken qcow2 file as a raw disk would have a guest's bytes written over its tables; so raw is only
-what has no other format's magic: those of QEMU's drivers (bdrv_probe), and the footers of fixed VHD
-and DMG files, which QEMU takes for raw if no format is given.
+Taking a broken qcow2 file for a raw disk would let a guest's bytes be written over its tables; so
+only what carries no other format's magic is raw. The magics are those by which QEMU's drivers know
+their files (their bdrv_probe), and the footers of fixed VHD and DMG files, which QEMU takes for raw
+if no format is given.
 """
 
 from __future__ import annotations

@@ -18,7 +18,10 @@ _LEAF = 256  # bytes
 
 
 class RefcountRange(Exception):
-    """The count of entry `index` would fall below zero, or rise above the width."""
+    """A count would fall below zero or rise above what the width can hold.
+
+    `index`: of the entry in the block.
+    """
 
     def __init__(self, index: int, count: int) -> None:
         super().__init__(f"entry {index} has count {count}")
@@ -75,7 +78,10 @@ class RefblockCodec:
 
 
 def add_to_run(block: array[int], first: int, count: int, delta: int, limit: int) -> None:
-    """Add `delta` to entries [first, first+count), or RefcountRange, and to none."""
+    """Add `delta` to entries [first, first+count), or to none.
+
+    RefcountRange if one would leave 0..limit.
+    """
     if count == 1:
         value = block[first] + delta
         if not 0 <= value <= limit:

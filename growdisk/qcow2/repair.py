@@ -1,8 +1,9 @@
 """Repairs refcounts and COPIED flags so that they agree with the references.
 
-A crash is harmless at every point, and a second repair finishes the first: refcounts up, flags off,
-refcounts down, flags on, dirty bit off last. An image whose *references* are doubtful is refused;
-only those known to be zeros, or to be lost, are dropped.
+The order makes a crash harmless at every point, and a second repair finishes the first: refcounts
+up, flags off, refcounts down, flags on, dirty bit off last. References stay as they are: an image
+whose *references* are doubtful is refused, because what they name cannot be guessed. Only those
+known to be zeros, or to be lost, are dropped.
 """
 
 from __future__ import annotations

@@ -37,7 +37,10 @@ class Reverter:
         return count
 
     def can_revert(self, position: int) -> bool:
-        """Whether an L1 table can be the disk's: QEMU's may be short, or have VM state."""
+        """Whether an entry's L1 table can be the disk's as it is: not too short, without VM state.
+
+        QEMU's may be either.
+        """
         entry = self._manager.entries[position]
         table = self._manager.l1_of(entry)
         count = self._geometry.l1_entries(entry.disk_size(self._metadata.header.size))
@@ -60,7 +63,10 @@ class Reverter:
             self._manager.release_disks(lost, l1_runs, either(tables))
 
     def revert(self, position: int, begin: Callable[[], None]) -> None:
-        """Make the disk what it was at that entry, durably, and drop it and all later."""
+        """Make the disk what it was at the entry at `position`, durably.
+
+        That and all later ones are dropped.
+        """
         self._metadata.flush()
         header, entries = self._metadata.header, self._manager.entries
         target, later = entries[position], entries[position + 1 :]

@@ -252,7 +252,10 @@ class SnapshotManager:
         return table
 
     def l1_tables(self, entries: tuple[SnapshotEntry, ...]) -> list[array[int]]:
-        """All in memory; ImageUnsupported if too large, as holes of a small file may be."""
+        """The L1 tables of these snapshots, all in memory; ImageUnsupported if they are too large.
+
+        Else 65536 tables of 32 MiB, in holes of a small file, would be terabytes.
+        """
         if (size := 8 * sum(entry.l1_size for entry in entries)) > _MAX_TABLES:
             raise self._metadata.unsupported(
                 f"the L1 tables of its snapshots have {format_size(size)} in all; growdisk "
@@ -299,7 +302,10 @@ class SnapshotManager:
         self._metadata.flush_flags()
 
     def check_tables(self, references: References, *others: Run) -> None:
-        """ImageDamaged unless metadata, with `others`, are counted and not in `references`."""
+        """Raise ImageDamaged unless all metadata are counted, and none of them is in `references`.
+
+        `others`: further tables that are about to be freed.
+        """
         tables = [*self.present_tables(), *others]
         bad = self._metadata.refcounts.first_outside(tables, 1, self._geometry.refcount_max)
         if bad is not None:
@@ -357,7 +363,10 @@ class SnapshotManager:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Set the dirty bit meanwhile; it stays if a failure cannot be repaired here."""
+        """Set the dirty bit while many counts change.
+
+        It stays set if a failure cannot be repaired here.
+        """
         self._metadata.set_dirty_bit(dirty=True)
         try:
             yield

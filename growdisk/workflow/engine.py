@@ -1,7 +1,8 @@
 """The engine: takes the steps of a run, each after a snapshot, and finishes or undoes the run.
 
-Everything it does next is decided by the journal alone, in which every decision is before it is
-acted on: after a crash `advance` replays the journal and continues from there.
+It can do so however the run ended. Everything it does next is decided by the journal alone, and
+every decision is in the journal before it is acted on. So `advance` after a crash needs no special
+path: it replays the journal and continues from there.
 """
 
 from __future__ import annotations

@@ -44,7 +44,10 @@ class GuestDiskAddress:
 
 @dataclass(frozen=True)
 class GuestFileSystem:
-    """Sizes in bytes; `used` leaves out what root keeps for itself, as the guest's df does."""
+    """Sizes in bytes.
+
+    `used` counts what root keeps for itself as used no more than the guest's df does.
+    """
 
     mount_point: str
     kind: str
@@ -61,7 +64,10 @@ GuestAnswer = tuple[GuestFileSystem, ...]
 
 
 def ask_guests(entries: Sequence[DiskEntry], uri: str | None) -> dict[int, GuestAnswer | str]:
-    """By the place in `entries`: what the guest said, or why not. A machine is asked once."""
+    """By the place in `entries`: what the guest said, or why it did not.
+
+    Those of one machine are asked once.
+    """
     # By (machine, "") or ("", image): the disks of one machine are one question.
     questions: dict[tuple[str, str], list[int]] = {}
     for number, entry in enumerate(entries):

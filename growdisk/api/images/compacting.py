@@ -21,9 +21,10 @@ from growdisk.qcow2.open_checks import Passphrase
 def compact_image(
     path: Path, key: Passphrase | None = None, *, overlays_may_break: bool = False
 ) -> tuple[int, int]:
-    """Give unused clusters back; snapshots and backing file stay. Returns bytes before, after.
+    """Give unused clusters back; snapshots and backing file stay.
 
-    The new image takes the old one's place only if it is smaller and all its references count.
+    Returns the host's bytes before and after. The new image is checked by counting all its
+    references before it takes the old one's place, and does that only if it is smaller.
     """
     path = real(path)  # of a link, the link stays
     guard = ConflictGuard(path, overlays_may_break)

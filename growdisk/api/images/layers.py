@@ -91,7 +91,10 @@ def rebase_overlay(
     progress: Progress,
     key: Passphrase | None = None,
 ) -> None:
-    """Put the overlay on another base (None: on none), durably; what a guest sees stays."""
+    """Put the overlay on another base (None: on none) without changing what the guest sees.
+
+    Durable. What lies on the overlay sees what it saw.
+    """
     harmless = ConflictGuard(path, shows_the_same=True)
     with opened_qcow2(path, _NOUN, key=key, guard=harmless) as overlay:
         require_keys(overlay)
@@ -122,7 +125,10 @@ def rebase_unsafe(
     *,
     overlays_may_break: bool = False,
 ) -> None:
-    """Write another base into the header and trust that it shows the same; neither is opened."""
+    """Write another base into the header and trust that it shows the same.
+
+    Neither base is opened.
+    """
     guard = ConflictGuard(path, overlays_may_break)
     with opened_qcow2(path, _NOUN, with_backing=False, guard=guard) as overlay:
         name = name and stored_name(path, name)

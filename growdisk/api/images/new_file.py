@@ -23,7 +23,10 @@ _NAME_BYTES = 240  # of 255 that a name may have
 
 
 class NewFile:
-    """Make the file at `temporary`, then `publish()` or `replace()` it; else it is removed."""
+    """A context manager: make the file at `temporary`, then `publish()` or `replace()` it.
+
+    The latter replaces the file at its path. Without either it is removed on leaving.
+    """
 
     def __init__(self, path: Path, *, replacing: bool = False) -> None:
         self.path, self._replacing = path, replacing

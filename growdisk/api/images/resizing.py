@@ -1,4 +1,7 @@
-"""Changing an image's virtual size; shrinking loses data, so it wants to be said."""
+"""Changing an image's virtual size.
+
+Shrinking loses what lies after the new end, so it wants to be said.
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,10 @@ class Base:
 
 
 def look_at_base(path: Path, recipe: Recipe) -> Base:
-    """Refused: a base in use, in the middle of a run, locked, or not encrypted as the outputs."""
+    """ImageInUse while somebody writes to one of its files.
+
+    Refused: one in the middle of a run, a locked one, and outputs that would not be encrypted.
+    """
     base_format = format_of(path, recipe.base_format, writing=True)
     with closing(open_device(path, base_format)) as device:
         # Half of a change is in its bytes, and would be in those of the outputs.

@@ -40,7 +40,10 @@ def customize_guest(
     stop: StopRequest,
     keys: tuple[bytes, ...] = (),
 ) -> tuple[str, ...]:
-    """What was done, a line each. If it raises, the image is not to be used."""
+    """What was done, a line each.
+
+    Raises what stands against it; the image is then not to be used.
+    """
     with unmounting_beside(), closing(Disk.open(path, image_format, key=keys)) as disk:
         # No snapshots: the image is hidden, and is thrown away if anything fails.
         disk.activate(disk.base(writable=True))

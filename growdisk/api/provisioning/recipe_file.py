@@ -1,6 +1,7 @@
 """Reads files that say what to make: recipes and lists of outputs.
 
-Names of files count from the recipe's own folder, so that it can be moved with what it needs.
+An unknown word in YAML is an error with its place and a suggestion. Names of files count from the
+recipe's own folder, so that a recipe can be moved together with what it needs.
 """
 
 from __future__ import annotations
@@ -133,7 +134,10 @@ def _seed(node: Located | None, folder: Path) -> Seed | None:
 
 
 def read_output_list(path: Path) -> tuple[Output, ...]:
-    """What a file lists; its ending says how. UsageError, with the line."""
+    """What a file lists; its ending says how.
+
+    UsageError, with the line, for what cannot be read.
+    """
     if path.suffix.lower() in (".yml", ".yaml"):
         document = read_yaml(path)
         if document is None or not document.is_list:

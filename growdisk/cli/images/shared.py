@@ -55,7 +55,10 @@ def size_of_qemu_img(size: int) -> str:
 
 
 def note_run(path: Path, output: CommandOutput, *, alone: bool = False) -> None:
-    """Say that an image which is only read, or what it shows unless `alone`, is in a run."""
+    """Say of an image that is only read that a run is in the middle of it.
+
+    Or of what it shows, unless the file is read `alone`.
+    """
     from growdisk.api.guard import in_a_run
 
     found = in_a_run(path, alone=alone)

@@ -1,4 +1,7 @@
-"""How far each kind of content grows once its device has: file systems, what LUKS encrypts."""
+"""How far each kind of content grows once its device has: file systems, what LUKS encrypts.
+
+Other content can still be asked for by number: then the partition alone grows.
+"""
 
 from __future__ import annotations
 

@@ -169,7 +169,10 @@ _INSIDE = "grow it in the guest (pvresize, lvextend)"
 def why_not_group(
     group: VolumeGroup, name: str, *, inside_a_volume: bool
 ) -> tuple[str, str] | None:
-    """Why a group cannot grow, and a hint; `name`: its physical volume, as people call it."""
+    """Why a group cannot grow, and a hint; None if it can.
+
+    `name` is what people call its physical volume, which may be in a volume of another group.
+    """
     subject = f"its volume group {group.name}"
     if inside_a_volume:
         return f"{subject} stands in a logical volume, where LVM does not look for any", _INSIDE

@@ -21,7 +21,11 @@ _CODES = {4: "H", 5: "I", 6: "Q"}
 
 
 class StoredRefcounts:
-    """Unreadable blocks count as zeros; `problem`: why the table cannot be read, if so."""
+    """All refcounts of an image, and where each refcount block lies.
+
+    Blocks that cannot be read count as zeros. `problem`: why the table itself cannot be read, if it
+    cannot.
+    """
 
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self.order, self.cluster_size = header.refcount_order, header.cluster_size
@@ -64,7 +68,10 @@ def table_problem(header: Header, file_size: int) -> str | None:
 
 
 def counts_for(file: BlockDevice) -> ClusterCounts:
-    """As large as an image may need: each segment takes 512 bytes of refcounts on the host."""
+    """An empty table that is as large as an image may need.
+
+    Each segment needs at least 512 bytes of refcounts on the host.
+    """
     if not isinstance(file, RawFile):
         return ClusterCounts()
     # What a sparse file really has bounds how many counts there can be.
