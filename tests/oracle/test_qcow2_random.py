@@ -34,7 +34,7 @@ GEOMETRIES = [
 WITH_OPTIONS = [
     (3, 16, 4, True, 4096 * KIB, ",extended_l2=on"),
     (3, 14, 3, False, 2048 * KIB, ",extended_l2=on"),
-    (3, 16, 4, True, 4096 * KIB, ",extended_l2=on,data_file=data.raw"),
+    (3, 16, 4, True, 512 * KIB, ",extended_l2=on,data_file=data.raw"),
     (3, 12, 4, True, 1024 * KIB, ",data_file=data.raw"),
 ]
 
