@@ -21,7 +21,7 @@ from growdisk.api.host import FoundTools, facts_of_host, fit_to_host, refuse_unf
 from growdisk.api.host_space import refuse_run_without_room, run_images
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
-from growdisk.errors import KeyNeeded
+from growdisk.errors import KeyNeeded, shell_word
 from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.guest_systems.look import Look, find_homes
 from growdisk.host.blkid import Blkid
@@ -336,5 +336,5 @@ def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int)
     wanted = {volume.uuid for group in main.groups_on() for volume in group.physical_volumes}
     if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
         reason = "no volume group of this image lies on it as well"
-        hint = f"to let it grow too: --with {path}=+10G"
+        hint = f"to let it grow too: --with {shell_word(path)}=+10G"
         raise option_unsupported(main.image.path, f"--with {path}", reason, hint)

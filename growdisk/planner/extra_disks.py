@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from growdisk.errors import shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
@@ -51,7 +52,8 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | Goal
             f"the volume group {name} lies on both disks, and its volumes can take the space "
             "of one at a time"
         )
-        hint = f"let {path} grow in a run of its own, and only be there in this one: --with {path}"
+        word = shell_word(path)
+        hint = f"let {word} grow in a run of its own, and only be there in this one: --with {word}"
         raise option_unsupported(main.image.path, f"--with {path}=SIZE", reason, hint)
     proposal = propose(other, goal)
     if isinstance(proposal, Proposal):

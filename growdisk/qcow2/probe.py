@@ -13,7 +13,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable, ImageUnsupported, shell_word
+from growdisk.errors import ImageNotReadable, ImageUnsupported, shell_quoted, shell_word
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -165,10 +165,9 @@ def _other_format(start: bytes, file: BlockDevice, path: Path) -> tuple[str, str
 def _hint(path: Path, driver: str) -> str:
     target = shell_word(path.with_name(f"{path.stem}.qcow2"))
     if driver == "luks":
-        source = (
-            "--object secret,id=key,file=KEYFILE --image-opts "
-            f"driver=luks,key-secret=key,file.filename={path}"
-        )
+        file = str(path).replace(",", ",,")
+        options = shell_quoted(f"driver=luks,key-secret=key,file.filename={file}")
+        source = f"--object secret,id=key,file=KEYFILE --image-opts {options}"
     else:
         source = f"-f {driver} {shell_word(path)}"
     return (
