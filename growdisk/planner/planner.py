@@ -50,6 +50,8 @@ from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
 
+_MBR_RECOVERY = "27"
+
 
 def propose(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """Raises Refused errors, which name the image."""
@@ -180,7 +182,7 @@ def _growth(
         for p in facts.candidates
         if not goal.grow  # with it the user has decided
         and p.number not in shares
-        and p.type_code != WINDOWS_RECOVERY
+        and p.type_code not in (WINDOWS_RECOVERY, _MBR_RECOVERY)
         and isinstance(plan_growth(table, p.number, new_size, policy), Grown)
     ]
     hint = "".join(
