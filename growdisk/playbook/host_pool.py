@@ -83,7 +83,11 @@ class HostPool:
         process.join()
         # Killed, or out of memory: its journals say how far it was.
         if host not in self._reports:
-            report = self._reports[host] = _lost(host, process.exitcode)
+            code, what = process.exitcode, f"the process of {host} is gone"
+            why = (
+                f"it was killed by signal {-code}" if code and code < 0 else f"it ended with {code}"
+            )
+            report = self._reports[host] = _stuck(host, what, why, _GO_ON)
             self._emit(HostEnded(host, report))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -117,9 +121,7 @@ def _worked(host: str, work: Work, emit: Callable[[Event], None], stop: StopRequ
         # Raised outside of any task, for example by a file of variables.
         return HostReport(host, "failed", error.exit_code, (), {}, error_document(error))
     except OSError as error:  # of its own records and snapshots: a task reports its own
-        what = f"the play on {host} cannot go on"
-        do = f"fix the cause (df -h shows full file systems); {_GO_ON}"
-        return _stuck(host, what, str(error), do)
+        return cannot_go_on(host, str(error))
     except Exception as bug:
         import traceback
 
@@ -127,9 +129,10 @@ def _worked(host: str, work: Work, emit: Callable[[Event], None], stop: StopRequ
         return _stuck(host, "growdisk has a bug", repr(bug), f"report it; {_GO_ON}", 1)
 
 
-def _lost(host: str, code: int | None) -> HostReport:
-    why = f"it was killed by signal {-code}" if code and code < 0 else f"it ended with {code}"
-    return _stuck(host, f"the process of {host} is gone", why, _GO_ON)
+def cannot_go_on(host: str, why: str) -> HostReport:
+    """The play has begun there: its record stays."""
+    do = f"fix the cause (df -h shows full file systems); {_GO_ON}"
+    return _stuck(host, f"the play on {host} cannot go on", why, do)
 
 
 def _stuck(host: str, what: str, why: str, do: str, code: int = 5) -> HostReport:

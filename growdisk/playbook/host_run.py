@@ -17,7 +17,6 @@ from growdisk.api.images.new_file import NewFile
 from growdisk.api.provisioning.work_image import remove_left_over
 from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
-from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser, Refused, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
@@ -334,12 +333,8 @@ class _StepEvents(Silent):
 
 def settle(journal: PlayJournal, report: HostReport, run: str, play: int) -> HostReport:
     """Remove the ways back of a play that has ended well; may be called again after a crash."""
-    try:
-        for image in journal.images():
-            PlaySnapshot(image, run, play).forget()
-    except GrowdiskError as wrong:  # in use again: --resume can still do it
-        error = {**error_document(wrong), "code": 5}
-        return replace(report, result="stuck", code=5, error=error)
+    for image in journal.images():
+        PlaySnapshot(image, run, play).forget()
     for path in journal.created_files():
         NewFile(path).forget_second_name()
     journal.record_end(report)

@@ -68,7 +68,8 @@ class Preflight:
         images: dict[Path, None] = {}
         for task in self._tasks:
             scope = self._context.scope_of(task, {}, self._files)
-            loop = self._loop_names(task)
+            control = task.loop_control
+            loop = {control.loop_var, control.index_var} - {""} if task.loop is not None else set()
             self._refuse_unknown(task, scope, loop)
             try:
                 # Options of a task that is skipped are not looked at: its image need not be there.
@@ -81,10 +82,6 @@ class Preflight:
                     raise _without_values(error, task) from None
                 raise
         return list(images)
-
-    def _loop_names(self, task: Task) -> set[str]:
-        control = task.loop_control
-        return {control.loop_var, control.index_var} - {""} if task.loop is not None else set()
 
     def _refuse_unknown(self, task: Task, scope: TaskVariables, loop: set[str]) -> None:
         for names, _ in _names(task):

@@ -11,10 +11,10 @@ from itertools import chain
 from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
-from growdisk.errors import Refused, UsageError
+from growdisk.errors import GrowdiskError, Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.given_file import read_given
-from growdisk.playbook.host_pool import HostPool, Work
+from growdisk.playbook.host_pool import HostPool, Work, cannot_go_on
 from growdisk.playbook.host_run import HostRun, settle
 from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
 from growdisk.playbook.inventory import Inventory, read_inventories
@@ -92,8 +92,9 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
         for image in prepared.images:
             claims.claim(image)
         folder.begin(_description(request, prepared))
-        ended = _PlaybookRun(prepared, run, folder, listener).all_plays()
-        finished = _finish(folder, ended)
+        running = _PlaybookRun(prepared, run, folder, listener)
+        ended = running.all_plays()
+        finished = running.finish(ended)
         return ended
     finally:
         # The names stay in the claims if the record stays: another play learns of it.
@@ -129,21 +130,13 @@ def resume_playbook(path: Path, listener: Listener, *, jobs: int, undo: bool) ->
         for image in description["images"] if isinstance(description["images"], list) else ():
             claims.claim(Path(str(image)))
         running = _PlaybookRun(prepared, folder.run, folder, listener)
-        if undo and running.has_ended:
+        if undo and (begun := running.begun()) and all(each.end_report() for each in begun):
             raise _play_has_ended(path)
         ended = running.all_plays(undo=undo)
-        finished = _finish(folder, ended)
+        finished = running.finish(ended)
         return ended
     finally:
         claims.release(finished=finished)
-
-
-def _finish(folder: RunFolder, ended: PlaybookResult) -> bool:
-    """The record goes, unless somebody is needed: then --undo must still find it."""
-    if any(report.result == "stuck" for report in ended.hosts):
-        return False
-    folder.finish()
-    return True
 
 
 @dataclass(frozen=True)
@@ -194,16 +187,23 @@ class _PlaybookRun:
         self._prepared, self._run, self._folder, self._listener = prepared, run, folder, listener
         self._pool = HostPool(listener.emit, listener.tick)
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether each play has ended on each host that it began on, and one has."""
-        journals = [
+    def begun(self) -> list[PlayJournal]:
+        """Of each play on each host that it began on."""
+        return [
             journal
             for number, hosts in enumerate(self._prepared.hosts)
             for index in range(len(hosts))
             if (journal := self._journal(number, index)).has_begun
         ]
-        return bool(journals) and all(journal.end_report() for journal in journals)
+
+    def finish(self, ended: PlaybookResult) -> bool:
+        """The record goes, unless --resume or --undo must still find it."""
+        stuck = any(report.result == "stuck" for report in ended.hosts)
+        # A signal may have come before a host that an earlier process had begun.
+        if self._folder is None or stuck or not all(each.is_over for each in self.begun()):
+            return False
+        self._folder.finish()
+        return True
 
     def all_plays(self, *, undo: bool = False) -> PlaybookResult:
         """The newest first if they are taken back."""
@@ -251,10 +251,16 @@ class _PlaybookRun:
     ) -> HostReport:
         """Called in the host's own process; what it returns comes back as an event."""
         journal = self._journal(play, index) if self._folder is not None else None
-        if journal is not None and (ended := journal.end_report()) is not None:
-            return ended if journal.is_over else settle(journal, ended, self._run, play)
-        context = self._prepared.context(play, self._prepared.hosts[play][index])
-        return action(HostRun(context, facts, journal, self._run, emit, stop))
+        host = self._prepared.hosts[play][index]
+        try:
+            if journal is not None and (ended := journal.end_report()) is not None:
+                return ended if journal.is_over else settle(journal, ended, self._run, play)
+            context = self._prepared.context(play, host)
+            return action(HostRun(context, facts, journal, self._run, emit, stop))
+        except GrowdiskError as error:  # outside of any task, for example by a file of variables
+            if journal is None or not journal.has_begun:
+                raise
+            return cannot_go_on(host.name, f"{error.what}: {error.why}")
 
 
 def _description(request: Request, prepared: _Prepared) -> dict[str, object]:
