@@ -52,7 +52,7 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
     against = [_FORBIDDEN + i for i in uses] + [_USED + i for i in _FORBIDS]
     try:
         for byte in own:
-            _set(fd, fcntl.F_RDLCK, byte)
+            _share(fd, byte)
         blocked = any(_is_held(fd, byte) for byte in against)
         # Let go before the holder is searched for: this process would be found too.
         if blocked:
@@ -69,8 +69,7 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
 
 def unlock_image(fd: int) -> None:
     """Let go of all of QEMU's lock bytes on this file description."""
-    # Bytes 100 to 299 in one call.
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, _USED, 2 * _USED, 0))
+    _lock(fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _USED, 2 * _USED)  # 100 to 299
 
 
 def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
@@ -122,9 +121,13 @@ def open_files(pid: int | str) -> Iterator[tuple[str, os.stat_result]]:
         yield fd, status
 
 
-def _set(fd: int, kind: int, byte: int) -> None:
+def _lock(fd: int, command: int, kind: int, start: int, length: int = 1) -> bytes:
+    return fcntl.fcntl(fd, command, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
+
+
+def _share(fd: int, byte: int) -> None:
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
+        _lock(fd, fcntl.F_OFD_SETLK, fcntl.F_RDLCK, byte)
     except OSError as error:
         # Somebody holds an exclusive lock here: not QEMU's way, but the conflict test below will
         # find it as well.
@@ -133,7 +136,7 @@ def _set(fd: int, kind: int, byte: int) -> None:
 
 
 def _is_held(fd: int, byte: int) -> bool:
-    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+    answer = _lock(fd, fcntl.F_OFD_GETLK, fcntl.F_WRLCK, byte)
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 

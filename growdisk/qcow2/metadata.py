@@ -245,7 +245,7 @@ class Metadata:
         for first, count in (header.l1_run, header.reftable_run):
             clusters.update(range(first, first + count))
         clusters.update(offset >> bits for offset in self.refcounts.used_table() if offset)
-        if (crypto := header.extension(Extension.CRYPTO)) is not None and len(crypto) == 16:
+        if (crypto := header.extension(Extension.CRYPTO)) is not None:
             offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
             # A length that cannot be true must not make a set of millions of clusters.
             if offset + length <= self.file.size and length <= _MAX_KEY_STORE:
