@@ -6,8 +6,8 @@ file that it depends on changes. `guestfs` is looked for only, a launch takes te
 
 from __future__ import annotations
 
+import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -75,11 +75,10 @@ def why_no_direct(*, tried: bool = False) -> Obstacle | None:
 
 @contextmanager
 def trial_disk() -> Iterator[RawFile]:
-    """An empty disk to try something with."""
-    with (
-        tempfile.TemporaryDirectory(prefix="growdisk-") as scratch,
-        closing(RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)) as disk,
-    ):
+    """An empty disk to try something with; in memory, where nothing is left of it."""
+    fd = os.memfd_create("growdisk-trial")
+    os.truncate(fd, _TRIAL_SIZE)
+    with closing(RawFile(fd, Path("the trial disk"), writable=True)) as disk:
         yield disk
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from growdisk.cli.output import CommandOutput, OutputError, prepare_streams, printable
+from growdisk.cli.output import CommandOutput, prepare_streams, printable
 from growdisk.cli.parser import TextAsked, own_words, parsed, top_parser
 from growdisk.error_document import error_document
 from growdisk.errors import (
@@ -61,15 +61,11 @@ def dispatch(words: Sequence[str]) -> int:
 
 def _delivered(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:
     """The exit code, once the answer has left this process."""
-    code = 0
-    try:
-        code = _answer(words, output, logged)
-        output.finish()
-    except OutputError as lost:
-        # `growdisk list | head` is fine. A full disk is not: half an answer must not end with 0.
-        if not lost.reader_gone:
-            output.note(f"growdisk: {lost}")
-            return code or _BUG
+    code = _answer(words, output, logged)
+    # `growdisk list | head` is fine. A full disk is not: half an answer must not end with 0.
+    if lost := output.finish():
+        output.note(f"growdisk: {lost}")
+        return code or _BUG
     return code
 
 

@@ -29,17 +29,6 @@ _AT_ONCE = 4096  # lines
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
-class OutputError(Exception):
-    """The result could not be written.
-
-    `reader_gone`: the reader of a pipe has closed it, which is not a failure.
-    """
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(f"cannot write the answer: {error.strerror}")
-        self.reader_gone = isinstance(error, BrokenPipeError)
-
-
 class NoSpinner:
     """Where nothing moves: what progress.Working has, without an effect."""
 
@@ -73,7 +62,7 @@ class CommandOutput:
 
         `outer` tells in its finish() what could not be written here as well.
         """
-        self._lost: list[OutputError] = outer._lost if outer else []
+        self._lost: list[str] = outer._lost if outer else []
         self.json_mode = json_mode
         self.quiet = quiet
         self._color = color
@@ -131,18 +120,19 @@ class CommandOutput:
                 before = ",\n"
             self._answer("]" if parts else "[]")
 
-    def finish(self) -> None:
-        """The last of the answer leaves this process. OutputError if any of it could not."""
+    def finish(self) -> str:
+        """Let the last of the answer leave this process; why some of it could not, or ""."""
         self._answer("", end="", flush=True)
-        if self._lost:
-            raise self._lost[0]
+        return next(iter(self._lost), "")
 
     def _answer(self, text: str, *, end: str = "\n", flush: bool = False) -> None:
         try:
             print(text, end=end, flush=flush)
         except OSError as error:
-            # Told by finish(): until the command has ended, its exit code is not known.
-            self._lost.append(OutputError(error))
+            # Told by finish(): until the command has ended, its exit code is not known. A reader
+            # of a pipe that has gone is no failure.
+            if not isinstance(error, BrokenPipeError):
+                self._lost.append(f"cannot write the answer: {error.strerror}")
             forget(sys.stdout)
 
     def note(self, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TextIO, cast
 
 from rich.console import Console
@@ -103,13 +103,8 @@ class _Stderr:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> None:
-        self._kept(lambda: self._stream.write(text))
-
-    def flush(self) -> None:
-        self._kept(self._stream.flush)
-
-    def _kept(self, action: Callable[[], object]) -> None:
         try:
-            action()
+            self._stream.write(text)
+            self._stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())

@@ -119,7 +119,7 @@ def _begun(share: Sequence[DiskEntry]) -> tuple[ForkProcess, Connection]:
 
 
 def _answered(answer: Connection, share: Sequence[DiskEntry]) -> list[DiskEntry]:
-    with suppress(EOFError):
+    with suppress(EOFError, OSError):  # OSError: half of it came
         found: list[DiskEntry] = answer.recv()
         return found
     reason, hint = "the process that read it, and others, is gone", "look at it with growdisk show"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.backends.available import trial_disk
 from growdisk.backends.doctor import MAIN, Capability, capabilities
 from tests.unit.cli.command import growdisk
 
@@ -24,6 +25,16 @@ def test_any_backend_is_enough_for_the_main_job() -> None:
 def test_what_needs_a_kernel_is_not_grown_by_host_tools_alone() -> None:
     can = found(direct=True, uml=False, guestfs=False)
     assert [can[what].ok for what in ("XFS", "btrfs", "LVM", "LUKS")] == [False] * 4
+
+
+def test_a_disk_to_try_something_with_leaves_nothing_if_growdisk_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with trial_disk() as disk:
+        disk.write(0, b"tried")
+        assert disk.read(0, 5) == b"tried"
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_tools_are_named_by_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
