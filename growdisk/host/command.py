@@ -168,6 +168,13 @@ def start(
     )
 
 
+def awaited(helper: subprocess.Popen[str], seconds: float) -> str:
+    """What it complained of when it ends; "" after `seconds`: it ends without us."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return helper.communicate(timeout=seconds)[1] or ""
+    return ""
+
+
 def require(tool: str) -> str:
     """Its full path, also if sbin is not in PATH. ToolMissing, with its package."""
     found = shutil.which(tool) or shutil.which(tool, path="/usr/local/sbin:/usr/sbin:/sbin")
