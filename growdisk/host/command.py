@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,7 @@ from growdisk.fast_imports import LateLogger
 COMMAND_LOG = LateLogger("growdisk.command")
 
 _SUCCESS = (0,)
-_LAST_LINES = 5
+_LAST_LINES, _DEATH_SECONDS = 5, 10.0
 MOST_SAID, _PIECE = 64 << 20, 1 << 16  # characters
 
 # The Debian package of each program that growdisk may ask for.
@@ -116,7 +116,7 @@ def run(
     # Not communicate(), which would read without a bound.
     assert process.stdout and process.stderr
     listeners = _Listener(process, process.stdout), _Listener(process, process.stderr, on_line)
-    with _killed_on_failure(process, name, timeout):
+    with _killed_on_failure(process, name, timeout, listeners):
         if begun:
             begun(process.pid)
         if process.stdin:
@@ -240,7 +240,10 @@ def _tell(pipe: IO[str], text: str | None) -> None:
 
 @contextlib.contextmanager
 def _killed_on_failure(
-    process: subprocess.Popen[str], tool: str, timeout: float | None
+    process: subprocess.Popen[str],
+    tool: str,
+    timeout: float | None,
+    listeners: Iterable[threading.Thread],
 ) -> Iterator[None]:
     try:
         yield
@@ -248,6 +251,9 @@ def _killed_on_failure(
         # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
         _kill_group(process)
         process.wait()
+        # What it has started in a sandbox dies after it, and holds its pipes until then.
+        for listener in listeners:
+            listener.join(_DEATH_SECONDS)
         if isinstance(error, subprocess.TimeoutExpired):
             raise ToolTimedOut(tool, timeout or error.timeout) from error
         raise
