@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -116,7 +116,7 @@ def run(
     # Not communicate(), which would read without a bound.
     assert process.stdout and process.stderr
     listeners = _Listener(process, process.stdout), _Listener(process, process.stderr, on_line)
-    with _killed_on_failure(process, name, timeout, listeners):
+    try:
         if begun:
             begun(process.pid)
         if process.stdin:
@@ -129,6 +129,16 @@ def run(
             wait(end and max(end - time.monotonic(), 0))
         if timeout and any(listener.is_alive() for listener in listeners):  # to what it has started
             raise subprocess.TimeoutExpired(words, timeout)
+    except BaseException as error:
+        # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
+        _kill_group(process)
+        process.wait()
+        # What it has started in a sandbox dies after it, and holds its pipes until then.
+        for listener in listeners:
+            listener.join(_DEATH_SECONDS)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ToolTimedOut(name, timeout or error.timeout) from error
+        raise
     stdout, stderr = (listener.all() for listener in listeners)
     if any(listener.is_too_much for listener in listeners):
         reason = f"it said more than {MOST_SAID >> 20} MiB, and was ended"
@@ -236,27 +246,6 @@ class _Listener(threading.Thread):
 def _tell(pipe: IO[str], text: str | None) -> None:
     with contextlib.suppress(BrokenPipeError), pipe:
         pipe.write(text or "")
-
-
-@contextlib.contextmanager
-def _killed_on_failure(
-    process: subprocess.Popen[str],
-    tool: str,
-    timeout: float | None,
-    listeners: Iterable[threading.Thread],
-) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
-        _kill_group(process)
-        process.wait()
-        # What it has started in a sandbox dies after it, and holds its pipes until then.
-        for listener in listeners:
-            listener.join(_DEATH_SECONDS)
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise ToolTimedOut(tool, timeout or error.timeout) from error
-        raise
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:
