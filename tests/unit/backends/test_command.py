@@ -75,7 +75,7 @@ def test_as_much_as_may_be_said_is_heard() -> None:
 
 def test_what_a_tool_has_left_running_is_not_waited_for_longer() -> None:
     with pytest.raises(ToolTimedOut):
-        run(["sh", "-c", "sleep 31.4159 &"], timeout=1)
+        run(["sh", "-c", "sleep 27.1828 &"], timeout=1)
 
 
 def test_a_tool_that_does_not_listen_is_not_waited_for() -> None:
