@@ -24,7 +24,7 @@ from typing import Any
 from growdisk.backends import uml_agent, uml_registers
 from growdisk.backends.appliance import Appliance, appliance_failed
 from growdisk.backends.guest_handle import DISK
-from growdisk.host.command import kill_all, last_lines, start
+from growdisk.host.command import awaited, kill_all, last_lines, start
 from growdisk.host.sandbox import confined_kernel
 
 TOOL = "linux.uml"
@@ -159,7 +159,7 @@ class UmlHandle:
         """End it at once."""
         # bwrap names the exchange in its command line, and takes the kernel with it.
         kill_all(str(self._exchange))
-        self._process.communicate(timeout=_END_SECONDS)
+        awaited(self._process, _END_SECONDS)
         self._channel.close()
 
     def debug(self, subcmd: str, extraargs: list[str]) -> str:

@@ -26,7 +26,7 @@ from growdisk.fast_imports import LateLogger
 COMMAND_LOG = LateLogger("growdisk.command")
 
 _SUCCESS = (0,)
-_LAST_LINES = 5
+_LAST_LINES, _DEATH_SECONDS = 5, 10.0
 MOST_SAID, _PIECE = 64 << 20, 1 << 16  # characters
 
 # The Debian package of each program that growdisk may ask for.
@@ -117,7 +117,7 @@ def run(
     # Not communicate(), which would read without a bound.
     assert process.stdout and process.stderr
     listeners = _Listener(process, process.stdout), _Listener(process, process.stderr, on_line)
-    with _killed_on_failure(process, name, timeout):
+    try:
         if begun:
             begun(process.pid)
         if process.stdin:
@@ -130,6 +130,16 @@ def run(
             wait(end and max(end - time.monotonic(), 0))
         if timeout and any(listener.is_alive() for listener in listeners):  # to what it has started
             raise subprocess.TimeoutExpired(words, timeout)
+    except BaseException as error:
+        # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
+        _kill_group(process)
+        process.wait()
+        # What it has started in a sandbox dies after it, and holds its pipes until then.
+        for listener in listeners:
+            listener.join(_DEATH_SECONDS)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ToolTimedOut(name, timeout or error.timeout) from error
+        raise
     stdout, stderr = (listener.all() for listener in listeners)
     if any(listener.is_too_much for listener in listeners):
         reason = f"it said more than {MOST_SAID >> 20} MiB, and was ended"
@@ -167,6 +177,13 @@ def start(
         text=True,
         errors="replace",
     )
+
+
+def awaited(helper: subprocess.Popen[str], seconds: float) -> str:
+    """What it complained of when it ends; "" after `seconds`: it ends without us."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return helper.communicate(timeout=seconds)[1] or ""
+    return ""
 
 
 def require(tool: str) -> str:
@@ -234,21 +251,6 @@ class _Listener(threading.Thread):
 def _tell(pipe: IO[str], text: str | None) -> None:
     with contextlib.suppress(BrokenPipeError), pipe:
         pipe.write(text or "")
-
-
-@contextlib.contextmanager
-def _killed_on_failure(
-    process: subprocess.Popen[str], tool: str, timeout: float | None
-) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
-        _kill_group(process)
-        process.wait()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise ToolTimedOut(tool, timeout or error.timeout) from error
-        raise
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:

@@ -22,8 +22,8 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import MAX_WRITE, FuseFolder
 from growdisk.block.host_devices import mounts
-from growdisk.errors import ToolFailed
-from growdisk.host.command import kill_all, require, run, start
+from growdisk.errors import ToolFailed, ToolTimedOut
+from growdisk.host.command import awaited, kill_all, require, run, start
 
 TOOL = "fusermount3"
 _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE},fsname=growdisk"
@@ -55,7 +55,7 @@ fi
 rmdir -- "$3" && rm -rf -- "$4"
 exit $status
 """
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _PREFIX, _FOLDER, _ALIVE, _BORN = "growdisk-", "disk", "alive", "born"
 _Keeper = tuple["subprocess.Popen[str]", Path]  # and what it mounts
 # Keepers that have had their word; None: each is waited for at once.
@@ -129,10 +129,7 @@ def mounted(
 def _await(keepers: list[_Keeper]) -> None:
     while keepers:
         keeper, place = keepers.pop()
-        if keeper.returncode is None:
-            # One that is stopped does its work later.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                keeper.communicate(timeout=_PATIENCE)
+        awaited(keeper, _PATIENCE)
         if (keeper.returncode or 0) < 0:  # it was killed
             _clear(place)
 
@@ -154,7 +151,8 @@ def _sweep() -> None:
     # with it. The kernel's list and the lock beside it tell enough.
     for mount in mounts():
         place = Path(mount.place)
-        if (mount.source, mount.kind) != ("growdisk", "fuse") or not _is_ours(place):
+        named = place.name == _FOLDER and place.parent.name.startswith(_PREFIX)
+        if (mount.source, mount.kind) != ("growdisk", "fuse") or not named:
             continue
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
             # Raises while its growdisk lives, whose folder is then left alone.
@@ -169,16 +167,15 @@ def _clear(place: Path) -> None:
     shutil.rmtree(place.parent, ignore_errors=True)
 
 
-def _is_ours(place: Path) -> bool:
-    return place.name == _FOLDER and place.parent.name.startswith(_PREFIX)
-
-
 def _kernels_end(ours: socket.socket, keeper: subprocess.Popen[str]) -> int:
     """The descriptor of /dev/fuse that fusermount3 has mounted."""
     ours.settimeout(_PATIENCE)
-    _, descriptors, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    try:
+        _, descriptors, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    except TimeoutError as error:
+        raise ToolTimedOut(TOOL, _PATIENCE) from error
     if descriptors:
         # Without a descriptor the socket was closed: fusermount3 has failed, and has said why.
         return descriptors[0]
-    _, complaint = keeper.communicate(timeout=_PATIENCE)
-    raise ToolFailed(TOOL, keeper.returncode, complaint.strip() or "it gave no reason")
+    complaint = awaited(keeper, _PATIENCE).strip()
+    raise ToolFailed(TOOL, keeper.returncode, complaint or "it gave no reason")

@@ -75,7 +75,7 @@ def test_as_much_as_may_be_said_is_heard() -> None:
 
 def test_what_a_tool_has_left_running_is_not_waited_for_longer() -> None:
     with pytest.raises(ToolTimedOut):
-        run(["sh", "-c", "sleep 31.4159 &"], timeout=1)
+        run(["sh", "-c", "sleep 27.1828 &"], timeout=1)
 
 
 def test_a_tool_that_does_not_listen_is_not_waited_for() -> None:
@@ -185,3 +185,17 @@ def test_a_tool_of_the_hosts_storage_is_missed_with_its_package(
     with pytest.raises(ToolMissing) as caught:
         require(tool)
     assert caught.value.package == package
+
+
+def test_what_a_killed_program_has_started_is_waited_for(tmp_path: Path) -> None:
+    """In a sandbox it dies after it, and could still write while its step is taken back."""
+
+    def begun(_: int) -> None:
+        while not (tmp_path / "up").exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    words = "setsid sh -c 'touch up; sleep 1; touch ended' & wait"
+    with pytest.raises(KeyboardInterrupt):
+        run(["sh", "-c", words], cwd=tmp_path, begun=begun)
+    assert (tmp_path / "ended").exists()
