@@ -1,4 +1,8 @@
-"""Files that survive a crash: the only fsync outside block/, of their directories as well."""
+"""Files that survive a crash: the only fsync outside block/.
+
+A rename is durable only after the directory itself has been synced; that is what `sync_directory`
+is for.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,8 @@ def remove_files(*paths: Path) -> None:
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `path` atomically: after a crash it holds the old content or the new one, never a part.
 
-    OSError if something else than a file, as /dev/null, has that name, and would be replaced.
+    OSError also if something else than a file has that name: a rename would put a file in place
+    of /dev/null.
     """
     # Nothing in /dev is replaced even if it leads to a file: /dev/stdout is a link, and a rename
     # would put a file in place of the link.
@@ -120,14 +125,20 @@ def _rename_to_new(hidden: Path, path: Path) -> None:
 
 
 def overwrite_file(path: Path, content: bytes) -> None:
-    """Write over what `path` holds, which is as long: no room is needed. A crash may tear it."""
+    """Write over what `path` holds, which is as long: no room is needed.
+
+    A crash may leave a part of either.
+    """
     with _opened(path, os.O_WRONLY) as fd:
         write_all(fd, content)
         os.fsync(fd)
 
 
 def append_record(path: Path, record: bytes) -> None:
-    """Append `record` to `path` (created if absent) and sync it; a crash may tear the last one."""
+    """Append `record` to `path` (created if absent) and sync it.
+
+    A crash may leave a torn last record.
+    """
     # A new file's name is durable only after its folder is synced; an old one's is so already.
     created = not path.exists()
     with _opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as fd:
@@ -138,7 +149,10 @@ def append_record(path: Path, record: bytes) -> None:
 
 
 def read_record(path: Path) -> bytes:
-    """All of a file of a run's folder. OSError if it is none, or longer than these can be."""
+    """All that a file of a run's folder holds.
+
+    OSError if it is none, or longer than any of them can be.
+    """
     # O_NONBLOCK: if a pipe has that name, open() does not wait until somebody writes to it.
     with _opened(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) as fd:
         found = os.fstat(fd)
@@ -158,7 +172,11 @@ def write_all(fd: int, content: bytes) -> None:
 
 
 def reserve_room(path: Path, size: int) -> None:
-    """Take blocks for the first `size` bytes of `path`, whose length stays, if that can be done."""
+    """Take the host's blocks for the first `size` bytes of `path` (created if absent).
+
+    Its length stays as it is. OSError if there are none; a file system that cannot do it is left
+    alone.
+    """
     with _opened(path, os.O_WRONLY | os.O_CREAT) as fd:
         try:
             # Without KEEP_SIZE the file would get longer, and a reader of records would see zeros.
@@ -171,7 +189,8 @@ def reserve_room(path: Path, size: int) -> None:
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2), which Python has without its modes: take or free the host's blocks of a range.
 
-    OSError in one of NOT_SUPPORTED, or for what is really wrong: ENOSPC, EDQUOT, EFBIG, EIO.
+    OSError in one of NOT_SUPPORTED, or for what is really wrong: ENOSPC, EDQUOT, EFBIG,
+    EIO.
     """
     import ctypes  # loaded by those alone who need it
 
@@ -190,7 +209,10 @@ def truncate_file(path: Path, size: int) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[bool]:
-    """Wait until no other growdisk makes something there; False where nobody knows (no locks)."""
+    """Wait until no other growdisk makes something in `folder`, and keep the others waiting.
+
+    False on a file system without locks: then nobody knows whether somebody else does.
+    """
     with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd:
         alone = False
         with suppress(OSError):
@@ -202,7 +224,10 @@ def alone_in(folder: Path) -> Iterator[bool]:
 
 
 def open_locked(path: Path, mode: int) -> int:
-    """The file, made if missing, open and locked: its owner may remove it. BlockingIOError."""
+    """The file, made if there is none, open and locked; who has it locked may remove it.
+
+    BlockingIOError while somebody else has it.
+    """
     return _locked(path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
 
 
@@ -232,6 +257,15 @@ def _locked(path: Path, opened: Callable[[], int]) -> int:
 
 
 def user_folder(variable: str, otherwise: str) -> Path:
-    """Below `variable`, or `otherwise` in the home; without one, a place where nothing can be."""
+    """Where growdisk keeps what outlives a command: below `variable`, or `otherwise` in the home.
+
+    A user without a home has a place where nothing is, and nothing can be kept.
+    """
     base = os.environ.get(variable) or os.path.expanduser(f"~/{otherwise}")  # noqa: PTH111
+    try:
+        os.stat(base)  # noqa: PTH116 (half the time of Path.stat)
+    except PermissionError:
+        base = "~"  # in the home of somebody else, as under sudo -u
+    except OSError:
+        pass
     return Path(base if not base.startswith("~") else "/nonexistent") / "growdisk"

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class GrowdiskError(Exception):
-    """Base of all expected errors; `what`, `why`, `what_to_do`: the templates filled in."""
+    """Base of all expected errors.
+
+    `what`, `why` and `what_to_do` are the templates filled with its fields.
+    """
 
     ID: ClassVar[str] = ""
     exit_code: ClassVar[int] = 3
@@ -85,7 +88,10 @@ class _Fields(dict[str, object]):
 
 
 def error_id(error: GrowdiskError | type[GrowdiskError]) -> str:
-    """The stable name of a kind of error: `image-in-use`. A renamed class has its old one as ID."""
+    """The stable name of a kind of error: `image-in-use`.
+
+    A class that is renamed keeps its old id as ID.
+    """
     if error.ID:
         return error.ID
     name = (error if isinstance(error, type) else type(error)).__name__
@@ -383,19 +389,3 @@ class NeedsUser(GrowdiskError):
     """growdisk can neither finish nor restore this alone: exit code 5."""
 
     exit_code = 5
-
-
-# --- what was probably meant --------------------------------------------------------------------
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was probably meant, or ""."""
-    from difflib import get_close_matches  # only mistakes need it
-
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
-
-
-def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:
-    """A hint: to write the known word that was probably meant, or `otherwise`."""
-    near = nearest(word, known)
-    return f"write {near}" if near else otherwise

@@ -1,10 +1,13 @@
 """The one dataclass of growdisk: `dataclass`, `field`, `replace`, `asdict`, `NamedTuple`.
 
 The standard library writes and compiles methods for each class: 0.3 to 0.7 ms a class, and 8 ms for
-what it loads. `growdisk image info` defines forty classes and has nothing else to do. Here the
-methods are closures. Type checkers are shown the real ones; who asks for a class's fields (msgspec)
-gets the real answer, made then. Left out: slots, InitVar, keyword-only fields, and an error at the
-definition for a default before a field without one.
+what it loads to do so. `growdisk image info` defines forty classes and has nothing else to do;
+`growdisk expand` defines three hundred. Here the methods are closures. Type checkers are shown the
+real ones. Others that ask a class for its fields (msgspec) get the real answer, made when it is
+asked for.
+
+What is left out: slots, InitVar, keyword-only fields, and an error at the definition for a default
+before a field without one.
 """
 
 from __future__ import annotations
@@ -36,7 +39,10 @@ class _Field:
 
 
 def quick_dataclass(cls: type | None = None, **options: bool) -> type | Callable[[type], type]:
-    """The decorator, with `frozen`, `eq` and `order`. Annotations are strings."""
+    """The decorator, with `frozen`, `eq` and `order`.
+
+    Annotations of fields are strings, as in all modules here.
+    """
     if cls is None:
         return lambda decorated: _define(decorated, **options)
     return _define(cls, **options)

@@ -1,7 +1,9 @@
 """Libraries without what they load and hardly use, which takes 5 to 15 ms of every command.
 
-pathlib loads urllib.parse for Path.as_uri alone, argparse gettext for translations of its own few
-words, msgspec typing_extensions for what typing has since Python 3.11, and a debug message logging.
+pathlib loads urllib.parse, and with that ipaddress, for Path.as_uri alone. argparse loads gettext
+for translations of its own few words, which growdisk has none of. msgspec asks typing_extensions
+for what typing has since Python 3.11, and with that comes all that reads Python's own source. A
+debug message asks for logging.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from collections.abc import Callable
 
 
 def load_standard_modules() -> None:
-    """With stand-ins for modules that pathlib and argparse hardly use; later imports are real."""
+    """Load pathlib and argparse with stand-ins for modules that they hardly use.
+
+    A later import of urllib.parse or gettext gets the real one.
+    """
     if "urllib.parse" not in sys.modules:
         _load("pathlib", "urllib.parse", {"quote_from_bytes": _quoted})
     if "gettext" not in sys.modules:
@@ -51,7 +56,10 @@ def _one_or_more(one: str, more: str, count: int) -> str:
 
 
 class LateLogger:
-    """A logger, unless `logging` is not loaded: that takes 3 ms, and then nobody listens."""
+    """The logger `name` of the standard library; if `logging` is not loaded, nobody listens.
+
+    Loading it takes 3 ms, and a command without --verbose or -x says nothing with it.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,7 +1,8 @@
 """Reading a small file that somebody names: a key, a password, a file for a guest.
 
-Bounded in size and in time: a pipe, as of `--key-file <(pass show disk)`, is not waited for for
-ever. And what somebody names to be written to: a shell makes `--html *.qcow2` name a disk.
+Bounded in size and in time. It may well be a pipe, as of `--key-file <(pass show disk)`: that is
+waited for, but not for ever. And what somebody names to be written to: a shell makes `--html
+*.qcow2` name a disk.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ def given_path(text: str | Path) -> Path:
 
 
 def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
-    """All bytes of a file or a pipe. UsageError, with `hint`, if unreadable or too large."""
+    """All bytes of a file or a pipe.
+
+    UsageError if it cannot be read, or has more than `limit` bytes. `hint`: what to check then,
+    for the message.
+    """
     try:
         # O_NONBLOCK: open() does not wait for a pipe's writer, which may never come. O_NOCTTY: a
         # terminal named here does not become ours.

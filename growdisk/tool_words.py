@@ -1,6 +1,7 @@
 """Tools' complaints for people who do not know the tool: a pattern, its meaning, what to do.
 
-Anything else is quoted. Only what a plan cannot see beforehand, or overlooked, comes this far.
+Anything else is quoted in the tool's own words. Only what cannot be seen beforehand, or what was
+overlooked, ever comes this far: a plan looks at everything that it can read.
 """
 
 from __future__ import annotations

@@ -155,7 +155,10 @@ def _unit_hint(number: str) -> str:
 
 
 def whole_percent(share: float) -> int:
-    """0.846 as 85, rounded up as df does: what is fuller than 85 % is never shown as that."""
+    """0.846 as 85: the next whole number up, as df has it.
+
+    So 85 is never shown of what is fuller than 85 %.
+    """
     # round() first: 100 * 0.07 is 7.000000000000001, which would become 8.
     return math.ceil(round(100 * share, 6))
 
@@ -182,7 +185,10 @@ class Bytes(int):
 
 
 def format_change(old: int, new: int) -> str:
-    """`3.0 GiB -> 13.0 GiB`, or `8.0 TiB -> 8.0 TiB (+10.0 GiB)` if the two look alike."""
+    """`3.0 GiB -> 13.0 GiB`, with the difference if the two look alike.
+
+    `8.0 TiB -> 8.0 TiB (+10.0 GiB)`.
+    """
     words = f"{format_size(old)} -> {format_size(new)}"
     if old == new or format_size(old) != format_size(new):
         return words

@@ -16,7 +16,7 @@ HOUSE = ROOT / "growdisk"
 FLOORS = (
     {
         "__init__", "errors", "error_document", "units", "durable", "fast_dataclass",
-        "fast_imports", "given_file", "tool_words",
+        "fast_imports", "given_file", "suggestions", "tool_words",
     },
     {"block"},
     {"qcow2", "partitions", "filesystems"},

@@ -1,4 +1,8 @@
-"""Disks at rest as a run's target: opened to read (plan) or as their one writer (expand)."""
+"""Disks at rest as a run's target: how they are opened, what is read, how a plan is made.
+
+To plan, they are opened for reading; to carry it out, as their one writer. What is read is the
+same.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from growdisk.api.host import FoundTools, facts_of_host, fit_to_host, refuse_unf
 from growdisk.api.host_space import refuse_run_without_room, run_images
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
-from growdisk.errors import KeyNeeded
+from growdisk.errors import KeyNeeded, shell_word
 from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.guest_systems.look import Look, find_homes
 from growdisk.host.blkid import Blkid
@@ -27,7 +31,6 @@ from growdisk.planner.extra_disks import (
     ExtraDiskPlan,
     merge_proposals,
     propose_extra_disk,
-    volume_groups,
 )
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, OtherDisk, RunOptions
@@ -93,9 +96,10 @@ def _closing(disk: Disk) -> Iterator[Disk]:
 
 
 class DisksAtRest:
-    """Target (api/runs.py): `device` is what `path` holds, `disk` the same if open to write.
+    """Target (api/runs.py). Each call may raise refusals.
 
-    `others` are the guest's further disks.
+    `device` is what `path` holds; `others` are the guest's further disks. `disk` is the same to
+    write; None if it is open to be read.
     """
 
     def __init__(
@@ -267,7 +271,10 @@ def format_named(name: str) -> Format:
 
 
 def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
-    """Each image with its format; refused if named twice, or with an unfinished run."""
+    """Each image with its format.
+
+    Refused: one that is named twice, and one with an unfinished run.
+    """
     paths = [other.path for other in others]
     formats = [(other, probe_to_write(other)) for other in paths]
     for number, other in enumerate(paths):
@@ -280,7 +287,10 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
 
 
 def refuse_spoiling(path: Path, options: RunOptions) -> None:
-    """Refuse, before planning, an image or other disk with a kept run, or with dependents."""
+    """Refuse, before planning, an image or other disk with a kept run, or with dependents.
+
+    See refuse_dependents().
+    """
     for disk_path in (path, *(other.path for other in options.others)):
         refuse_run_at(disk_path)
         refuse_dependents(disk_path, overlays_may_break=options.overlays_may_break)
@@ -323,8 +333,8 @@ def plan_extra_disks(
 
 def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int) -> None:
     """option-unsupported if a disk holds nothing of the image's volume groups."""
-    wanted = {volume.uuid for group in volume_groups(main) for volume in group.physical_volumes}
+    wanted = {volume.uuid for group in main.groups_on() for volume in group.physical_volumes}
     if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
         reason = "no volume group of this image lies on it as well"
-        hint = f"to let it grow too: --with {path}=+10G"
+        hint = f"to let it grow too: --with {shell_word(path)}=+10G"
         raise option_unsupported(main.image.path, f"--with {path}", reason, hint)

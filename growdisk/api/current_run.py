@@ -57,6 +57,5 @@ def recorded_plan(directory: RunDirectory) -> Plan:
     try:
         return decode_plan(directory.plan_text())
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise record_unreadable(
-            directory.plan_file, reason=f"it is not a plan of a run: {error}"
-        ) from error
+        reason = f"it is not a plan of a run: {error}"
+        raise record_unreadable(directory.plan_file, reason) from error

@@ -10,7 +10,7 @@ from growdisk.block.host_blocks import free_room
 from growdisk.block.host_devices import (
     device_number,
     disk_of_partition,
-    holders_of,
+    linked_devices,
     memory_under,
     mounts,
     partitions_of,
@@ -143,7 +143,7 @@ def _system_place(disk: int) -> str:
 
 def _built_on(number: int) -> list[int]:
     # What is mounted may be several layers up: a partition, in it LUKS, in that LVM.
-    upper = [*partitions_of(number), *holders_of(number)]
+    upper = [*partitions_of(number), *linked_devices(number, "holders")]
     return [number, *(built for device in upper for built in _built_on(device))]
 
 

@@ -1,4 +1,7 @@
-"""Reads what there is on a disk: image, table, superblocks; no appliance, and no tool."""
+"""Reads what there is on a disk: image, table, superblocks.
+
+No appliance and no tool: growdisk show answers in a tenth of a second.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.named_files import backing_path
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.units import format_size
-from growdisk.volumes.inspect import look_inside
+from growdisk.volumes.inspect import InnerLook
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
 
@@ -71,7 +74,7 @@ def inspect_device(
     """
     known = keyring or Keyring()
     pv_finder = PhysicalVolumeFinder([(device, image.path), *others], sector_size)
-    look = look or (lambda window, _start: look_inside(window, known, pv_finder))
+    look = look or (lambda window, _start: InnerLook(known, pv_finder).content(window))
     try:
         table = read_table(device, image.path, sector_size)
     except TableDamaged as error:
@@ -168,7 +171,10 @@ def _owner(
 def opened_image(
     path: Path, image_format: ImageFormat, keys: tuple[bytes, ...] = (), *, lock: bool = True
 ) -> BlockDevice:
-    """The guest-visible disk, to read; not `lock`: also while a guest writes to it."""
+    """The guest-visible disk, to read; one of `keys` opens an image that is encrypted.
+
+    Not `lock`: also while a guest writes to it, which may then change it at any time.
+    """
     if lock:
         is_qcow2 = image_format == "qcow2"
         return Qcow2Image.open(path, key=keys) if is_qcow2 else RawFile.open_disk(path)
@@ -202,11 +208,8 @@ def _with_likely_cause(error: TableDamaged, device: BlockDevice) -> TableDamaged
     if changed:
         reason = f"{error.reason}; the likely cause: {base.name} below it was changed {changed}"
         return TableDamaged(error.path, reason=reason, hint=back)
-    return TableDamaged(
-        error.path,
-        reason=error.reason,
-        hint=f"if {base.name} below it was changed, {back}; else: {error.hint}",
-    )
+    hint = f"if {base.name} below it was changed, {back}; else: {error.hint}"
+    return TableDamaged(error.path, error.reason, hint)
 
 
 def _was_changed(image: Qcow2Image, base: Path) -> str:

@@ -1,4 +1,7 @@
-"""What is on a disk, at rest or of a running guest; refusals that say more than the host."""
+"""What is on a disk, of an image at rest or a running guest; refusals that say more than the host.
+
+Loads no more than that needs.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ def image_of(request: LiveRequest) -> Path:
 
 @contextmanager
 def explained_refusals(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
-    """Report an image in use with the command that grows it through its running guest."""
+    """If the image is in use, report the command that grows it through its running guest.
+
+    Otherwise as unreadable_refused().
+    """
     try:
         with unreadable_refused(path):
             yield
@@ -91,9 +97,7 @@ def unreadable_refused(path: Path) -> Iterator[None]:
         if error.errno not in (errno.EIO, errno.ENOTCONN):
             raise
         if is_served(path):
-            raise ImageNotReadable(
-                path, _LOST, "see that its server runs, and run the same command again"
-            ) from error
-        raise ImageNotReadable(
-            path, _BROKEN, "see what the host's kernel says (dmesg); copy what is there"
-        ) from error
+            hint = "see that its server runs, and run the same command again"
+            raise ImageNotReadable(path, _LOST, hint) from error
+        hint = "see what the host's kernel says (dmesg); copy what is there"
+        raise ImageNotReadable(path, _BROKEN, hint) from error

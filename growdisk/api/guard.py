@@ -42,7 +42,10 @@ _MOST_FOLDERS = 1000
 
 @dataclass(frozen=True)
 class CarriedRun:
-    """What the image at `path` carries: the newest `run` ("": a mark alone), snapshots of all."""
+    """What the image at `path` carries.
+
+    `run` is "" if only the mark is there; `snapshots` are those of all runs, oldest first.
+    """
 
     path: Path
     run: str
@@ -57,15 +60,9 @@ class CarriedRun:
     @property
     def first(self) -> RunSnapshot | None:
         """The snapshot from before the whole run; None if it is gone."""
-        return next(
-            (
-                snapshot
-                for snapshot in self.snapshots
-                # Snapshots count from 1, and the first is taken before anything is changed.
-                if (snapshot.run, snapshot.number) == (self.run, 1)
-            ),
-            None,
-        )
+        # Snapshots count from 1, and the first is taken before anything is changed.
+        found = (one for one in self.snapshots if (one.run, one.number) == (self.run, 1))
+        return next(found, None)
 
     @property
     def is_recorded(self) -> bool:
@@ -84,7 +81,8 @@ class CarriedRun:
     def is_without_folder(self) -> bool:
         """Whether the run that an image carries is not recorded beside it.
 
-        A run that never began does not count: the next to write to the image removes its mark.
+        The mark of a run that never began hinders nobody: the next to write to the image removes
+        it.
         """
         if self.is_recorded:
             return False
@@ -113,7 +111,10 @@ def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedR
 
 
 def carried_at(path: Path) -> CarriedRun | None:
-    """The same without a lock; None for a damaged image. ImageNotReadable if there is none."""
+    """The same without a lock: what can be read of it while somebody may be writing.
+
+    A damaged image carries nothing. ImageNotReadable if there is no image of that name.
+    """
     with closing(RawFile.open(path, lock=False)) as file:
         try:
             return carried_in(file, path, read_header(file, path))
@@ -207,7 +208,10 @@ class ConflictGuard:
     shows_the_same: bool = False
 
     def __call__(self, file: BlockDevice, header: Header | None) -> None:
-        """Raises run-stands-in-the-way, run-without-folder, memory-saved or overlays-on-it."""
+        """Raises run-stands-in-the-way, run-without-folder, memory-saved or overlays-on-it.
+
+        `header` is None for raw.
+        """
         refuse_run(self.path, carried_in(file, self.path, header))
         data_file = self._data_file(header)
         if data_file is not None:
@@ -247,13 +251,19 @@ def refuse_run_at(path: Path) -> None:
 
 
 def refuse_run_below(path: Path) -> None:
-    """As refuse_run_at(), for an image that others are to lie on, and for all below it."""
+    """As refuse_run_at(), for an image that others are to lie on, and for all that it lies on.
+
+    Continuing one of their runs, or going back, would change what those show.
+    """
     for each, carried in _carried_in_chain(path):
         refuse_run(each, carried)
 
 
 def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
-    """The file in the middle of a run among those that the image shows (`alone`: it alone)."""
+    """Which file of those that the image shows is in the middle of a run; None if none is.
+
+    A guest would see half of a change. `alone`: nothing below it counts.
+    """
     chain = [(path, carried_at(path))] if alone else _carried_in_chain(path)
     return next((each for each, carried in chain if _is_in_a_run(each, carried)), None)
 
@@ -271,7 +281,10 @@ def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
 def refuse_dependents(
     path: Path, *, merging: Path | None = None, overlays_may_break: bool = False
 ) -> None:
-    """memory-saved if a machine will resume on it; overlays-on-it if other images lie on it."""
+    """memory-saved if a machine will resume with what it knew of the image.
+
+    overlays-on-it if other images lie on it.
+    """
     # Not waived by overlays_may_break here: that says nothing of a machine's memory.
     if machine := suspended_with(path):
         raise _memory_saved(path, machine, f"qm resume {machine}, and shut it down from inside")
@@ -321,7 +334,10 @@ def _carried_in_chain(path: Path) -> Iterator[tuple[Path, CarriedRun | None]]:
 
 
 def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
-    """The data file of an image, then layer for layer what it lies on; unknown formats: qcow2."""
+    """The data file of the image at `path`, then layer for layer what it lies on.
+
+    Each with its format; one that can only be probed counts as qcow2.
+    """
     above: list[Path] = []
     seen = {real(path)}
     # Ends at the first file that is not a qcow2 image, or cannot be read.

@@ -1,6 +1,8 @@
 """What the guest's own files say that a plan must know, and nothing else on the disk says.
 
-Read here, decided in planner/.
+Whether it sleeps in a swap file, which partitions are swap with a random key, whether all that
+names what is given up can be changed, and whether this machine's tools can write there. Read here,
+decided in planner/.
 """
 
 from __future__ import annotations
@@ -47,7 +49,10 @@ _RANDOM_SWAP = SwapContent("swap", random_key=True)
 
 
 def with_crypttab_names(facts: Facts, look: Look) -> Facts:
-    """With what a crypttab says of unknown partitions; refused if a guest sleeps in a file."""
+    """With what a guest's crypttab says of partitions of unknown content.
+
+    Refused: a guest that sleeps in a file.
+    """
     # A guest that sleeps goes on from its memory, and would not know of any change.
     for home in look.systems:
         for path, signature in _sleeping(home):

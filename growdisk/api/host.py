@@ -1,6 +1,7 @@
 """What this host says to a run: who uses its images, what cannot be known, which tools are here.
 
-What is so of block devices alone (device_host.py) is loaded for a device.
+What is so of block devices alone is in device_host.py. That loads all kinds of storage, and is
+loaded for a device.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ _FIXED = "its server says how large it is, and no client can change that"
 
 
 def refuse_unfit_host(path: Path, options: RunOptions) -> None:
-    """ImageInUse, use-unknown or ImageNotReadable (not writable) for an image of the run."""
+    """ImageInUse, use-unknown or ImageNotReadable for the image and the guest's other disks.
+
+    The last one is raised if it cannot be written to.
+    """
     for disk_path in (path, *(other.path for other in options.others)):
         if disk_path.is_block_device():
             from growdisk.api.device_host import refuse_unfit_device
@@ -63,7 +67,11 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
 
 
 def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOptions) -> Plan:
-    """The plan with notes on what this host does not show; refused without room on this host."""
+    """The plan with notes on what this host does not show.
+
+    Refused if the host has no room for it, or no place to keep the run: storage-full,
+    storage-refuses, state-in-memory, no-room-for-run.
+    """
     refuse_full_storage(plan, path)
     for step in plan.steps:
         _refuse_fixed_size(plan, path, step)
@@ -137,7 +145,10 @@ def _doubt(path: Path) -> str:
 
 @dataclass(frozen=True)
 class FoundTools:
-    """Implements HostTools; `tried`: this machine's tools have just worked here, confined."""
+    """Implements HostTools; what tries something out is loaded when it is asked.
+
+    `tried`: this machine's tools have just worked here, confined.
+    """
 
     tried: bool = False
 

@@ -39,7 +39,10 @@ _MAX_FILES = (errno.EFBIG, errno.EINVAL)
 def host_too_full(
     path: Path, place: Path, needed: int, free: int, problem: str = "", *, aside: bool = True
 ) -> Refused:
-    """The refusal; sizes in bytes. `aside`: `needed` includes what is set aside to go back."""
+    """The refusal; sizes in bytes: what the run takes at least, what `place` has free.
+
+    `aside`: what it takes includes what is set aside for going back.
+    """
     return Refused.named(
         "host-too-full",
         "{path} cannot grow so far: the host has no room for that",
@@ -198,7 +201,10 @@ def _tried(place: Path, action: Callable[[int], None]) -> int | None:
 
 
 def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) -> None:
-    """refuse_to_fill(), only if a rule grows it, for then nobody watches. Sizes in bytes."""
+    """host-would-fill, pool-overcommitted: only if a rule grows it, for then nobody watches.
+
+    Sizes in bytes.
+    """
     rule, growth = goal.rule, new_size - old_size
     if rule is None or growth <= 0:
         return
@@ -208,7 +214,10 @@ def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) ->
 def refuse_to_fill(
     path: Path, room: HostRoom, growth: int, keep_free: float, promised: int = 0
 ) -> None:
-    """host-would-fill, pool-overcommitted; others may take `promised` of the same room yet."""
+    """host-would-fill, pool-overcommitted.
+
+    `promised`: what others may take of the same room, and have not yet.
+    """
     # A thin pool gives no error until it is full, and then to all of its volumes.
     if room.promised is not None and room.promised + promised + growth > room.total:
         all_promised = room.promised + promised + growth
@@ -229,11 +238,9 @@ def refuse_to_fill(
     # `growth` counts in full: a sparse image takes it bit by bit, when nobody looks.
     keep = int(room.total * keep_free)
     if room.free - promised - growth < keep:
-        others = (
-            f", {format_size(promised)} of it for disks that grew in the same round"
-            if promised
-            else ""
-        )
+        others = ""
+        if promised:
+            others = f", {format_size(promised)} of it for disks that grew in the same round"
         raise Refused.named(
             "host-would-fill",
             "{path} does not grow: the host would fill up",
@@ -263,9 +270,10 @@ class Promise:
 
 
 class Promises:
-    """The host space promised in one round, by `HostRoom.shared`.
+    """The host space promised in one round. Rooms are distinguished by `HostRoom.shared`.
 
-    A growth that would not fit with those under way waits for their end.
+    A growth that would not fit with those under way waits for their end: some grow nothing in the
+    end.
     """
 
     def __init__(self) -> None:
@@ -275,7 +283,10 @@ class Promises:
 
     @contextmanager
     def of(self, path: str, growth: int, keep_free: float) -> Iterator[Promise]:
-        """host-would-fill, pool-overcommitted. A disk elsewhere needs no promise."""
+        """host-would-fill, pool-overcommitted.
+
+        Nothing is promised to a disk that is not a file of this host.
+        """
         promise = Promise()
         try:
             shared = self._granted(Path(path), growth, keep_free) if path and growth else None

@@ -71,7 +71,10 @@ class InspectedGuest:
 def inspected(
     request: LiveRequest, sector_size: int, stop: StopRequest, *, fullness: bool = False
 ) -> Iterator[InspectedGuest | Path]:
-    """The running guest, with what its df says if `fullness`; or the image's path, if it is off."""
+    """The running guest, looked at; or the path of its image, if it is off.
+
+    `fullness`: with what its df says.
+    """
     reached = reach(request)
     if isinstance(reached, Path):
         yield reached
@@ -247,7 +250,10 @@ def _is_somebodys(verdict: BlkidResult) -> bool:
 def ask_guest(
     shell: GuestShell, places: Mapping[str, GuestPlace]
 ) -> dict[str, BlkidResult] | CannotAsk:
-    """What the guest's blkid finds at `places` (by plain names), or why it cannot be asked."""
+    """What the guest's blkid finds at each of `places` (plain names), or why it cannot be asked.
+
+    GuestLost.
+    """
     questions = (_question(name, place) for name, place in places.items())
     answer = shell.run(_KNOWN + "".join(questions), _SECONDS)
     # Other failures are in the answer, place by place.

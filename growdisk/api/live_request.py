@@ -14,7 +14,10 @@ Way = Literal["auto", "agent", "ssh", "manual"]
 
 @dataclass(frozen=True)
 class LiveRequest:
-    """A guest that may be running: `path` is its image, `online` the way into it."""
+    """What the user said of a guest that may be running.
+
+    `path`: its image, if that was named. `online`: the way into it.
+    """
 
     path: Path | None = None
     qmp: Path | None = None
@@ -30,7 +33,10 @@ class LiveRequest:
 
 
 def target_of(given: GivenValues, *, running: bool = False) -> Path | LiveRequest:
-    """A path if nothing, nor the caller (`running`), speaks of a running guest. UsageError."""
+    """A path if nothing speaks of a running guest (`running`: the caller does).
+
+    UsageError if no disk is named, or two are.
+    """
     path, qmp, domain = given.path("image"), given.path("qmp"), given.word("domain")
     written = given.written
     if path is None and qmp is None and not domain:

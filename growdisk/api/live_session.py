@@ -103,14 +103,18 @@ class LiveSession:
         return error
 
     def refuse_other_image(self) -> None:
-        """wrong-image, and nothing recorded, if the guest runs without the overlays of the run."""
+        """wrong-image if the guest was started without the run's overlays.
+
+        Nothing is recorded then.
+        """
         if isinstance(self.snapshots, LiveOverlays):
             self.snapshots.refuse_other_image()
 
     def refuse_closed(self) -> None:
         """What does not let us in now, a user can open: that is no reason to take the run back.
 
-        GuestUnreachable; guest-refused if containers are closed since a restart.
+        GuestUnreachable; and guest-refused, if containers are closed since the guest has
+        restarted.
         """
         # Raised here, it leaves the run as it is. In a step it would be taken back.
         state = self.engine.state
@@ -171,7 +175,10 @@ def _store(
 
 
 def while_frozen(reached: RunningGuest, inside: GuestAccess, action: Callable[[], None]) -> None:
-    """Call `action` while an agent, if there is one, has frozen the guest's file systems."""
+    """Call `action` while an agent has frozen the guest's file systems, if one can.
+
+    The agent is tried even if the way inside is ssh.
+    """
     if not reached.by_ssh:
         inside.forget()  # an agent talks to one at a time
     try:

@@ -112,11 +112,17 @@ class RunningGuest:
             raise
 
     def open_agent(self) -> AgentShell:
-        """The guest's agent, whichever way inside was asked for; GuestUnreachable for none."""
+        """The guest's agent, whichever way inside was asked for, to freeze and thaw.
+
+        GuestUnreachable if there is none.
+        """
         return AgentShell(*self.open_channel())
 
     def open_channel(self) -> tuple[AgentCall, Callable[[], None]]:
-        """The agent's channel, and what closes it: for a guest that allows no commands."""
+        """The agent's channel alone, and what closes it: for a guest that allows no commands.
+
+        GuestUnreachable.
+        """
         request = self.request
         if self.agent_by_libvirt is not None and request.agent is None:
             # libvirt keeps the channel: there is nothing of ours to close.

@@ -1,8 +1,9 @@
 """Which images lie on an image: overlays, overlays of those, and images that keep their data in it.
 
-An image does not know what lies on it. So the headers of all files in its folder are read (with
-Proxmox, in those of the other machines), and where a libvirt answers, the disks of its machines and
-the folders of its pools; bounded in number and time.
+Whatever is written below an overlay makes it a mixture of two disks, and an image does not know
+what lies on it. So the headers of all files in its folder are read (with Proxmox, in those of the
+other machines), and where a libvirt answers, the disks of its machines and the folders of its
+pools; bounded in number and time.
 """
 
 from __future__ import annotations
@@ -38,14 +39,20 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Dependents:
-    """Who would be harmed by a change: images, and machines of libvirt whose memory is saved."""
+    """Who would be harmed by a change: `overlays`, and `saved`, libvirt machines.
+
+    The memory of these is saved.
+    """
 
     overlays: tuple[Overlay, ...] = ()
     saved: tuple[str, ...] = ()
 
 
 def overlays_on(path: Path, *, libvirt: bool = True) -> tuple[Overlay, ...]:
-    """The images that lie on the image at `path`; without libvirt's module in its folder alone."""
+    """The images that lie on the image at `path`, directly or not.
+
+    To look is not refused if Python has no module for libvirt: the folder alone is searched then.
+    """
     try:
         return dependents_of(path, libvirt=libvirt).overlays
     except Refused as error:
@@ -59,7 +66,8 @@ def dependents_of(
 ) -> Dependents:
     """The images on the image at `path`, and machines that resume from saved memory with them.
 
-    Without `apart_from` and those on it alone; not `libvirt`: in the image's own folder.
+    Without the overlay `apart_from` and those on it alone. `libvirt` False: only the image's own
+    folder is searched.
     """
     target = identity(str(path))
     if target is None:

@@ -17,7 +17,7 @@ from growdisk.api.result import Outcome, Result, result_of
 from growdisk.api.runs import carry_out
 from growdisk.api.session import layout_now
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded, Refused, suggestion
+from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded, Refused
 from growdisk.fast_dataclass import replace
 from growdisk.planner.layout import layout_of
 from growdisk.qcow2.image import Qcow2Image
@@ -25,6 +25,7 @@ from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import probe_to_write
 from growdisk.qcow2.repair import repair
 from growdisk.steps.disk import Disk
+from growdisk.suggestions import suggestion
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.failures import no_such_run
 from growdisk.workflow.journal import ENDED, RunState, RunStatus
@@ -47,9 +48,10 @@ def resume(
     overlays_may_break: bool = False,
     not_in_use: bool = False,
 ) -> Result:
-    """Go on with an unfinished run, in the direction it was going; a kept one is left as it is.
+    """Go on with an unfinished run, in the direction it was going.
 
-    `keys` are the passphrases of what is encrypted inside, `not_in_use` is as in RunOptions.
+    A finished or kept one is left as it is. `keys` are the passphrases of what is encrypted inside.
+    `not_in_use` is as in RunOptions.
     """
     path = Path(image)
     refuse_carried(carried_at(path))
@@ -87,7 +89,10 @@ def _put_away(directory: RunDirectory, *, not_in_use: bool) -> None:
 
 
 def clear_up(image: Path, run: str) -> None:
-    """Remove what runs after `run` have left beside an image put back, unless it is in use."""
+    """Remove what later runs have left beside an image that was put back to before them.
+
+    `run` is the one from before. Not while somebody uses the image, who may begin a run.
+    """
     directory = RunDirectory.of(image)
     with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
         leading = directory.leading()
@@ -233,11 +238,8 @@ def _refuse_without_run(path: Path, verb: str, state: RunState) -> None:
         raise no_such_run(path, verb=verb)
     # Of a finished run resume() has put away what is left; the others need its snapshots.
     if verb != "resume" and state.finished:
-        raise no_such_run(
-            path,
-            verb=verb,
-            reason=f"the last run is {state.status.value}, and its snapshots are gone",
-        )
+        reason = f"the last run is {state.status.value}, and its snapshots are gone"
+        raise no_such_run(path, verb, reason)
 
 
 def _nothing_to_resume(
@@ -270,7 +272,10 @@ def _nothing_to_resume(
 def commit_carried(
     path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool = False, sector_size: int = 512
 ) -> Result:
-    """Keep the image as it is, and remove the snapshots of all runs and their mark."""
+    """Keep the image as it is, and remove the snapshots of all runs and their mark.
+
+    `sector_size` is the disk's logical one, by which the layout in the Result is read.
+    """
 
     def accept(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
         return partial(_forget, names=[snapshot.name for snapshot in carried.snapshots])
@@ -287,7 +292,10 @@ def rollback_carried(
     not_in_use: bool = False,
     sector_size: int = 512,
 ) -> Result:
-    """Go back to before the latest run, and remove what the image carries of it."""
+    """Go back to before the latest run, and remove what the image carries of it.
+
+    `sector_size`: as for commit_carried.
+    """
 
     def roll_back(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
         first = carried.first

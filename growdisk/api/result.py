@@ -38,7 +38,10 @@ _NO_RECORD = JournalRecord(Event.CHECKED)  # as good as none
 
 @dataclass(frozen=True)
 class StepReport:
-    """`state` is pending, done, skipped, restored or unfinished; `detail` says what is done."""
+    """`state` is pending, done, skipped, restored or unfinished; `detail` is in words.
+
+    It says what was done, or would be.
+    """
 
     name: str
     state: str
@@ -111,16 +114,12 @@ def nothing_to_do(facts: Facts, proposal: GoalReached) -> Result:
 
 
 def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
-    found = ((step, state.last.get(step.name, _NO_RECORD)) for step in plan.steps)
-    return tuple(
-        StepReport(
-            step.name,
-            _STATE_WORDS.get(record.event, "pending"),
-            record.seconds,
-            record.detail or step.describe(),
-        )
-        for step, record in found
-    )
+    reports = []
+    for step in plan.steps:
+        record = state.last.get(step.name, _NO_RECORD)
+        word, detail = _STATE_WORDS.get(record.event, "pending"), record.detail or step.describe()
+        reports.append(StepReport(step.name, word, record.seconds, detail))
+    return tuple(reports)
 
 
 # How a run ended, in the words of a Result: the same for guests that are off and guests that run.
@@ -245,11 +244,9 @@ def status(image: str | PathLike[str]) -> StatusReport:
         )
     # Settling removes snapshots, and `none` takes none: rollback would refuse.
     only_forward = state.committing or plan.snapshots == "none"
-    following = (
-        ("resume",)
-        if only_forward and state.status is RunStatus.UNFINISHED
-        else _NEXT.get(state.status, ())
-    )
+    following: tuple[str, ...] = _NEXT.get(state.status, ())
+    if only_forward and state.status is RunStatus.UNFINISHED:
+        following = ("resume",)
     return StatusReport(state.status.value, plan.run, steps, following, state.failure)
 
 

@@ -1,4 +1,7 @@
-"""A running guest as a run's target: how it is reached and locked, how a plan is made."""
+"""A running guest as a run's target: how it is reached and locked, how a plan is made.
+
+A guest that is off is handled as disks at rest: every call here begins by finding out.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,10 @@ class GuestTarget:
         return replace(goal, size=SizeSpec(whole, relative=False)) if whole > size else goal
 
     def facts(self, goal: Goal) -> Facts:
-        """With the host's storage, if the goal is larger than its device, which must grow first."""
+        """The facts; with the host's storage, if the goal is larger than its device.
+
+        The device must grow first then.
+        """
         facts, present = self.guest.facts, self._device_size()
         if (
             present is None

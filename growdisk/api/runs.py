@@ -67,7 +67,10 @@ def plan(
     image_format: ImageFormat | None = None,
     propose: PlanFunction = propose,
 ) -> Result:
-    """What expand would do: a Result that is "planned" or "nochange". Reads only; as for expand."""
+    """What expand would do, as a Result that is "planned" or "nochange".
+
+    Reads only. Arguments: see expand.
+    """
     goal, options = _goal(goal), options or RunOptions()
     with _opened(target, goal, options, image_format, StopRequest(), verb="plan") as found:
         prepared = _prepare(found, goal, propose)
@@ -209,7 +212,10 @@ def _not_begun(run: CurrentRun, error: OSError, room: int) -> Refused:
 
 
 def carry_out(session: AnySession, action: Callable[[], RunState]) -> Result:
-    """Do it, and say how it ended: errors of growdisk become part of the Result."""
+    """Do it, and say how it ended.
+
+    Errors of growdisk become part of the Result; everything else is a bug.
+    """
     with closing(session.snapshots), session.run.directory.working():
         # The error is kept, not raised: the Result also says how the disk stands now.
         error = session.explained(run_to_outcome(action))

@@ -54,7 +54,10 @@ def write_scripts(
     image_format: ImageFormat | None = None,
     keys: tuple[bytes, ...] = (),
 ) -> WrittenScripts:
-    """Scripts, README.md and user-data in `folder`, new or empty; `keys` become no part of them."""
+    """Scripts, README.md and user-data in `folder`, which must not exist or be empty.
+
+    `keys` open what is encrypted in an image, to be looked into; they become no part of a script.
+    """
     _refuse_full(folder)
     if isinstance(target, Path):
         # Without a lock: scripts are for guests that run; tables and identities stand still.

@@ -46,7 +46,7 @@ def second_opinion(
     blkid: Blkid,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Opinion:
-    """Ask blkid, and `meanwhile` do something that leaves `device` alone. belongs-to-others."""
+    """Ask blkid (belongs-to-others); `meanwhile` is called while it looks, and spares `device`."""
     # Needs no tool, so it is asked even if blkid cannot be.
     refuse_occupied(facts, proposal, device)
     seen = {f"part{n}": p for n, p in enumerate(_parts(facts, goal, proposal, device, opened))}
@@ -100,11 +100,9 @@ def touched(
             continue
         # Gone, moved or grown; or only what is inside grows.
         if new is None or new.range != old.range or old.number in worked_on:
-            treatment = (
-                Treatment.GIVEN_UP
-                if new is None and _is_consented(goal, before, old)
-                else Treatment.KEPT_WHOLE
-            )
+            treatment = Treatment.KEPT_WHOLE
+            if new is None and _is_consented(goal, before, old):
+                treatment = Treatment.GIVEN_UP
             yield TouchedPart(facts.name_of(old.number), old.number, treatment, own), old
 
 
@@ -120,16 +118,10 @@ def _grown(
         if new.start == old.start and new.end > old.end:
             # Up to the new end: what is in the space after it now would become its last bytes.
             # Beyond the disk's present end there are zeros.
-            later = Padded(
-                Window(device, old.start, min(new.end, device.size) - old.start), new.size
-            )
-            own = facts.contents.get(old.number)
-            yield (
-                TouchedPart(
-                    facts.name_of(old.number), old.number, Treatment.KEPT_WHOLE, own, grown=True
-                ),
-                later,
-            )
+            present = Window(device, old.start, min(new.end, device.size) - old.start)
+            name, own = facts.name_of(old.number), facts.contents.get(old.number)
+            part = TouchedPart(name, old.number, Treatment.KEPT_WHOLE, own, grown=True)
+            yield part, Padded(present, new.size)
 
 
 def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
@@ -246,9 +238,10 @@ def _outside(area: ByteRange, taken: list[ByteRange]) -> Iterator[ByteRange]:
 
 
 def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Occupant | None:
-    """The first thing that is found in `space`; old swap is nobody's loss.
+    """The first thing that is found in `space`.
 
-    `enclosed` by partitions, all data count: nobody puts any there but on purpose.
+    `enclosed`: partitions stand before and after it, where nobody puts data but on purpose;
+    elsewhere only a signature counts, and old swap is nobody's loss.
     """
     # The common case, a sparse image: nothing was ever written there, and nothing is read.
     if not any(_data(device, space)):
@@ -313,8 +306,7 @@ def _first_byte(device: BlockDevice, space: ByteRange) -> Occupant | None:
     for start, end in _data(device, space):
         for offset in range(start, min(end, start + left), _CHUNK):
             if any(device.read(offset, min(_CHUNK, end - offset))):
-                return Occupant(
-                    offset, f"data ({format_size(end - start)} of it) that no partition speaks of"
-                )
+                what = f"data ({format_size(end - start)} of it) that no partition speaks of"
+                return Occupant(offset, what)
         left -= min(left, end - start)
     return None

@@ -1,6 +1,7 @@
 """Disks of other hosts: reached by address, shown as a file of this host, used exclusively.
 
-The run lies in the state folder of this host, named after the address.
+Everything else of growdisk works on that file. The run lies in the state folder of this host, named
+after the address.
 """
 
 from __future__ import annotations
@@ -64,18 +65,17 @@ def served(
 ) -> Iterator[Path]:
     """The disk at nbd://, nbd+unix:// or ssh:// as a raw image, until the block is left.
 
-    Inspect, plan, expand, resume, rollback and commit take its path, over one connection.
+    Inspect, plan, expand, resume, rollback and commit take its path. One connection serves all of
+    them.
+
     image_format: for ssh, the format of the file there (raw if left out). `writable` False is
-    enough for inspect. Raises UsageError, DiskNotReached, held-at-server, server-unfit.
+    enough for inspect. Raises UsageError (no such address), DiskNotReached, held-at-server,
+    server-unfit.
     """
     address = address_of(os.fspath(uri))
     if address is None:
-        raise bad_value(
-            f"'{uri}' is not an address of a disk",
-            "",
-            str(uri),
-            hint="write nbd://, nbd+unix:// or ssh://",
-        )
+        problem = f"'{uri}' is not an address of a disk"
+        raise bad_value(problem, "", str(uri), "write nbd://, nbd+unix:// or ssh://")
     if address.scheme != "ssh" and image_format == "qcow2":
         reason = "a server gives out a disk of a fixed size, in which a qcow2 image could not grow"
         raise server_unfit(address, reason, hint=_as_qcow2(address))
@@ -135,11 +135,9 @@ def _locked(address: Address, folder: Path) -> int:
             # the one who took it: None when only its connection is left
             holder = flock_holder(folder)
             if holder is not None or time.monotonic() > end:
-                who = (
-                    f"another growdisk (pid {holder})"
-                    if holder
-                    else "the connection of a growdisk that was killed"
-                )
+                who = "the connection of a growdisk that was killed"
+                if holder:
+                    who = f"another growdisk (pid {holder})"
                 raise held_at_server(str(address), holder=f"{who} has it") from None
             time.sleep(_PAUSE)
 
@@ -154,9 +152,8 @@ def _asked(address: Address, server: Address) -> Export:
         )
         raise DiskNotReached(str(address), reason, "end that client's use of it first") from error
     except NotOffered as error:
-        raise DiskNotReached(
-            str(address), str(error), hint="check the name of the export: qemu-nbd --list"
-        ) from error
+        hint = "check the name of the export: qemu-nbd --list"
+        raise DiskNotReached(str(address), str(error), hint) from error
     except OSError as error:
         raise DiskNotReached(str(address), error.strerror or str(error)) from error
 

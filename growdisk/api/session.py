@@ -47,7 +47,10 @@ class Session:
 
     @classmethod
     def begin(cls, run: CurrentRun, disk: Disk, *, room: int = 0) -> Session:
-        """A new run: written down, not yet begun; OSError if the host lacks `room` bytes for it."""
+        """A new run: planned and written down, not yet begun.
+
+        OSError if the host has not `room` bytes for it.
+        """
         journal = run.directory.begin(encode_plan(run.plan), room)
         run_disks = _run_disks(run, disk)
         try:
@@ -76,7 +79,8 @@ class Session:
     def reopen(cls, run: CurrentRun, disk: Disk, *, accepting: bool = False) -> Session:
         """A run that another process began. image-changed if the image is not as that one left it.
 
-        `accepting` a kept run is possible whatever a guest has written since.
+        `accepting` the image as it is now is possible for a kept run, whatever a guest has written
+        since.
         """
         journal = Journal(run.directory.journal_file)
         state = run.directory.state()
@@ -86,12 +90,8 @@ class Session:
             run_disks = _run_disks(run, disk)
             # All are looked at before the first is repaired: a refusal leaves every image alone.
             for run_disk in run_disks:
-                _refuse_changed(
-                    run.path if run_disk.disk is disk else run_disk.disk.path,
-                    run.plan,
-                    run_disk,
-                    state,
-                )
+                path = run.path if run_disk.disk is disk else run_disk.disk.path
+                _refuse_changed(path, run.plan, run_disk, state)
             for run_disk in run_disks:
                 # A fingerprint was set after the last write of ours: a repair would break it.
                 if run_disk.disk.format == "qcow2" and not run_disk.fingerprint.exists():
@@ -164,7 +164,10 @@ class Session:
 def layout_now(
     disk: Disk, path: Path, sector_size: int, keyring: Keyring, name: str = FIRST_DISK
 ) -> Layout:
-    """What is on the disk now (nothing, if nobody has the key); `path` as the user named it."""
+    """What is on the disk as it is now; nothing, if nobody has the key.
+
+    `path` is the image as the user named it.
+    """
     image = image_facts(disk.base(writable=False), path)
     if disk.is_locked:
         return layout_of(Facts(image, None, {}))

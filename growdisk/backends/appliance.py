@@ -28,7 +28,10 @@ _ASK_DOCTOR = "growdisk doctor says what is missing on this machine"
 
 @dataclass(eq=False)
 class ApplianceHangs(OperationFailed):
-    """It was not up in time: emulation sometimes hangs at the start; try again."""
+    """It was not up in time.
+
+    Emulation sometimes hangs at the very start; another try may well succeed.
+    """
 
     WHAT = "{name} {failed}"
     WHY = "{reason}"
@@ -56,12 +59,18 @@ def appliance_failed(
 
 
 class Appliance(FilesystemTools):
-    """A running appliance; as a context manager it is closed at the end, killed on failure."""
+    """A running appliance.
+
+    As a context manager it is closed at the end, and killed when the block fails.
+    """
 
     table_reader = "the kernel"
 
     def __init__(self, handle: Handle, tag: str, disk: str, name: str) -> None:
-        """`tag` is in its process's command line; `disk` is its kernel's name of the disk."""
+        """`tag` is in its process's command line; `disk` is its kernel's name of the disk.
+
+        `name` is for people.
+        """
         super().__init__(Shell(handle, disk))
         self._handle, self._tag, self._name = handle, tag, name
         self._owner = threading.get_ident()
@@ -101,7 +110,8 @@ class Appliance(FilesystemTools):
     def reread(self) -> None:
         """Make the kernel read the table again, from our engine and not from its cache.
 
-        Tried for a while: it is busy as long as anything inside (udev) looks at a partition.
+        Tried for a while: as long as anything inside looks at a partition (udev does at any change)
+        it is busy.
         """
         # Our engine has written without this kernel: what it has cached of the disk is stale.
         self._shell.run("blockdev", "--flushbufs", DISK)
@@ -116,9 +126,10 @@ class Appliance(FilesystemTools):
         self._shell.run("udevadm", "settle")
 
     def open_luks(self, device: str, name: str, volume_key: bytes) -> None:
-        """/dev/mapper/`name` is then the decrypted content. Spec: cryptsetup(8).
+        """/dev/mapper/`name` is then the decrypted content.
 
-        Its key gets in as a file in memory, and as the volume key itself: no passphrase does.
+        Its key gets in as a file in memory, and as the volume key itself: a passphrase is never
+        there. Spec: cryptsetup(8).
         """
         self._synced = False
         # A resumed step opens it again in an appliance that may have it already.
@@ -135,9 +146,10 @@ class Appliance(FilesystemTools):
         self._shell.run("udevadm", "settle")
 
     def activate_volume(self, volume: str, owner: str = "") -> None:
-        """/dev/`volume` (GROUP/VOLUME) is then there, also what only its `owner` would activate.
+        """/dev/`volume` (GROUP/VOLUME) is then there, also what only its owner would activate.
 
-        Not the whole group: this kernel may have no module for its other volumes.
+        `owner` is the system ID of the group, "" if it has none. Not the whole group: its other
+        volumes may be of kinds that this kernel has no module for.
         """
         self._synced = False
         if self._shell.is_device(f"/dev/{volume}"):
@@ -196,7 +208,10 @@ class Appliance(FilesystemTools):
         self._synced = True
 
     def close(self) -> None:
-        """Unmount and sync; appliance-failed if it does not obey within a minute."""
+        """Unmount and sync; appliance-failed if it does not obey within a minute.
+
+        Then there is nothing to shut down.
+        """
         if not self._open:
             return
         try:
@@ -206,20 +221,19 @@ class Appliance(FilesystemTools):
                 self.sync()
         except (RuntimeError, ToolFailed) as error:
             self.kill()
-            reason = (
-                f"it had not ended after {_CLOSE_SECONDS:.0f} s"
-                if limit.overrun
-                else last_lines(str(error))
-            )
+            reason = last_lines(str(error))
+            if limit.overrun:
+                reason = f"it had not ended after {_CLOSE_SECONDS:.0f} s"
             raise appliance_failed(
                 reason, failed="did not shut down properly", name=self._name
             ) from error
         self.kill()
 
     def kill(self) -> None:
-        """End it at once, unsynced; harmless after close().
+        """End it at once; what it had not yet written is lost. Harmless after close().
 
-        From another thread too: a call that hangs fails then, and its thread calls kill() again.
+        May be called from another thread to end a call that hangs: the call fails, and its thread
+        calls kill() again.
         """
         # Another thread only kills: the handle is locked as long as its call goes on.
         kill_all(self._tag)

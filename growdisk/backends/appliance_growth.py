@@ -1,13 +1,15 @@
 """What an appliance does with file systems: check, grow, judge.
 
-The kernel grows a *mounted* ext4 by adding groups at its end; resize2fs on an unmounted one walks
-all its bitmaps, 83 s for 2 TiB under emulation where mounted takes 2. Mounted needs space for the
-new group descriptors (`Reserved GDT blocks`), else the kernel would change the layout to meta_bg:
-then it is done unmounted, and likewise if the appliance's kernel does not know a feature. What
-becomes more than 64 times as large is grown mounted all the same: resize2fs fails there. Likewise a
-full check loops over all inode numbers, used or not: 32 s for 134 million.
+The kernel grows a *mounted* ext4 by adding groups at its end, as every cloud guest does at first
+boot; resize2fs on an unmounted one walks all its bitmaps, 83 s for 2 TiB under emulation where
+mounted takes 2. Mounted needs space for the new group descriptors (`Reserved GDT blocks`), else the
+kernel would change the layout to meta_bg: then it is done unmounted, and likewise if the
+appliance's kernel does not know a feature of the file system. What becomes more than 64 times as
+large is grown mounted all the same: resize2fs fails there, or says that it is done and has lost the
+tables. Likewise a full check loops over all inode numbers, used or not: 32 s for 134 million.
 
-XFS and btrfs are grown by the kernel, mounted, NTFS and F2FS by their tools alone, after a check.
+XFS and btrfs are grown by the kernel, mounted: mounting replays their logs, and refuses what is
+damaged or too new. NTFS and F2FS are grown by their tools alone, after a check by them.
 Specs: e2fsck(8), resize2fs(8), Linux fs/ext4/resize.c, xfs_growfs(8), btrfs-filesystem(8),
 ntfsresize(8), resize.f2fs(8).
 """
@@ -74,7 +76,10 @@ class FilesystemTools:
         return self._e2fsck(device, full=_is_checked_in_full(superblock))
 
     def resize_ext(self, device: str, size: int) -> str:
-        """Grow an ext2/3/4, after check_ext(): mounted if that is possible and safe."""
+        """Grow an ext2/3/4, after check_ext(), to `size` bytes.
+
+        Mounted if that is possible and safe, else unmounted. Returns what resize2fs said.
+        """
         self._synced = False
         # Asked before it grows: a mount that failed already proves nothing if it fails again.
         self._mountable[device] = not self._why_not_mounted("ext4", device)
@@ -97,7 +102,11 @@ class FilesystemTools:
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
     ) -> str:
-        """XFS, btrfs (`device_id`), NTFS or F2FS, to the size of its device: what the tool said."""
+        """XFS, btrfs, NTFS or F2FS, to the size of its device: what the tool said.
+
+        `device_id` is btrfs's number of it. ToolFailed, with a hint if the appliance's kernel does
+        not know the file system.
+        """
         # What a mount grew could be mounted. Of the others no mount is asked afterwards.
         self._mountable[device] = kind in _MOUNTED
         self._synced = False

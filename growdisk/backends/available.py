@@ -42,15 +42,16 @@ class Obstacle:
 
 
 def why_no_direct(*, tried: bool = False) -> Obstacle | None:
-    """What the direct backend lacks here; None if it works, or has just (`tried`)."""
+    """What the direct backend lacks here; None if it works.
+
+    `tried`: tools have just worked, confined, by FUSE.
+    """
     # What costs nothing comes first, the trial last.
     if missing := [tool for tool in TOOLS if not is_here(tool)]:
         verb = "is" if len(missing) == 1 else "are"
         packages = sorted({PACKAGES[tool] for tool in missing})
-        return Obstacle(
-            f"{', '.join(missing)} {verb} not installed",
-            f"sudo apt-get install {' '.join(packages)}",
-        )
+        reason = f"{', '.join(missing)} {verb} not installed"
+        return Obstacle(reason, f"sudo apt-get install {' '.join(packages)}")
     if tried:
         return None
     if not _FUSE.exists():
@@ -61,11 +62,9 @@ def why_no_direct(*, tried: bool = False) -> Obstacle | None:
         _try_direct()
     except ToolFailed as error:
         # The tool that failed says which half of it does not work.
-        what = (
-            "FUSE does not work here"
-            if error.tool == fuse_mount.TOOL
-            else "tools cannot be confined here"
-        )
+        what = "tools cannot be confined here"
+        if error.tool == fuse_mount.TOOL:
+            what = "FUSE does not work here"
         return Obstacle(f"{what} ({error.detail})", "allow this user FUSE and user namespaces")
     except (GrowdiskError, OSError) as error:
         return Obstacle(
@@ -128,7 +127,10 @@ def _trial_of_uml() -> str:
 
 
 def require_appliance() -> None:
-    """ToolMissing, within a millisecond, if the appliance need not even be tried."""
+    """ToolMissing if the appliance need not even be tried.
+
+    Takes a millisecond: for before a run begins.
+    """
     import importlib.util  # not needed where `direct` does the work
 
     for tool in _APPLIANCE_TOOLS:

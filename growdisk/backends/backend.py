@@ -46,14 +46,18 @@ class Backend(Protocol):
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
     ) -> str:
-        """What is not ext, to the size of its device (`device_id` of btrfs): what was said.
+        """What is not ext, to the size of its device.
 
-        `replay`: it was not unmounted in order, and a kernel has to mount it first.
+        `device_id` is btrfs's number of it. Returns what was said. `replay`: it was not unmounted
+        in order, and a kernel has to mount it before its tools see all of it.
         """
         ...
 
     def judge(self, kind: str, device: str) -> None:
-        """Have a tool that did not grow it check the file system (judging.py)."""
+        """Have the file system checked by a tool that did not grow it.
+
+        Raises filesystem-unsound: see judging.py.
+        """
         ...
 
     def mounted_guest(
@@ -66,8 +70,9 @@ class Backend(Protocol):
     ) -> AbstractContextManager[GuestSystem]:
         """The guest's own files, mounted inside the block: `mounts`, the first of them `root` at /.
 
-        Without `mounts`: `root`, and what its fstab mounts at /boot and the like. `meanwhile` is
-        called when all is written, while others judge what was; it may read the disk.
+        Without `mounts`: `root`, and what its fstab mounts at /boot and the like. The files are
+        whole again after the block. `meanwhile` is called when all is written, while others judge
+        what was; it may read the disk.
         """
         ...
 
@@ -84,7 +89,10 @@ class Backend(Protocol):
         ...
 
     def kill(self) -> None:
-        """End at once, also from another thread: a call that is going on fails."""
+        """End at once, also from another thread: a call that is going on fails.
+
+        Harmless after close().
+        """
         ...
 
 

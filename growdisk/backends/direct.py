@@ -1,7 +1,8 @@
 """The `direct` backend: this machine's e2fsprogs and sfdisk, confined, on partitions as files.
 
-FUSE shows them. A tool sees one partition and nothing else of the disk, so that resize2fs cannot
-take what lies after it, and a hostile file system reaches no table.
+FUSE shows them. No appliance and no root. A tool sees one partition and nothing else of the disk,
+so that resize2fs cannot take what lies after it, and a hostile file system reaches no table. The
+engine stays in this process: see block/fuse.py.
 """
 
 from __future__ import annotations
@@ -52,14 +53,20 @@ _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 
 
 class DirectTools:
-    """Implements Backend on a disk whose table is as it will stay; starts what is needed."""
+    """Implements Backend on a disk whose table is as it will stay.
+
+    Nothing is started before it is needed.
+    """
 
     table_reader = "sfdisk"
 
     def __init__(
         self, disk: BlockDevice, path: Path, writes: Callable[[], int] | None = None
     ) -> None:
-        """`writes` counts all writes to the disk: with it, tools share what they have read."""
+        """`writes` counts all writes to the disk, by anybody.
+
+        With it, tools share what they have read.
+        """
         self._disk, self._path, self._writes = disk, path, writes
         self._devices: Mapping[str, _WatchedWindow] = {}
         self._table_seen: tuple[int | None, str] | None = None
@@ -171,9 +178,8 @@ class DirectTools:
             # What the editor has put off (sizes and times) is carried out before anybody judges.
             guest.flush()
         except Unknown as unknown:
-            raise ToolFailed(
-                "reading the guest's files", 1, str(unknown), "use --backend guestfs"
-            ) from unknown
+            hint = "use --backend guestfs"
+            raise ToolFailed("reading the guest's files", 1, str(unknown), hint) from unknown
         # debugfs knows little: what it has written to is judged by e2fsck
         written = dict.fromkeys(f"/dev/{self._name_of(tree)}" for tree in guest.written)
         for device in filter(self._checks_in_full, written):

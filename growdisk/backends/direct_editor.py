@@ -1,6 +1,7 @@
 """Files made and removed by debugfs, in a guest that is not mounted.
 
-Our own reader finds the place, debugfs changes it by inode number, e2fsck judges at the end.
+Works as DirectGuest does: our own reader finds the place, debugfs changes it by inode number,
+e2fsck judges at the end.
 """
 
 from __future__ import annotations
@@ -30,9 +31,8 @@ class DirectEditor(DirectGuest):
         if place is None:
             self._in_folder(path, "mkdir")
         elif not place.inode.is_directory:
-            raise cannot_customize(
-                f"make {path}", "there is something else by this name", "choose another place"
-            )
+            reason = "there is something else by this name"
+            raise cannot_customize(f"make {path}", reason, "choose another place")
         self._set_owner(path, owner)
 
     def remove(self, path: str) -> None:
@@ -45,9 +45,8 @@ class DirectEditor(DirectGuest):
         self._in_folder(path, "symlink", _quoted(target))
 
     def run(self, command: str) -> None:
-        raise ToolFailed(
-            "running a command in the guest", 1, "that needs a kernel", "use --backend guestfs"
-        )
+        hint = "use --backend guestfs"
+        raise ToolFailed("running a command in the guest", 1, "that needs a kernel", hint)
 
     def _set_owner(self, path: str, owner: FileOwner) -> None:
         place = self._paths.find(path)
@@ -81,9 +80,8 @@ class DirectEditor(DirectGuest):
         parent = str(PurePosixPath(path).parent)
         place = self._paths.find(parent)
         if place is None or not place.inode.is_directory:
-            raise cannot_customize(
-                f"make {path}", f"it has no folder {parent}", "name a folder that is there"
-            )
+            reason = f"it has no folder {parent}"
+            raise cannot_customize(f"make {path}", reason, "name a folder that is there")
         return place
 
 
@@ -91,7 +89,6 @@ def _quoted(word: str) -> str:
     """`word` quoted for a command of debugfs; cannot-customize if it is not printable."""
     # A line break in a name would be the next command.
     if not word or not word.isprintable():
-        raise cannot_customize(
-            "make a file", f"{word!r} cannot be its name", "choose a printable one"
-        )
+        reason = f"{word!r} cannot be its name"
+        raise cannot_customize("make a file", reason, "choose a printable one")
     return '"' + word.replace('"', '""') + '"'

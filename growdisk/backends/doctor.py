@@ -40,7 +40,10 @@ _CURES = {
 
 @dataclass(frozen=True)
 class MachineCheck:
-    """One fact about the machine; growdisk can work unless it is `needed` and not `ok`."""
+    """One fact about the machine.
+
+    Where it is not `ok`, `cure` says what to do; growdisk can work unless `needed`.
+    """
 
     name: str
     ok: bool
@@ -106,11 +109,9 @@ def appliance_finding(found: Accelerator) -> MachineCheck:
     try:
         seconds = _launch(found)
     except (GrowdiskError, ImportError, OSError) as error:
-        cure = (
-            error.what_to_do
-            if isinstance(error, GrowdiskError)
-            else "sudo apt-get install python3-guestfs"
-        )
+        cure = "sudo apt-get install python3-guestfs"
+        if isinstance(error, GrowdiskError):
+            cure = error.what_to_do
         return MachineCheck("appliance", False, str(error), cure)
     how = "KVM" if found.has_kvm else "software emulation"
     return MachineCheck("appliance", True, f"up in {seconds:.1f} s under {how}")
@@ -173,7 +174,10 @@ class _Feature:
 
 @dataclass(frozen=True)
 class Capability:
-    """Whether `what` can be grown here, by which backend, which packages are missing."""
+    """Whether `what` can be grown here, and by which backend.
+
+    `missing` are Debian's packages, `fedora` are Fedora's in the same order.
+    """
 
     what: str
     ok: bool
@@ -203,7 +207,10 @@ MAIN = _FEATURES[0].what
 
 
 def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
-    """`backends`: which of direct, uml and guestfs (with tools of its own) work here."""
+    """`backends`: which of direct, uml and guestfs work here.
+
+    The appliance of guestfs brings tools of its own.
+    """
     for feature in _FEATURES:
         yield _capability(feature, backends)
 

@@ -1,7 +1,8 @@
 """A guest's files, mounted inside the appliance: read, rewritten, made, removed.
 
-A file is rewritten in place, never replaced: owner, mode, xattrs, ACLs and hard links stay. The
-step's snapshot makes that safe. Symbolic links are resolved inside the guest.
+A file is rewritten in place, never replaced: the same inode, so owner, mode, xattrs, ACLs and hard
+links stay. It is safe because the step that does it is guarded by a snapshot. Paths are the guest's
+own (/etc/fstab); its symbolic links are resolved inside it.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ class MountedGuest:
         """Put `block` before a file's content.
 
         Where the file system can (ext4, XFS; whole blocks), it only shifts the file's extents: no
-        copy of a large initrd, and no room needed.
+        copy of a large initrd, and no room needed. Else the content makes a round trip through the
+        host.
         """
         self._even_if_locked(path, lambda: self._prepend(path, block))
 

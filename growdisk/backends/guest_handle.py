@@ -58,14 +58,19 @@ def guest_call(action: str) -> Iterator[None]:
 class Shell:
     """Runs programs inside the appliance (not the guest), whose disk may not be /dev/sda.
 
-    libguestfs translates the device names of its own calls; those of programs are translated here.
+    The appliance's own root is a second disk, and kernels name disks in the order in which they
+    answer. libguestfs translates the device names of its own calls; those of programs are
+    translated here.
     """
 
     def __init__(self, handle: Handle, disk: str) -> None:
         self.handle, self.disk = handle, disk
 
     def run(self, *words: str, accept: Collection[int] = (0,)) -> tuple[int, str]:
-        """The exit status, and what the program printed on both streams."""
+        """The exit status, and what the program printed on both streams.
+
+        /dev/sda and its partitions are the disk's, there too.
+        """
         command = shlex.join(self._translated(word) for word in words)
         COMMAND_LOG.debug("# in the appliance: %s", command)
         with guest_call(words[0]):

@@ -1,7 +1,8 @@
 """Starts the libguestfs appliance (see appliance.py). Sole `import guestfs`.
 
-It sees the image as /dev/sda, over NBD from this very process: python3-guestfs lets other threads
-run during its calls, else the appliance and the server would wait for each other.
+It sees the image as /dev/sda, over NBD from this very process, so no line here names an image file;
+python3-guestfs lets other threads run during its calls, else the appliance would wait for the
+server and the server for the call. Device names inside are /dev/sda, /dev/sda1, ...
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ def launch(
     sector_size: int = 512,
     extra_disks: Sequence[Path] = (),
 ) -> Appliance:
-    """Start it on the NBD server at `socket`; LVM finds the rest of groups on `extra_disks`.
+    """Start it on the NBD server at `socket`.
 
-    appliance-failed, with the reason, at the latest after `timeout`, and soon once `cancelled`.
+    appliance-failed, with the reason, at the latest after `timeout`, and soon after `cancelled` has
+    become true. `extra_disks`: the sockets of further disks of the guest, for LVM to find.
     """
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)
@@ -170,18 +172,15 @@ def _launch_failure(error: str, console: deque[str], overrun: float | None) -> O
         )
     # Ubuntu installs its kernels so that root alone can read them.
     if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", output):
-        return appliance_failed(
-            f"this user may not read {match[1].rstrip(':')}", hint="sudo chmod +r /boot/vmlinu*"
-        )
+        reason = f"this user may not read {match[1].rstrip(':')}"
+        return appliance_failed(reason, "sudo chmod +r /boot/vmlinu*")
     if "failed to find a suitable kernel" in output:
-        return appliance_failed(
-            "there is no kernel in /boot", hint="sudo apt-get install linux-image-cloud-amd64"
-        )
+        reason = "there is no kernel in /boot"
+        return appliance_failed(reason, "sudo apt-get install linux-image-cloud-amd64")
     telling = [
         line
         for line in console
         if re.search(r"qemu-system|supermin: (error|failure)|Kernel panic", line)
     ]
-    return appliance_failed(
-        last_lines("\n".join(telling)) or last_lines(output) or last_lines(error)
-    )
+    reason = last_lines("\n".join(telling)) or last_lines(output) or last_lines(error)
+    return appliance_failed(reason)

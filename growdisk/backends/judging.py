@@ -1,9 +1,14 @@
-"""Judges of a file system that was grown: never who grew it. If they object, growth has failed.
+"""Judges of a file system that was grown: never who grew it.
 
+Growth that they do not accept has failed.
+
+What is asked:
 - ext: e2fsck -fn, up to 256 GiB as mkfs makes them (half a second); beyond, a mount alone.
-- in a kernel, always: a mount, read only, of what could be mounted before.
-- XFS: xfs_repair -n, btrfs: btrfs check --readonly, both up to 16 GiB. NTFS: ntfsresize's own check
-  of all its clusters, F2FS: fsck.f2fs.
+- in a kernel, always: a mount, read only, of what could be mounted before (a few hundredths of a
+  second).
+- XFS: xfs_repair -n, btrfs: btrfs check --readonly, both up to 16 GiB; beyond, the mount alone,
+  which the kernel has grown it by. NTFS: ntfsresize's own check of all its clusters, F2FS:
+  fsck.f2fs.
 - by `direct`, if there is a doubt (filesystems/ext_features.py, doubt()): a user-mode kernel
   mounts it as well.
 """

@@ -75,8 +75,9 @@ def launch(
 ) -> Appliance:
     """Start it on the files `disks`, the one to work on first, in a folder that is nobody else's.
 
-    `flush` makes their writes durable: this kernel passes no flush on. appliance-failed, at the
-    latest after a minute and a half, and soon after `cancelled`.
+    `flush` makes durable what was written to them: this kernel does not pass a disk's flush on.
+    appliance-failed with the reason, at the latest after a minute and a half, and soon after
+    `cancelled` has become true.
     """
     # In the folder that the FUSE folder is in: what lies there goes with the mount.
     exchange = disks[0].parent.parent / "exchange"
@@ -120,7 +121,10 @@ def launch(
 
 
 class UmlHandle:
-    """Implements guest_handle's Handle; failures, also a kernel that is gone, are RuntimeErrors."""
+    """Implements guest_handle's Handle.
+
+    A call that fails, also because the kernel is gone, raises RuntimeError.
+    """
 
     def __init__(
         self,
@@ -146,9 +150,8 @@ class UmlHandle:
             except TimeoutError:
                 # It has not said anything for a poll, which is the time to look at the clock.
                 if time.monotonic() > end or cancelled():
-                    raise appliance_failed(
-                        f"last seen: {self._last_words}", _HINT, name=_NAME
-                    ) from None
+                    reason = f"last seen: {self._last_words}"
+                    raise appliance_failed(reason, _HINT, name=_NAME) from None
             except RuntimeError as error:
                 raise appliance_failed(str(error), _HINT, name=_NAME) from error
 

@@ -1,11 +1,13 @@
 """Processors whose registers are too wide for the user-mode kernel.
 
-Linux 6.1 as a program sets vector registers from room of 2,696 bytes
-(arch/x86/um/user-offsets.c), which the host takes all or none (PTRACE_SETREGSET of NT_X86_XSTATE):
-enough for AVX-512; with AMX it wants 11,008 bytes, and nothing starts ("ptrace set fp regs failed,
-errno = 14"). Where the host knows no such call, that kernel takes an older one for SSE's registers:
-so the host is made to say so. What AVX adds is then lost at every page fault: variables forbid
-glibc and OpenSSL to use it.
+Each time that it goes on with one of its programs, Linux 6.1 as a program sets that program's
+vector registers from room of 2,696 bytes (arch/x86/um/user-offsets.c). The host takes all of them
+or none (PTRACE_SETREGSET of NT_X86_XSTATE, arch/x86/kernel/fpu/regset.c): enough for AVX-512; with
+AMX it wants 11,008 bytes, and nothing starts ("ptrace set fp regs failed, errno = 14"). Where the
+host knows no such call, that kernel takes an older one which names SSE's registers alone. So the
+host is made to say so. What AVX adds to them is then lost at every page fault, and what runs in
+there must not use it: of the tools that growdisk starts, those of glibc and OpenSSL do, unless
+variables forbid it.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ _ARCHITECTURE, _NUMBER, _FIRST, _THIRD = 4, 0, 16, 32  # where seccomp_data has 
 
 
 def too_wide() -> bool:
-    """Whether this processor's are; a host that says nothing knows no AMX."""
+    """Whether this processor's are.
+
+    No file, or nothing of it in there, is a host that knows no AMX either.
+    """
     try:
         words = memoryview(Path("/proc/self/auxv").read_bytes()).cast("Q")
     except OSError:
@@ -44,7 +49,10 @@ def too_wide() -> bool:
 
 
 def register_variables() -> tuple[str, ...]:
-    """Variables for the programs inside: the kernel hands unknown options on to them."""
+    """Variables for the programs inside: a kernel passes unknown options to its first one.
+
+    That one passes them to all.
+    """
     return _WITHOUT_AVX if too_wide() else ()
 
 

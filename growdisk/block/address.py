@@ -65,7 +65,10 @@ class Address:
 
 
 def address_of(word: str) -> Address | None:
-    """The address that `word` is, even if a Path ate slashes; None if it is none. UsageError."""
+    """The address that `word` is, even if a Path has removed slashes; None if it is none of these.
+
+    UsageError if it is one that cannot be understood.
+    """
     match = re.match(r"(nbd\+unix|nbd|ssh):/+", word)
     if match is None:
         return None

@@ -53,7 +53,10 @@ class _Context:
 
 
 class Zstd:
-    """Clusters of any number of zstd frames, for any thread; ToolMissing without the library."""
+    """Clusters of any number of zstd frames; ToolMissing without the library.
+
+    One object may serve several threads.
+    """
 
     def __init__(self) -> None:
         try:
@@ -105,7 +108,11 @@ class Zstd:
 
 
 class Libdeflate:
-    """A cluster inflated in a third of zlib's time. For writing, QEMU looks back too little."""
+    """Inflating in a third of zlib's time for a cluster; OSError without the library.
+
+    It cannot write what QEMU reads: its deflate looks back 32 KiB, QEMU's inflate 4. One object may
+    serve several threads.
+    """
 
     def __init__(self) -> None:
         self._lib, pointer, size = ctypes.CDLL("libdeflate.so.0"), ctypes.c_void_p, ctypes.c_size_t
@@ -116,7 +123,10 @@ class Libdeflate:
         self._own = threading.local()
 
     def unpack(self, source: memoryview, target: memoryview) -> bool:
-        """Fill `target`; both are writable. False if the data perhaps go on after it."""
+        """Fill `target`; both are writable.
+
+        False if the data do not end with it: perhaps they go on.
+        """
         if (context := getattr(self._own, "context", None)) is None:
             made = self._lib.libdeflate_alloc_decompressor()
             context = self._own.context = _Context(made, self._lib.libdeflate_free_decompressor)

@@ -1,7 +1,8 @@
 """The block device protocol: all that growdisk reads and writes is one of these.
 
-Partitions are Windows on a disk, a disk is a RawFile or a Qcow2Image, and below that lies a
-`ResizableDevice`: so the crash tests can put one that dies, tears and reorders under everything.
+A partition is a Window on a disk, a disk is a raw file or a Qcow2Image, and the file below a qcow2
+image is itself a `ResizableDevice`: so the crash tests can put a device that dies, tears and
+reorders under everything.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ class BlockDevice(Protocol):
         """Make a range read as zeros, cheaply if the device can."""
 
     def discard(self, offset: int, length: int) -> None:
-        """The range may read as the old bytes or as zeros from now on. May do nothing."""
+        """The range's content is no longer needed; it reads as the old bytes or as zeros.
+
+        May do nothing.
+        """
 
     def flush(self) -> None:
         """When this returns, everything written before is durable."""

@@ -1,9 +1,10 @@
 """Writes to the disk past the host's page cache (O_DIRECT), if much has to be durable anyway.
 
-With memory at hand the page cache is quicker, as the disk then gets many writes at a time. Without
-(full of other files, or taken back by the machine's own host) it takes several times as long as the
-disk does: RawFile changes over when it sees that. Not over a network, where the cache keeps many
-writes in flight.
+Through the cache each byte is copied once more, into memory that the host first has to find. With
+memory at hand that is quicker, as the disk then gets many writes at a time. If memory is full of
+other files, or the machine is virtual and its own host has taken memory back, it takes several
+times as long as the disk does: RawFile changes over when it sees that. Only local file systems:
+over a network the cache is what keeps many writes in flight.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ def reopen_direct(fd: int) -> int | None:
 
 
 def write_direct(fd: int, offset: int, data: memoryview) -> int:
-    """Write what of `data` can go past the cache; how much, from its start, that was."""
+    """Write what can be written past the cache of `data`; how much that was.
+
+    The rest must go through it.
+    """
     done, length = 0, len(data) // ALIGNMENT * ALIGNMENT
     # Where `data` lie in memory is not looked at: if that is not aligned, pwrite() says so.
     if length < LARGE or offset % ALIGNMENT:
@@ -53,7 +57,8 @@ def write_direct(fd: int, offset: int, data: memoryview) -> int:
 def aligned(length: int) -> bytearray:
     """A buffer of zeros that can be written past the cache: it begins where a page of memory does.
 
-    A bytearray that is cut at both ends stays where it is in memory; if not, the cache takes it.
+    A bytearray that is cut at its front and end stays where it is in memory. Where it does not,
+    writing goes through the cache, and is as right.
     """
     import ctypes
 
@@ -65,7 +70,10 @@ def aligned(length: int) -> bytearray:
 
 
 def clone(source: int, target: int) -> bool:
-    """Let a file share all blocks of another until one changes (reflink); False if it cannot."""
+    """Let a file share all blocks of another until one of them changes (reflink).
+
+    False if that is impossible.
+    """
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:

@@ -1,10 +1,12 @@
 """Serves block devices as the files of a folder through FUSE: how host tools reach them.
 
-A thread of this process serves, on a descriptor of /dev/fuse that was mounted before. So growdisk's
-engine stays the one writer of the image: when it dies the descriptor closes, and every access of a
-tool that outlives it fails. FSYNC is answered at once: what tools write becomes durable when the
-owner flushes the device, and a run that dies before that goes back to a snapshot. Spec: Linux
-include/uapi/linux/fuse.h, protocol 7.31.
+A thread of this process serves. The kernel's end is a descriptor of /dev/fuse that was
+mounted before. So growdisk's engine stays the one writer of the image: when this process dies the
+descriptor closes, and every access of a tool that outlives it fails.
+
+FSYNC is answered at once: what tools write becomes durable when the owner flushes the device. A run
+that dies before that goes back to the snapshot before the step, so an earlier flush would save
+nothing. Spec: Linux include/uapi/linux/fuse.h, protocol 7.31.
 """
 
 from __future__ import annotations
@@ -110,7 +112,10 @@ class _FuseRequest(NamedTuple):
 
 
 class FuseFolder:
-    """A folder with a file for each of `devices`, served on `descriptor`, which it closes."""
+    """A folder with a file for each of `devices`; answers the kernel on `descriptor` until close().
+
+    The descriptor is the folder's own.
+    """
 
     def __init__(
         self,
@@ -122,9 +127,9 @@ class FuseFolder:
     ) -> None:
         """Not `cached`: the device answers every access of a tool, never the kernel's cache.
 
-        `writes` counts everything ever written below the devices. With it, a tool may be answered
-        from what another one has read or written in the same file, unless something else has
-        written since; without it, every tool reads from the device.
+        `writes` counts everything ever written below the devices, through this folder or not. With
+        it, a tool may be answered from what another one has read or written in the same file,
+        unless something else has written since. Without it, every tool reads from the device.
         """
         self._cached, self._writes = cached, writes
         self._written: Counter[int] = Counter()  # here, by file
@@ -140,7 +145,10 @@ class FuseFolder:
         self._thread.start()
 
     def close(self) -> None:
-        """Close the connection to the kernel, once; open files of tools give errors then."""
+        """Close the connection to the kernel; a tool with an open file gets errors from then on.
+
+        Once only.
+        """
         # The thread sits in poll(): closing the descriptor under it would not wake it.
         os.eventfd_write(self._end, 1)
         self._thread.join()
@@ -154,7 +162,10 @@ class FuseFolder:
         self._devices = {self._names[name]: device for name, device in devices.items()}
 
     def changed(self, name: str, offset: int, length: int) -> None:
-        """Report one write to a file's device that did not come through the folder: each once."""
+        """Report one write to a file's device that did not come through the folder.
+
+        It has to be called once for each such write. Only that range is read again.
+        """
         node = self._names[name]
         self._written[node] += 1
         notice = _INVALID.pack(_INVALID.size, _INVALIDATE, 0, node, offset, length)

@@ -28,17 +28,16 @@ from growdisk.block.host_devices import (
     Span,
     device_path_of,
     disk_of_partition,
-    holders_of,
     kernel_name_of,
+    linked_devices,
     loops,
     mounts,
     node_of,
     partitions_of,
-    slaves_of,
     unescaped,
     value_of,
 )
-from growdisk.block.locks import process_name
+from growdisk.block.locks import open_files, process_name
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.fast_dataclass import dataclass
 
@@ -84,7 +83,11 @@ class _Family:
 
 
 def use_of(path: Path, *, claimed: bool = False) -> Use:
-    """But our own process; `claimed`: we have it open exclusively. OSError if nothing is there."""
+    """Who uses the device or file at `path`.
+
+    `claimed`: this process has the device open exclusively itself. Our own process does not count.
+    OSError if there is nothing at `path`.
+    """
     target = node_of(path.stat())
     family = _family(target)
     held = [*_mounts(family.upper), *_swaps(family.upper), *family.held]
@@ -123,7 +126,7 @@ def _family(target: Node) -> _Family:
 def _upper(node: Node, known: list[LoopDevice]) -> Iterator[int]:
     direct = [loop.number for loop in known if loop.backing.node == node]
     if isinstance(node, int):
-        direct += [*partitions_of(node), *holders_of(node)]
+        direct += [*partitions_of(node), *linked_devices(node, "holders")]
     for number in direct:
         yield number
         yield from _upper(number, known)
@@ -133,7 +136,7 @@ def _lower(span: Span, known: list[LoopDevice]) -> Iterator[Span]:
     """What it lies on, all the way down."""
     if not isinstance(span.node, int):
         return
-    below = [Span(slave) for slave in slaves_of(span.node)]
+    below = [Span(slave) for slave in linked_devices(span.node, "slaves")]
     # A partition has no slaves in /sys: the disk that it is on is the folder around its own.
     if (disk := disk_of_partition(span.node)) is not None:
         below.append(disk)
@@ -229,7 +232,7 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], tuple[
     writers = (family.upper | family.lower) - always
     found, hidden = [], 0
     servers = _servers(family)
-    for name in _listed("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208 - thousands, of which no path is needed
         if not name.isdigit() or int(name) == os.getpid():
             continue
         # A process that serves a device of NBD's client has it open, but uses nothing of it.
@@ -252,21 +255,13 @@ def _servers(family: _Family) -> list[str]:
 
 
 def _has_open(pid: str, always: frozenset[Node], writers: frozenset[Node]) -> bool:
-    for fd in _listed(f"/proc/{pid}/fd"):
-        try:
-            status = Path(f"/proc/{pid}/fd/{fd}").stat()
-        except OSError:  # closed meanwhile, or on somebody's FUSE, which has no devices
-            continue
+    for fd, status in open_files(pid):
         if not (stat.S_ISBLK(status.st_mode) or stat.S_ISREG(status.st_mode)):
             continue
         node = node_of(status)
         if node in always or (node in writers and _writes(pid, fd)):
             return True
     return False
-
-
-def _listed(folder: str) -> list[str]:
-    return os.listdir(folder)  # noqa: PTH208 - thousands of names, of which no path is needed
 
 
 def _writes(pid: str, fd: str) -> bool:

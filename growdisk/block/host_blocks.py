@@ -31,7 +31,10 @@ def extents(fd: int, offset: int, end: int, *, unit: int) -> Iterator[Extent]:
 
 
 def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[int, int]]:
-    """Where [start, end) has no blocks of the host: what reads as a hole may have some."""
+    """Where [start, end) has no blocks of the host.
+
+    What is allocated and never written reads as a hole too.
+    """
     if start >= end:
         return
     try:
@@ -47,7 +50,10 @@ def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[i
 
 
 def reserve_ranges(file: HostFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Reserve blocks for all of these, or, with OSError, none; (offset, length) of the new ones."""
+    """Reserve blocks for all of these before the first is written, or, with OSError, none.
+
+    Returns where there were none, as (offset, length).
+    """
     taken: list[tuple[int, int]] = []
     try:
         for first, last in (hole for wanted in ranges for hole in file.unallocated(*wanted)):
@@ -90,7 +96,10 @@ _EXTENT = struct.Struct("=QQQ16xI12x")  # logical, physical, length, flags
 
 
 def allocated_extents(fd: int, offset: int, length: int) -> Iterator[tuple[int, int]]:
-    """Those in [offset, offset+length), as [start, end), or a little beyond. OSError if unknown."""
+    """Those of [offset, offset+length), as [start, end); the first and last may reach beyond.
+
+    OSError if unknown.
+    """
     end = offset + length
     while offset < end:
         room = bytearray(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import struct
 from collections.abc import Iterable
@@ -99,13 +100,9 @@ def partitions_of(number: int) -> list[int]:
     return _numbers(file.parent for file in sysfs(number).glob("*/partition"))
 
 
-def holders_of(number: int) -> list[int]:
-    """Mappings, arrays and caches that are built on the device."""
-    return _numbers((sysfs(number) / "holders").glob("*"))
-
-
-def slaves_of(number: int) -> list[int]:
-    return _numbers((sysfs(number) / "slaves").glob("*"))
+def linked_devices(number: int, kind: str) -> list[int]:
+    """The "holders", mappings and arrays that are built on the device, or the "slaves" below it."""
+    return _numbers((sysfs(number) / kind).glob("*"))
 
 
 def disk_of_partition(number: int) -> Span | None:
@@ -124,7 +121,11 @@ def loops() -> list[LoopDevice]:
 
 
 def file_behind(number: int) -> Path | None:
-    """The file of a loop device; None if another has its name by now, or we may not look."""
+    """The file that a loop device lies on, by its name.
+
+    None if another file has that name by now: something is mounted over its folder, or it was
+    attached in another namespace. None, too, if we may not look.
+    """
     with suppress(OSError, ValueError):
         for loop in loops():
             path = Path(loop.path)
@@ -198,7 +199,10 @@ def _number(folder: Path) -> int | None:
 
 @dataclass(frozen=True)
 class HostMount:
-    """`source`, of type `kind`, mounted at `place`; `number` is the file system's device number."""
+    """A mount: `number` is the file system's device number, `source` is what is mounted at `place`.
+
+    `kind` is the type of the file system.
+    """
 
     number: int
     place: str
@@ -249,13 +253,8 @@ def is_shared(mount: HostMount) -> bool:
 
 
 def unescaped(word: str) -> str:
-    return (
-        # The backslash last: before, it would make new escapes.
-        word.replace("\\040", " ")
-        .replace("\\011", "\t")
-        .replace("\\012", "\n")
-        .replace("\\134", "\\")
-    )
+    """What the kernel writes as \\040 is a blank."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), word)
 
 
 def _mount(line: str) -> HostMount:

@@ -61,7 +61,11 @@ def identity_of_backing(path: Path, start: int = 0) -> str:
 
 
 def identity_of_served(address: Address) -> str:
-    """Of another program's disk, also if it is attached as a device of NBD's client."""
+    """The identity of a disk that another program serves.
+
+    It is the same if the disk is attached as a device of NBD's client, and for all names that this
+    host has for itself.
+    """
     if address.host.lower() in _THIS_HOST:
         address = replace(address, host="localhost")
     return _short("ssh" if address.scheme == "ssh" else "nbd", address.name)

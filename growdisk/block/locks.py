@@ -1,13 +1,15 @@
 """File locks, QEMU's own (block/file-posix.c): a running guest and growdisk exclude each other.
 
-Byte 100+i of the file is held while permission i is used, byte 200+i while others may not use it.
-Every lock is a *shared* one; a conflict is found by asking whether an exclusive lock could be had
-there. They are open-file-description locks: closing another descriptor does not drop them.
+One byte of the file stands for one permission: byte 100+i is held while permission i is used, byte
+200+i while permission i may not be used by others. Every lock is a *shared* one; a conflict is
+found by asking whether an exclusive lock could be had there. They are open-file-description locks:
+closing another descriptor does not drop them.
 
-Locks tell of those who take them. A lease of the kernel's tells of everybody (a QEMU with
-locking=off, a loop device, another user or container) in two system calls. But only a file's owner
-or root may ask, only of regular files, and only about this host, not of a file server or FUSE.
-Spec: fcntl(2).
+They tell of those who take them. A lease of the kernel's tells of everybody: a QEMU with
+locking=off, a loop device, a process of another user or of a container, without looking through
+/proc, in two system calls. Only the owner of a file (or root) may ask, only for regular files, and
+only about this host: for what is mounted from a server, or by FUSE, the answer is not all. Spec:
+fcntl(2), F_SETLEASE.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import fcntl
 import os
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.errors import ImageInUse, ImageUnsupported
@@ -49,7 +52,7 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
     against = [_FORBIDDEN + i for i in uses] + [_USED + i for i in _FORBIDS]
     try:
         for byte in own:
-            _set(fd, fcntl.F_RDLCK, byte)
+            _share(fd, byte)
         blocked = any(_is_held(fd, byte) for byte in against)
         # Let go before the holder is searched for: this process would be found too.
         if blocked:
@@ -66,8 +69,7 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
 
 def unlock_image(fd: int) -> None:
     """Let go of all of QEMU's lock bytes on this file description."""
-    # Bytes 100 to 299 in one call.
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, _USED, 2 * _USED, 0))
+    _lock(fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _USED, 2 * _USED)  # 100 to 299
 
 
 def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
@@ -83,7 +85,11 @@ def image_writers(path: Path) -> list[int]:
 
 
 def flock_holder(path: Path) -> int | None:
-    """Who holds a flock(), without taking it to find out, which would keep others out."""
+    """The living process that holds a flock() lock on a file or folder; None if there is none.
+
+    Taking the lock to find out would keep out somebody who comes at that moment; the kernel's list
+    does not.
+    """
     try:
         status = path.stat()
         lines = Path("/proc/locks").read_text().splitlines()
@@ -97,18 +103,31 @@ def flock_holder(path: Path) -> int | None:
 def _has_open(pid: int, status: os.stat_result) -> bool:
     """The list names a device otherwise than stat() on some file systems."""
     try:
-        links = [link.stat() for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()]
+        return any(os.path.samestat(found, status) for _, found in open_files(pid))
     # Of others' processes nothing can be seen but that they live.
     except PermissionError:
         return True
     except OSError:
         return False
-    return any((link.st_dev, link.st_ino) == (status.st_dev, status.st_ino) for link in links)
 
 
-def _set(fd: int, kind: int, byte: int) -> None:
+def open_files(pid: int | str) -> Iterator[tuple[str, os.stat_result]]:
+    """What a process has open, by the numbers of the descriptors. OSError if that is not seen."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - thousands, of which no path is needed
+        try:
+            status = os.stat(f"/proc/{pid}/fd/{fd}")  # noqa: PTH116
+        except OSError:  # closed meanwhile, or on somebody's FUSE, which has no devices
+            continue
+        yield fd, status
+
+
+def _lock(fd: int, command: int, kind: int, start: int, length: int = 1) -> bytes:
+    return fcntl.fcntl(fd, command, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
+
+
+def _share(fd: int, byte: int) -> None:
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
+        _lock(fd, fcntl.F_OFD_SETLK, fcntl.F_RDLCK, byte)
     except OSError as error:
         # Somebody holds an exclusive lock here: not QEMU's way, but the conflict test below will
         # find it as well.
@@ -117,7 +136,7 @@ def _set(fd: int, kind: int, byte: int) -> None:
 
 
 def _is_held(fd: int, byte: int) -> bool:
-    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+    answer = _lock(fd, fcntl.F_OFD_GETLK, fcntl.F_WRLCK, byte)
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 
@@ -132,17 +151,15 @@ def _pids_that_lock(status: os.stat_result, lock_bytes: frozenset[int]) -> list[
 
 def _holds_lock(process: Path, status: os.stat_result, lock_bytes: frozenset[int]) -> bool:
     try:
-        for link in (process / "fd").iterdir():
-            other = link.stat()
-            if (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino):
-                locks = re.findall(_LOCK, (process / "fdinfo" / link.name).read_text())
-                if any(
-                    int(first) <= byte <= int(last) for first, last in locks for byte in lock_bytes
-                ):
-                    return True
+        texts = [
+            (process / "fdinfo" / fd).read_text()
+            for fd, other in open_files(process.name)
+            if os.path.samestat(other, status)
+        ]
     except OSError:  # another user's process, or one that has just ended
-        pass
-    return False
+        return False
+    locks = (match for text in texts for match in re.findall(_LOCK, text))
+    return any(int(first) <= byte <= int(last) for first, last in locks for byte in lock_bytes)
 
 
 def process_name(pid: int) -> str:
@@ -168,7 +185,10 @@ def others_write(path: Path) -> Answer:
 
 
 def others_open(fd: int) -> Answer:
-    """Whether anybody else has the file open, be it only to read. `fd` is open to write."""
+    """Whether anybody but this one open file has it open, be it only to read.
+
+    `fd` is open to write.
+    """
     return _ask(fd, fcntl.F_WRLCK)
 
 

@@ -132,7 +132,10 @@ class Luks1Header:
         return None
 
     def key(self, passphrase: bytes, read: Read) -> bytes | None:
-        """The data's key, None if nothing opens, where there is no problem(). ValueError."""
+        """The data's key; None if the passphrase opens no slot. Only if there is no problem().
+
+        UnknownCipher, or ValueError for a hash that this machine does not know.
+        """
         # One slot after the other: each may take a second, and the first that opens ends it.
         keys = (self._key_in(slot, passphrase, read) for slot in self.active_slots)
         return next((key for key in keys if key is not None), None)

@@ -1,10 +1,12 @@
 """Serves a block device over NBD on a unix socket: the appliance's only way to an image.
 
-Threads of this process serve. So growdisk's engine stays the one writer of the image, snapshots
-need no new appliance, and a qemu that outlives growdisk can no longer write.
+Threads of this process serve. So growdisk's engine stays the one writer of the image, a snapshot
+can be taken between two requests without restarting the appliance, and a qemu that outlives
+growdisk can no longer write.
 
-A full host disk is EIO, never ENOSPC, for which QEMU's default is to *stop* its guest and wait for
-a person; the true error is in `NbdServer.failure`. Spec:
+A full host disk is answered with EIO, never ENOSPC: QEMU's default (werror=enospc) *stops* its
+guest on ENOSPC and waits for a person, so that the appliance would hang for ever. The true error is
+kept in `NbdServer.failure`. Spec:
 https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Transmission phase", simple
 replies.
 """
@@ -59,7 +61,10 @@ class _NbdRequest(NamedTuple):
 
 
 class NbdServer:
-    """Listens from entering to leaving; when it is left, no request is in flight any more."""
+    """A context manager: listens from entering to leaving.
+
+    When it is left, no request is in flight any more.
+    """
 
     def __init__(self, device: BlockDevice, socket_path: Path) -> None:
         self.socket_path = socket_path

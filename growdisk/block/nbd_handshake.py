@@ -1,9 +1,11 @@
 """The NBD handshake, from both ends: an export, its size and what it can do.
 
-Our server has one export, whatever its name; no TLS, no structured replies. An option's data must
-be read to its end even if the option is refused, else the stream is out of step. Our client asks
-what a server offers, and chooses no export: one that ends with its client goes on. Spec:
-https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Fixed newstyle negotiation".
+Our server has one export, whatever its name; no TLS, no structured replies: unknown options are
+answered "unsupported". An option's data must be read to its end even if the option is refused, else
+the stream is out of step. Our client asks another server what it offers, and takes nothing: data go
+through QEMU's own client. A server that ends with its client does not count this as one, for no
+export is chosen. Spec: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Fixed
+newstyle negotiation", NBD_OPT_INFO.
 """
 
 from __future__ import annotations
@@ -56,7 +58,10 @@ class Export:
 
     @classmethod
     def of(cls, size: int, *, writable: bool) -> Export:
-        """MULTI_CONN: one device is behind every connection, so a flush on one is for all."""
+        """One device lies behind every connection.
+
+        So a flush on one covers the writes of all: MULTI_CONN is true.
+        """
         can = _CAN_FLUSH | _CAN_FUA | _CAN_TRIM | _CAN_WRITE_ZEROES
         return cls(size, _HAS_FLAGS | _MULTI_CONN | (can if writable else _READ_ONLY | _CAN_FLUSH))
 
@@ -87,7 +92,10 @@ def receive(connection: socket.socket, length: int) -> bytearray:
 
 
 def negotiate(connection: socket.socket, export: Export) -> None:
-    """Haggle until the client has chosen the export. Raises PeerGone when it goes away instead."""
+    """Haggle until the client has chosen the export.
+
+    Raises PeerGone when it goes away instead.
+    """
     connection.sendall(_GREETING.pack(b"NBDMAGIC", _OPTION_MAGIC, _FIXED_NEWSTYLE | _NO_ZEROES))
     client_flags = int.from_bytes(receive(connection, 4), "big")
     # The protocol's rule for flags that were not offered: end the connection.
@@ -153,7 +161,11 @@ def _reply(connection: socket.socket, option: int, kind: int, data: bytes = b"")
 
 
 def query_export(server: Address, seconds: float) -> Export:
-    """What the server offers for an export. NotOffered; TimeoutError after `seconds`; OSError."""
+    """What the server offers for an export.
+
+    NotOffered if it refuses; TimeoutError without an answer for `seconds`; OSError if it cannot be
+    reached.
+    """
     with _connected(server, seconds) as connection:
         try:
             return _asked(connection, server.path.encode())

@@ -38,8 +38,9 @@ _APPEND_ONLY = 0x20  # FS_APPEND_FL
 def open_descriptor(path: Path, *, writable: bool) -> int:
     """A descriptor of a regular file or a block device, without ever waiting.
 
-    What is neither is not even opened, which may start or wake something (a tape, a watchdog). A
-    block device is not written to while the host itself uses it.
+    What is neither is not even opened: that alone may start or wake something (a tape, a watchdog,
+    a pipe's writer). A block device is opened so that it is not written to while the host itself
+    uses it.
     """
     flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
     try:
@@ -118,7 +119,10 @@ def require_disk(path: Path, mode: int) -> None:
 
 
 def require_size(fd: int, path: Path) -> None:
-    """Refuse a file without a size (as some in /proc are), or with more than a disk can have."""
+    """Refuse a file without a size, or with more than a disk can have.
+
+    Of those in /proc some give an error, others say 0 and have bytes.
+    """
     try:
         size = os.lseek(fd, 0, os.SEEK_END)
         has_size = size > 0 or not os.pread(fd, 1, 0)
@@ -131,7 +135,10 @@ def require_size(fd: int, path: Path) -> None:
 
 
 def second_look(path: Path, *, not_in_use: bool) -> Callable[[], None] | None:
-    """What to do when the locks are ours, if anything; a file's writers are asked for before."""
+    """What to do when the locks are ours, if anything.
+
+    Of a file the kernel is asked before it is open to write here.
+    """
     try:
         mode = path.stat().st_mode
         require_disk(path, mode)

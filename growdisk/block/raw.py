@@ -1,8 +1,9 @@
 """A host file as a block device: raw images, and the file below every qcow2 image.
 
-A block device of the host has the size it has, and is written to only while nothing of the host's
-own holds it. Holes stay holes: SEEK_DATA finds them, hole punching makes them. Writing needs the
-locks of block/locks.py, taken before the first byte is read.
+It may be a block device of the host: that has the size it has, and is written to only while nothing
+of the host's own (a mount, a device mapper, an array) holds it. Holes are data's absence and stay
+holes: SEEK_DATA finds them, hole punching makes them. Writing needs the locks of block/locks.py,
+which are taken before the first byte is read.
 """
 
 from __future__ import annotations
@@ -82,7 +83,10 @@ class RawFile(InParts):
 
     @classmethod
     def open_disk(cls, path: Path, *, writable: bool = False, not_in_use: bool = False) -> RawFile:
-        """Open a raw image. Of a last sector that the file cuts off, the disk has the whole."""
+        """Open a raw image.
+
+        A file that ends within a sector is a disk that has the whole of it, as for QEMU.
+        """
         file = cls.open(path, writable=writable, not_in_use=not_in_use)
         file._missing = -file._size % _SECTOR
         file._size += file._missing
@@ -180,10 +184,10 @@ class RawFile(InParts):
     def write_behind(self, *, synced_later: bool = False) -> None:
         """Send data to the disk as they are written, so that the next flush has little to wait for.
 
-        If the host's cache is slow, large pieces in buffers of direct_io.aligned() go past it. A
-        file that grows is longer on the host than its size says until the next flush.
-        `synced_later`: that flush waits for nothing, as the file's maker makes all of it durable
-        before anybody knows of it.
+        Once the host's cache turns out to be slow, large pieces in buffers of direct_io.aligned()
+        go past it, if possible. If the file grows, it is longer on the host than its size says
+        until the next flush. `synced_later`: that flush waits for nothing, as nobody knows of the
+        file before its maker has made all of it durable.
         """
         self._waiting, self._is_synced_later = 0, synced_later
 
@@ -193,7 +197,10 @@ class RawFile(InParts):
         return self._direct is not None
 
     def clone_from(self, source: RawFile) -> bool:
-        """Share the blocks of another file; False if the file system has no reflinks."""
+        """Become a copy of another file that shares its blocks.
+
+        False if the file system has no reflinks.
+        """
         if self.is_block_device or not direct_io.clone(source._fd, self._fd):
             return False
         self._size, self._is_synced = source.length, False
@@ -227,7 +234,10 @@ class RawFile(InParts):
         self._fallocate(PUNCH_HOLE, offset, length)
 
     def copy_from(self, source: RawFile, offset: int, length: int, *, move: int = 0) -> None:
-        """Copy a range of another file to the same place or `move` bytes further."""
+        """Copy a range of another file to the same place or `move` bytes further.
+
+        The kernel does it if it can.
+        """
         check_range(self._size, offset + move, length)
         end = offset + length
         self._is_synced = False
@@ -289,7 +299,10 @@ class RawFile(InParts):
         return self._size - self._missing
 
     def trim(self, length: int) -> None:
-        """Free what is reserved after `length`: the file's, or within the disk's last sector."""
+        """Free what is reserved after `length`.
+
+        That is the file's length, or ends within the disk's last sector.
+        """
         if self.is_block_device:
             return
         # some have a size that cannot be set
@@ -301,7 +314,10 @@ class RawFile(InParts):
         self._missing = self._size - length
 
     def allocate(self, offset: int, length: int) -> None:
-        """Reserve host blocks for a range (posix_fallocate). OSError if there is no room."""
+        """Reserve host blocks for a range (posix_fallocate).
+
+        OSError ENOSPC when there is no room for it.
+        """
         if self.is_block_device:
             self._require_room(offset + length)
             return
@@ -310,7 +326,10 @@ class RawFile(InParts):
         self._size = max(self._size, offset + length)
 
     def reserve(self, offset: int, length: int) -> None:
-        """Reserve host blocks for a range, also beyond the end; the size stays. OSError."""
+        """Reserve host blocks for a range without changing size or content, also beyond the end.
+
+        OSError if full.
+        """
         self._is_synced = False
         try:
             fallocate(self._fd, KEEP_SIZE, offset, length)

@@ -43,7 +43,10 @@ class SectorCipher(Protocol):
 
 
 def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
-    """By dm-crypt's names: ("aes", "xts-plain64"), ("aes", "cbc-essiv:sha256"). UnknownCipher."""
+    """By dm-crypt's names: ("aes", "xts-plain64"), ("aes", "cbc-essiv:sha256"), ...
+
+    UnknownCipher for others.
+    """
     chaining, ivs = _chaining(algorithm, mode, key)
     if chaining == "cbc":
         return _Cbc(key, ivs)
@@ -54,7 +57,10 @@ def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
 
 
 def decrypt_unit(algorithm: str, mode: str, key: bytes, sector: int, unit: bytes) -> bytes:
-    """A unit of any size, of dm-crypt; `sector` counts in 512 bytes all the same. UnknownCipher."""
+    """One unit of any size, as dm-crypt has them with sectors larger than 512 bytes.
+
+    `sector` counts in 512 bytes all the same. UnknownCipher as in sector_cipher().
+    """
     chaining, ivs = _chaining(algorithm, mode, key)
     iv = ivs(sector, 1)
     chained = modes.XTS(iv) if chaining == "xts" else modes.CBC(iv)

@@ -8,7 +8,10 @@ from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range, 
 
 
 class Window:
-    """Bytes [start, start+size) of `device`, addressed from 0. Closing it leaves that open."""
+    """Bytes [start, start+size) of `device`, addressed from 0.
+
+    Closing the window leaves the device open.
+    """
 
     def __init__(self, device: BlockDevice, start: int, size: int) -> None:
         check_range(device.size, start, size)

@@ -1,6 +1,7 @@
 """Copies what one device has of its own onto another: how an overlay becomes part of its base.
 
-Doing it twice is the same as once, so after a crash it is done again (a redo log).
+Doing it twice is the same as doing it once, so a crash in the middle is finished by doing it again
+(a redo log).
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ def _write_zeros_over_data(base: BlockDevice, zeros: Extent) -> None:
 
 
 def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
-    """Keep in `undo` (of base's size) what `redo(delta, base)` will overwrite, durably."""
+    """Keep in `undo` (of base's size) what `redo(delta, base)` will overwrite.
+
+    Durable on return.
+    """
     for extent in delta.own_extents():
         # Beyond the base's end there is nothing to keep.
         if extent.start >= base.size:

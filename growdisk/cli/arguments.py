@@ -67,11 +67,8 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         "libguestfs's appliance",
     )
     back = group_of(parser, "the way back")
-    declare(
-        back,
-        "snapshots",
-        more="auto is internal for qcow2 v3, and overlay otherwise and for images with many tables",
-    )
+    text = "auto is internal for qcow2 v3, and overlay otherwise and for images with many tables"
+    declare(back, "snapshots", more=text)
     declare(back, "overlays_may_break")
     declare(back, "keep_snapshots")
     declare(work, "not_in_use")
@@ -197,13 +194,8 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
     declare(grows, "partition", metavar="auto|N|/dev/sdaN")
     declare(grows, "grow", metavar="sdaN=SHARE", more=_EACH)
     declare(gives_way, "swap")
-    declare(
-        gives_way,
-        "move",
-        type=partition_number,
-        metavar="N",
-        more=f"with all that is in them; {_EACH}",
-    )
+    text = f"with all that is in them; {_EACH}"
+    declare(gives_way, "move", type=partition_number, metavar="N", more=text)
     declare(gives_way, "delete", type=partition_number, metavar="N", more=_EACH)
     declare(
         gives_way,

@@ -56,25 +56,16 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     add_flag(parser, "-q --quiet", "no progress, no notes", default=default)
     add_flag(parser, "-x", "print every external command", dest="commands", default=default)
     add_flag(parser, "--json", "one JSON document on stdout", default=default)
-    add_flag(
-        parser,
-        "--json-events",
-        "progress as JSON lines on stderr: steps, percentages",
-        default=default,
-    )
+    text = "progress as JSON lines on stderr: steps, percentages"
+    add_flag(parser, "--json-events", text, default=default)
     absent = None if top else argparse.SUPPRESS
     parser.add_argument(
         "--events-fd", type=int, default=absent, metavar="N", help="the same, to file descriptor N"
     )
     # A verb whose own arguments (which are added before) have an -o keeps that.
     log = ("--log",) if "-o" in whole._option_string_actions else ("-o", "--log")
-    parser.add_argument(
-        *log,
-        type=named_path,
-        default=absent,
-        metavar="FILE",
-        help="append a line on who did what when",
-    )
+    text = "append a line on who did what when"
+    parser.add_argument(*log, type=named_path, default=absent, metavar="FILE", help=text)
     add_flag(parser, "--syslog", "the same line to syslog and journald", default=default)
     parser.add_argument(
         "--state-dir",
@@ -90,16 +81,15 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         default="auto" if top else argparse.SUPPRESS,
         help="colours (default: on a terminal)",
     )
-    add_flag(
-        parser,
-        "--trust-references",
-        "follow the names of backing and data files out of the image's folder",
-        default=default,
-    )
+    text = "follow the names of backing and data files out of the image's folder"
+    add_flag(parser, "--trust-references", text, default=default)
 
 
 def names_at(words: Sequence[str], parser: argparse.ArgumentParser | None = None) -> list[int]:
-    """Where words stand that are neither options (of `parser`) nor values: a command is first."""
+    """Where words stand that are neither options nor their values: the command is the first.
+
+    `parser` has the options; without one they are those that stand before every command.
+    """
     if parser is None:
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         add_common(parser, top=True)
@@ -118,7 +108,10 @@ def names_at(words: Sequence[str], parser: argparse.ArgumentParser | None = None
 
 
 def named_path(text: str) -> Path:
-    """The path; an empty word, as from a script's unset variable, is an error."""
+    """The path; an empty word is an error, as from a script's unset variable.
+
+    To Path it would be the current folder.
+    """
     if not text:
         raise argparse.ArgumentTypeError("the name of a file or folder is empty")
     return Path(text)

@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.cli.common_options import config_files
-from growdisk.errors import UsageError, bad_value, nearest
+from growdisk.errors import UsageError, bad_value
 from growdisk.given_file import given_path, read_given
 from growdisk.planner.option_table import SHARED
+from growdisk.suggestions import nearest
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     **{name: SHARED[name].choices for name in ("swap", "backend", "snapshots")},
@@ -66,9 +67,8 @@ def _read(file: Path) -> Iterator[tuple[str, object]]:
         values = tomllib.loads(read_given(file, "").decode("utf-8"))
     except (UsageError, ValueError) as error:
         reason = error.why if isinstance(error, UsageError) else str(error)
-        raise UsageError(
-            f"cannot read the configuration {file}", "correct it, or move it away", reason
-        ) from error
+        problem = f"cannot read the configuration {file}"
+        raise UsageError(problem, "correct it, or move it away", reason) from error
     for key, value in values.items():
         yield key, _checked(file, key, value)
 

@@ -1,6 +1,7 @@
 """A disk in words: a line for the image, and a table of its partitions for the given width.
 
-What comes from inside the guest (labels) goes through `printable`.
+What comes from inside the guest (labels) goes through `printable`: it must not move anybody's
+cursor.
 """
 
 from __future__ import annotations
@@ -104,7 +105,10 @@ def _volume(volume: VolumeLayout) -> str:
 
 
 def blocker_lines(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
-    """What lies after the partition that would grow, a line each, with options that solve it."""
+    """What lies after the partition that would grow, a line each, with the options that solve it.
+
+    The extended partition is left out if it holds some.
+    """
     # With logical partitions in the way, the extended one is only the box around them.
     named = [b for b in found if b.kind != "extended partition"] or list(found)
     lines = ["in the way of growth:"] if named else []
@@ -178,7 +182,10 @@ def shortened(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int, indent: str) -> list[str]:
-    """A line that may be longer than the terminal, indented; words and paths stay whole."""
+    """A line that may be longer than the terminal; continuation lines are indented.
+
+    Words and paths stay whole.
+    """
     if len(text) <= width:
         return [text]
     import textwrap  # few texts are that long
@@ -192,11 +199,9 @@ def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...
     name = f"{part.name} *" if part.bootable else part.name
     # A GUID that is not in the table is cut to its first group; an MBR's type is shorter.
     kind = dict(_GPT_TYPES).get(part.type, part.type[:8])
-    holds = (
-        ""
-        if kind in _WITHOUT_FILES and part.content is None and not in_the_way
-        else _holds(part, in_the_way=in_the_way)
-    )
+    holds = _holds(part, in_the_way=in_the_way)
+    if kind in _WITHOUT_FILES and part.content is None and not in_the_way:
+        holds = ""
     return name, format_size(part.start), format_size(part.size), part.role, kind, holds
 
 

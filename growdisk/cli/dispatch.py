@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams, printable
-from growdisk.cli.parser import TextAsked, own_words, parsed, short_help
+from growdisk.cli.output import CommandOutput, OutputError, prepare_streams, printable
+from growdisk.cli.parser import TextAsked, own_words, parsed, top_parser
 from growdisk.error_document import error_document
 from growdisk.errors import (
     GrowdiskError,
@@ -66,8 +66,6 @@ def _delivered(words: Sequence[str], output: CommandOutput, logged: _LogLine) ->
         code = _answer(words, output, logged)
         output.finish()
     except OutputError as lost:
-        # Python flushes stdout at exit: that would fail again, and end with 120.
-        forget(sys.stdout)
         # `growdisk list | head` is fine. A full disk is not: half an answer must not end with 0.
         if not lost.reader_gone:
             output.note(f"growdisk: {lost}")
@@ -117,7 +115,7 @@ def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> in
         return 0
     except GrowdiskError as error:
         if error_id(error) == "no-command" and not output.json_mode:
-            output.note(short_help())
+            output.note(top_parser().format_help())
         _advise(error)
         output.error(error)
         # Both have touched nothing.
@@ -129,9 +127,6 @@ def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> in
         output.note("growdisk: stopped by Ctrl-C")
         output.document({"error": _unplanned("interrupted", "interrupted", "", "", _INTERRUPTED)})
         return _INTERRUPTED
-    # From the command itself; one from a handler here reaches dispatch() directly.
-    except OutputError:
-        raise
     except Exception as bug:
         import traceback
 
@@ -163,7 +158,13 @@ def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) 
         arguments = parsed(words)
         logged.begin(arguments)
         return _called(arguments, output)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        from growdisk.workflow.failures import short_of_processes
+
+        if short := short_of_processes(error):
+            raise short from error
+        if isinstance(error, RuntimeError):
+            raise
         # The current folder was removed: getcwd(2) names no file.
         if error.errno == errno.ENOENT and error.filename is None:
             raise UsageError("the current folder is gone", "cd into one that is there") from error
@@ -177,6 +178,7 @@ def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) 
 def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
     """`outer` shows errors."""
     output = CommandOutput(
+        outer=outer,
         json_mode=arguments.json,
         quiet=arguments.quiet,
         color=arguments.color,
@@ -219,13 +221,7 @@ def _following(action: Callable[[], int], *, trust_all: bool) -> int:
 
 
 def _agreed(error: ReferenceOutside) -> bool:
-    if not (
-        # None: the caller has closed it (<&-).
-        sys.stdin is not None
-        and sys.stdin.isatty()
-        and sys.stderr is not None
-        and sys.stderr.isatty()
-    ):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     question = (
         f"{error.path}: its {error.role} is {error.target}, outside its folder. Open it? [y/N] "
@@ -252,12 +248,9 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     try:
         os.fstat(fd)
     except (OSError, OverflowError) as error:
-        raise bad_value(
-            f"--events-fd {fd}: it is not open",
-            "--events-fd",
-            str(fd),
-            hint="growdisk expand … --events-fd 3 3>events",
-        ) from error
+        problem = f"--events-fd {fd}: it is not open"
+        hint = "growdisk expand … --events-fd 3 3>events"
+        raise bad_value(problem, "--events-fd", str(fd), hint) from error
     return EventLines(fd)
 
 

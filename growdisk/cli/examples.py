@@ -1,4 +1,7 @@
-"""Examples of each command: shown at the end of its --help and in its man page."""
+"""Examples of each command: shown at the end of its --help and in its man page.
+
+A test parses every one of them.
+"""
 
 from __future__ import annotations
 

@@ -104,17 +104,12 @@ def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.playbook.as_playbook import playbook_of, running_playbook
 
     if arguments.key:
-        raise options_conflict(
-            "a passphrase is not written into a playbook",
-            ("--as-playbook", "--key"),
-            hint="give it with --key-file FILE",
-        )
+        problem = "a passphrase is not written into a playbook"
+        raise options_conflict(problem, ("--as-playbook", "--key"), "give it with --key-file FILE")
     if arguments.others:
-        raise options_conflict(
-            "a playbook works on one disk at a time",
-            ("--as-playbook", "--with"),
-            hint="leave --as-playbook out, or --with",
-        )
+        problem = "a playbook works on one disk at a time"
+        hint = "leave --as-playbook out, or --with"
+        raise options_conflict(problem, ("--as-playbook", "--with"), hint)
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
     given = _as_given(arguments)
     # At rest a task a step: the disk has to be looked at. A running guest's one task plans itself.
@@ -174,7 +169,10 @@ def with_swap_decided(
     goal: Goal,
     make_plan: Callable[[], Result],
 ) -> Goal:
-    """The goal with the answer in it, unless given (--swap, --yes), or nobody can answer."""
+    """The goal with the answer in it; `make_plan` says what would be given up.
+
+    Nothing is asked if --swap or --yes was given, or nobody is there to answer.
+    """
     if goal.swap is not None or arguments.yes or output.json_mode or output.quiet:
         return goal
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

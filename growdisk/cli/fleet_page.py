@@ -1,6 +1,7 @@
 """The list of disks as a self-contained HTML page: no network, a little script to sort.
 
-Names come from strangers: the template escapes every value.
+All names in it come from strangers: the template escapes every value, and the page's own policy
+allows no other source.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Words of qemu-img, virt-resize, growpart and virsh, and growdisk's words for them.
 
-Words that mean the same are rewritten before the command line is parsed (`accepted`); others get a
-hint with the right command. Loaded only for what growdisk does not understand. Sources:
-qemu-img(1), virt-resize(1), growpart(1), virsh(1).
+Words that mean the same here are rewritten before the command line is parsed (`accepted`). All
+others get a hint with the right command (`unknown_command`, `unknown_option`). Nothing here is
+loaded for a command line that growdisk understands. Sources: qemu-img(1), virt-resize(1),
+growpart(1), virsh(1).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from growdisk.cli.common_options import names_at
-from growdisk.errors import UsageError, bad_value, nearest, shell_word
+from growdisk.errors import UsageError, bad_value, shell_word
+from growdisk.suggestions import nearest
 
 _GROW = "growdisk expand IMAGE +10G grows the disk and all that is in it"
 _IMAGE_VERBS = (
@@ -266,7 +268,10 @@ def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
 def unknown_value(
     prog: str, option: Sequence[str], word: str, choices: Iterable[object]
 ) -> UsageError:
-    """The error for a `word` that is not one of the `choices` of an option, or an argument ("")."""
+    """The error for a `word` that is not one of an option's `choices`, or of an argument's.
+
+    An argument has no `option`. `prog` is the command.
+    """
     known = [str(choice) for choice in choices]
     near = nearest(word, known)
     # Among -f, -F and -O only, whose choices have qcow2.
@@ -275,16 +280,12 @@ def unknown_value(
     elif prog == "growdisk image snapshot" and not option and Path(word).exists():
         hint = f"what to do comes before the image: {prog} list {shell_word(Path(word))}"
     else:
-        hint = (
-            f"did you mean {near}? {prog} --help"
-            if near
-            else f"one of: {', '.join(known)}; {prog} --help"
-        )
-    problem = (
-        f"{'/'.join(option)} cannot be '{word}'"
-        if option
-        else f"'{word}' stands where {' or '.join(known)} should"
-    )
+        hint = f"one of: {', '.join(known)}; {prog} --help"
+        if near:
+            hint = f"did you mean {near}? {prog} --help"
+    problem = f"'{word}' stands where {' or '.join(known)} should"
+    if option:
+        problem = f"{'/'.join(option)} cannot be '{word}'"
     return bad_value(problem, max(option, key=len, default=""), word, hint, choices=known)
 
 
@@ -295,9 +296,7 @@ def extra_words(prog: str, words: Sequence[str], size: str | None) -> UsageError
         return UsageError("a SIZE is one word", f"write +{words[0]}")
     if prog in ("growdisk expand", "growdisk plan"):
         hint = "several images: growdisk run expand-root -e target='*.qcow2' -e size=+10G"
-        return UsageError(
-            f"{prog} takes one image and one SIZE, and there is also: {' '.join(words)}", hint
-        )
-    return UsageError(
-        f"there are more words than {prog} takes: {' '.join(words)}", f"{prog} --help"
-    )
+        problem = f"{prog} takes one image and one SIZE, and there is also: {' '.join(words)}"
+        return UsageError(problem, hint)
+    problem = f"there are more words than {prog} takes: {' '.join(words)}"
+    return UsageError(problem, f"{prog} --help")

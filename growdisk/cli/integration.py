@@ -88,9 +88,8 @@ def run_install(arguments: argparse.Namespace, output: CommandOutput) -> int:
         installed = install_collection(folder)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise not_created(
-            folder, reason, "choose another folder with -p, or check its permissions"
-        ) from error
+        hint = "choose another folder with -p, or check its permissions"
+        raise not_created(folder, reason, hint) from error
     output.document({"collection": "growdisk.disk", "path": str(installed)})
     output.lines(
         [f"growdisk.disk is installed in {installed}", "try: ansible-doc growdisk.disk.expand"]

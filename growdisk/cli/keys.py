@@ -67,9 +67,8 @@ def key_for_new(arguments: argparse.Namespace) -> bytes | None:
     file = arguments.new_key_file or next(iter(arguments.key_file), None)
     if not arguments.encrypt:
         if arguments.new_key_file is not None:
-            raise UsageError(
-                "--new-key-file is for an image that is encrypted", hint="add --encrypt luks"
-            )
+            problem = "--new-key-file is for an image that is encrypted"
+            raise UsageError(problem, "add --encrypt luks")
         return None
     if file is None and _is_terminal():
         return _ask_twice(arguments.path)
@@ -87,7 +86,7 @@ def read_key(path: Path, option: str = "--key-file") -> bytes:
 
 
 def _is_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty()
+    return sys.stdin.isatty()
 
 
 def _ask(prompt: str) -> bytes:
@@ -96,16 +95,13 @@ def _ask(prompt: str) -> bytes:
     try:
         return getpass.getpass(prompt).encode()
     except EOFError as error:
-        raise UsageError(
-            "no passphrase was given", hint="type it, or give it with --key-file FILE"
-        ) from error
+        problem = "no passphrase was given"
+        raise UsageError(problem, "type it, or give it with --key-file FILE") from error
 
 
 def _ask_twice(path: Path) -> bytes:
     key = _ask(f"New passphrase of {path}: ")
     if not key or _ask("The same again: ") != key:
-        raise UsageError(
-            "the passphrase is empty, or was typed differently",
-            hint="try again, or use --key-file FILE",
-        )
+        problem = "the passphrase is empty, or was typed differently"
+        raise UsageError(problem, "try again, or use --key-file FILE")
     return key

@@ -1,4 +1,7 @@
-"""growdisk list: many disks, a line each: how full, how large, what prevents growth."""
+"""growdisk list: many disks, a line each: how full, how large, what prevents growth.
+
+Names and mount points come from strangers: they are put through `printable`.
+"""
 
 from __future__ import annotations
 
@@ -24,32 +27,21 @@ _NONE_READ = Refused.exit_code
 
 
 def list_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="IMAGE|GLOB|DIR",
-        help="images, patterns, folders (default: all machines of libvirt)",
-    )
+    text = "images, patterns, folders (default: all machines of libvirt)"
+    parser.add_argument("paths", nargs="*", metavar="IMAGE|GLOB|DIR", help=text)
     add_list(parser, "-d --domain", "NAME", "a machine of libvirt, or a pattern (web*)")
     add_flag(parser, "--all-domains", "all machines of libvirt")
     add_value(parser, "-c --connect", "URI", "which libvirt (default: its own choice)")
-    parser.add_argument(
-        "--sort",
-        choices=("name", "fullness", "size"),
-        help="the fullest, the largest first (default: as they are named)",
-    )
+    text = "the fullest, the largest first (default: as they are named)"
+    parser.add_argument("--sort", choices=("name", "fullness", "size"), help=text)
     parser.add_argument(
         "--above",
         type=lambda text: share("above", text, as_flag),
         metavar="N%",
         help="only disks with a file system that is fuller than that",
     )
-    parser.add_argument(
-        "--html",
-        type=named_path,
-        metavar="FILE",
-        help="write one page for a browser, with disks drawn to scale",
-    )
+    text = "write one page for a browser, with disks drawn to scale"
+    parser.add_argument("--html", type=named_path, metavar="FILE", help=text)
 
 
 def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:
@@ -66,9 +58,8 @@ def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:
     with output.working("looking at the disks"):
         found = list_disks(wanted)
     if not found and arguments.paths:
-        raise UsageError(
-            "no image was found there", "name images, folders that hold some, or -d NAME"
-        )
+        problem = "no image was found there"
+        raise UsageError(problem, "name images, folders that hold some, or -d NAME")
     chosen = ordered(found, arguments.sort, arguments.above)
     if arguments.html:
         _write_page(arguments.html, chosen)

@@ -1,4 +1,8 @@
-"""The command line: parses, dispatches, and reports errors: what, why, what to do, exit code."""
+"""The command line: parses, dispatches, and reports errors: what, why, what to do, exit code.
+
+`growdisk --version` answers before anything is imported; each verb imports what it needs when it is
+called.
+"""
 
 from __future__ import annotations
 

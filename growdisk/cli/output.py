@@ -1,6 +1,7 @@
 """Everything that growdisk says: text for people, one JSON document for scripts, notes and errors.
 
-With --json stdout carries exactly one document; all else goes to stderr. Only this file prints.
+With --json stdout carries exactly one document; all else goes to stderr. This is the only file that
+prints. A note that nobody can read any more (a closed pipe) is dropped: it must not end a run.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
 class OutputError(Exception):
-    """The result could not be written; `reader_gone` (a closed pipe) is not a failure."""
+    """The result could not be written.
+
+    `reader_gone`: the reader of a pipe has closed it, which is not a failure.
+    """
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write the answer: {error.strerror}")
@@ -63,8 +67,13 @@ class CommandOutput:
         color: str = "auto",
         events: EventLines | None = None,
         still: bool = False,
+        outer: CommandOutput | None = None,
     ) -> None:
-        """`still`: nothing moves, as other lines go to the terminal too (-x, -v, --json-events)."""
+        """`still`: nothing moves, as other lines go to the terminal too (-x, -v, --json-events).
+
+        `outer` tells in its finish() what could not be written here as well.
+        """
+        self._lost: list[OutputError] = outer._lost if outer else []
         self.json_mode = json_mode
         self.quiet = quiet
         self._color = color
@@ -90,14 +99,15 @@ class CommandOutput:
         if not self.json_mode:
             style = style_for(sys.stdout, self._color)
             for line in lines:
-                _answer(style.line(_harmless(self._named(line))))
+                self._answer(style.line(_harmless(self._named(line))))
 
     def document(
         self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True
     ) -> None:
-        """The command's result, for scripts, in ASCII: nothing without --json.
+        """The command's result, for scripts: nothing without --json.
 
-        `own`: its keys are growdisk's, with a version of the schema; else they are qemu-img's.
+        ASCII only, so that no encoding can break it. `own`: its keys are growdisk's, and the
+        version of its schema is the first of them; else they are qemu-img's.
         """
         if not self.json_mode:
             return
@@ -105,10 +115,11 @@ class CommandOutput:
 
         if isinstance(value, Mapping):
             text = json.dumps({"schema": SCHEMA, **value} if own else value, indent=2)
-            _answer(_renamed(text, self.json_names))
+            self._answer(_renamed(text, self.json_names))
         else:
-            # A long list in a line a record: with indent json has only a slow encoder, in Python.
-            _answer("[" + ",\n".join(map(json.dumps, value)) + "]")
+            # A list may be long. With indent json has only its slow encoder, in Python: so each
+            # record is a line. There is no place for `schema` in a list.
+            self._answer("[" + ",\n".join(map(json.dumps, value)) + "]")
 
     def records(self, parts: Sequence[str]) -> None:
         """The same for a list whose items are JSON already, of which there may be millions."""
@@ -116,13 +127,23 @@ class CommandOutput:
             before = "["
             # Piece by piece: as one text, millions of records would be hundreds of megabytes more.
             for start in range(0, len(parts), _AT_ONCE):
-                _answer(before + ",\n".join(parts[start : start + _AT_ONCE]), end="")
+                self._answer(before + ",\n".join(parts[start : start + _AT_ONCE]), end="")
                 before = ",\n"
-            _answer("]" if parts else "[]")
+            self._answer("]" if parts else "[]")
 
     def finish(self) -> None:
-        """The last of the answer leaves this process. OutputError if it cannot."""
-        _answer("", end="", flush=True)
+        """The last of the answer leaves this process. OutputError if any of it could not."""
+        self._answer("", end="", flush=True)
+        if self._lost:
+            raise self._lost[0]
+
+    def _answer(self, text: str, *, end: str = "\n", flush: bool = False) -> None:
+        try:
+            print(text, end=end, flush=flush)
+        except OSError as error:
+            # Told by finish(): until the command has ended, its exit code is not known.
+            self._lost.append(OutputError(error))
+            forget(sys.stdout)
 
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result."""
@@ -130,7 +151,10 @@ class CommandOutput:
             _say(_harmless(self._named(text)))
 
     def ask(self, question: str, choices: Sequence[tuple[str, str]]) -> str:
-        """One of `choices`, a word and what it means each; the first one for an empty answer."""
+        """One of `choices`, each a word and what it means; the first one if the answer is empty.
+
+        For a terminal.
+        """
         for word, meaning in choices:
             _say(f"  {word:<6} {meaning}")
         words = [word for word, _ in choices]
@@ -213,12 +237,12 @@ def help_width() -> int:
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr fit to be written to, even if the caller has closed them."""
-    for name in ("stdout", "stderr"):
+    """Make the three streams fit to be used, even if the caller has closed them (<&-, >&-)."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
-        if stream is None:  # closed by the caller (>&-)
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
-        elif isinstance(stream, io.TextIOWrapper):
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes of any kind
 
 
@@ -227,13 +251,6 @@ def forget(stream: TextIO) -> None:
     with suppress(OSError, ValueError):
         # What is still in the stream's buffer is flushed at exit, then to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _answer(text: str, *, end: str = "\n", flush: bool = False) -> None:
-    try:
-        print(text, end=end, flush=flush)
-    except OSError as error:
-        raise OutputError(error) from error
 
 
 def _say(text: str) -> None:

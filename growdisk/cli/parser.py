@@ -1,4 +1,7 @@
-"""The parser of the command line: only the module of the command that is called is loaded."""
+"""The parser of the command line: only the module of the command that is called is loaded.
+
+Errors are raised as UsageError, so that --json has its one document for them as well.
+"""
 
 from __future__ import annotations
 
@@ -187,11 +190,6 @@ def _no_command() -> UsageError:
         "growdisk COMMAND --help says more about one",
         {"problem": "no command is given"},
     )
-
-
-def short_help() -> str:
-    """What somebody wants who has typed growdisk alone."""
-    return top_parser().format_help()
 
 
 def _refuse_options_first(parser: Parser, words: Sequence[str]) -> None:

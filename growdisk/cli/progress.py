@@ -121,7 +121,10 @@ class Bar(_Progress):
 
 
 class Spinner:
-    """Work of unknown length, shown after a second; threads may change its names."""
+    """Work of unknown length, as a context manager; after a second it is shown with its time.
+
+    Names may be added and removed while it goes on, from any thread.
+    """
 
     def __init__(self, title: str, *, plain: bool = False) -> None:
         self._names, self._plain = [title] if title else [], plain
@@ -136,7 +139,10 @@ class Spinner:
         return self
 
     def say(self, line: str) -> bool:
-        """A finished line above the moving one; False if nothing moves: say it elsewhere."""
+        """A finished line above the moving one.
+
+        False if nothing moves, and the line is still to be said.
+        """
         with self._lock:
             if self._live is not None:
                 self._live.console.print(line, highlight=False, markup=False)

@@ -1,4 +1,7 @@
-"""growdisk provision: a base image in, ready images out, before their first boot."""
+"""growdisk provision: a base image in, ready images out, before their first boot.
+
+Options take precedence over a recipe file.
+"""
 
 from __future__ import annotations
 
@@ -79,20 +82,15 @@ def _outputs(arguments: argparse.Namespace, own: Sequence[Output]) -> Sequence[O
     """By OUT, by a list, or by the recipe itself. UsageError if they contradict each other."""
     if arguments.list is not None:
         if arguments.out is not None or arguments.count is not None:
-            raise options_conflict(
-                "--list names the outputs: OUT and --count would as well",
-                ("--list", "--count"),
-                hint="leave them out",
-            )
+            problem = "--list names the outputs: OUT and --count would as well"
+            raise options_conflict(problem, ("--list", "--count"), "leave them out")
         from growdisk.api.provisioning.recipe_file import read_output_list
 
         return read_output_list(arguments.list)
     if arguments.out is None:
         if arguments.count is not None:
-            raise UsageError(
-                "--count needs a name for the outputs",
-                hint="growdisk provision BASE 'web-{n}.qcow2' …",
-            )
+            hint = "growdisk provision BASE 'web-{n}.qcow2' …"
+            raise UsageError("--count needs a name for the outputs", hint)
         return own
     return counted(arguments.out, 1 if arguments.count is None else arguments.count)
 
@@ -132,21 +130,12 @@ def _add_customizing(parser: argparse.ArgumentParser) -> None:
     add_flag(inside, "--remove-ssh-host-keys", "the first boot makes new ones")
     add_flag(inside, "--new-ssh-host-keys", "they are made here instead, and shown")
     add_list(inside, "--ssh-key", "[USER:]FILE", "a public key that may log in (root)")
-    add_list(
-        inside,
-        "--password",
-        "USER:HOW",
-        "file:FILE (first line, hashed here), hash:HASH (ready), or locked",
-    )
+    text = "file:FILE (first line, hashed here), hash:HASH (ready), or locked"
+    add_list(inside, "--password", "USER:HOW", text)
     add_list(inside, "--copy", _COPY, "a file, as it is (0644, root)")
     add_list(inside, "--template", _COPY, "the same, filled in (jinja2)")
-    add_list(
-        inside,
-        "--run",
-        "COMMAND",
-        "a shell command as root in the guest's own tree; no network",
-        dest="commands_inside",
-    )
+    text = "a shell command as root in the guest's own tree; no network"
+    add_list(inside, "--run", "COMMAND", text, dest="commands_inside")
     add_list(inside, "-e", "NAME=VALUE", "a variable", dest="variables")
     add_flag(inside, "--seed", "a NoCloud seed for cloud-init beside OUT: OUT-seed.iso")
     for name in ("user-data", "meta-data", "network-config"):
@@ -228,12 +217,8 @@ def _file(word: str, *, template: bool = False) -> FileInto:
     path, mode, owner, group = (*rest, *[""] * (4 - len(rest)))[:4]
     if not source or not path or len(rest) > 4 or not re.fullmatch(r"[0-7]{0,4}", mode):
         option = "--template" if template else "--copy"
-        raise bad_value(
-            f"cannot read '{word}'",
-            option,
-            word,
-            hint=f"write {_COPY}, such as motd:/etc/motd:0644",
-        )
+        problem = f"cannot read '{word}'"
+        raise bad_value(problem, option, word, f"write {_COPY}, such as motd:/etc/motd:0644")
     bits = int(mode or "644", 8)
     return FileInto(path, given_path(source), "", template, bits, owner or "root", group)
 

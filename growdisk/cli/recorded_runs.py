@@ -99,9 +99,8 @@ def run_rollback(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
     # Without its folder a run's steps are not known: only the snapshot from before it is.
     if arguments.force and arguments.to:
-        raise options_conflict(
-            "--force goes all the way back", ("--force", "--to"), hint="leave --to out"
-        )
+        problem = "--force goes all the way back"
+        raise options_conflict(problem, ("--force", "--to"), "leave --to out")
     image, to, sector_size = image_of(arguments), arguments.to, arguments.sector_size
     may_break, not_in_use = arguments.overlays_may_break, arguments.not_in_use
 

@@ -23,7 +23,10 @@ _READABLE = 40  # columns that a bar needs for its captions
 
 
 def print_result(result: Result, output: CommandOutput, *, image: Path, command: str = "") -> int:
-    """Show how it ended (-q: not a success); `command` carries a plan out. The exit code."""
+    """Show how it ended; returns the exit code. `command`: what carries a plan out.
+
+    With -q a success is silent; a plan is what was asked for, and is shown.
+    """
     output.document(document(result))
     if result.error:
         output.error(result.error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -87,4 +90,26 @@ class MovingTable:
 
 def _console(*, plain: bool) -> Console:
     # None: rich looks at NO_COLOR itself.
-    return Console(stderr=True, no_color=plain or None)
+    return Console(file=cast("TextIO", _Stderr()), no_color=plain or None)
+
+
+class _Stderr:
+    """A terminal that may be closed: what moves on it must not end a run then."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr  # while something moves rich has another one there
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        self._kept(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        self._kept(self._stream.flush)
+
+    def _kept(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())

@@ -11,7 +11,7 @@ from pathlib import Path
 from growdisk.cli.common_options import add_flag, add_jobs, add_list, add_value
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.playbook_view import PlaybookView
-from growdisk.errors import UsageError, bad_value, nearest
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import asdict
 from growdisk.given_file import given_path
 from growdisk.planner.option_table import OptionSpec
@@ -20,24 +20,17 @@ from growdisk.playbook.run import resume_playbook, run_playbook
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 from growdisk.playbook.specs import TASKS
 from growdisk.playbook.vars_files import extra_vars
+from growdisk.suggestions import nearest
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "playbook", nargs="?", metavar="PLAYBOOK", help="a file, or the name of a shipped playbook"
     )
-    add_list(
-        parser,
-        "-i --inventory",
-        "FILE",
-        "hosts, groups and their variables, in Ansible's YAML or INI; may be given several times",
-    )
-    add_list(
-        parser,
-        "-e --extra-vars",
-        "k=v|@FILE",
-        "variables that beat all others; may be given several times",
-    )
+    text = "hosts, groups and their variables, in Ansible's YAML or INI; may be given several times"
+    add_list(parser, "-i --inventory", "FILE", text)
+    text = "variables that beat all others; may be given several times"
+    add_list(parser, "-e --extra-vars", "k=v|@FILE", text)
     add_value(parser, "-l --limit", "HOSTS", "only these hosts, groups or images (globs, !)")
     add_list(parser, "-t --tags", "TAGS", "only tasks with one of these")
     add_list(parser, "--skip-tags", "TAGS", "no tasks with one of these")

@@ -29,7 +29,10 @@ def line(words: Sequence[str], code: int, seconds: float) -> str:
 
 
 def log(text: str, file: Path | None, *, syslog: bool) -> None:
-    """Append `text` to `file`, and hand it to syslog. write-failed."""
+    """Append `text` to `file`, and hand it to syslog (journald reads that too).
+
+    Raises write-failed.
+    """
     if syslog:
         system_log.openlog("growdisk", 0, system_log.LOG_DAEMON)
         system_log.syslog(system_log.LOG_NOTICE, text)

@@ -42,14 +42,8 @@ def run_show(arguments: argparse.Namespace, output: CommandOutput) -> int:
     more = {"run": report and status_document(report), "overlays": overlays}
     output.document(asdict(layout) | {key: value for key, value in more.items() if value})
     width = output.width
-    output.lines(
-        [
-            *headline(layout, width),
-            *bar(layout, width),
-            *partition_rows(layout, width),
-            *volumes(layout, width),
-        ]
-    )
+    output.lines([*headline(layout, width), *bar(layout, width)])
+    output.lines([*partition_rows(layout, width), *volumes(layout, width)])
     output.lines(blocker_lines(layout.blockers, width))
     output.lines(standing(report, overlays, layout.image.path))
     return 0

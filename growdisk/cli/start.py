@@ -1,7 +1,8 @@
 """How the installed command begins and ends: with as little of an interpreter's work as needed.
 
-Of 10 ms, finding the installed packages takes 4, collecting garbage 2, taking the interpreter apart
-4; so packages are looked for when one is imported, and the process ends when the answer is out.
+`growdisk image info` has 0.2 ms of work. Finding the installed packages takes 4 ms, collecting
+garbage where there is none 2 ms, and taking the interpreter apart 4 ms; so packages are looked for
+when one is imported, and the process ends when the answer is out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What stands in a partition by its superblock: plain values, a class per family of contents.
 
-`kind` and `uuid` are as blkid spells them, sizes bytes; None if the superblock does not say.
+`kind` and `uuid` are spelled as blkid spells them. Sizes are bytes; None if the superblock does
+not say.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from growdisk.filesystems.volume_group import VolumeGroup
 
 @dataclass(frozen=True)
 class Content:
-    """`size` is what it covers of its device, `used` what of that is taken."""
+    """A recognised content.
+
+    `size` is what it covers of its device, `used` what of that is taken.
+    """
 
     kind: str
     uuid: str = ""
@@ -139,7 +143,10 @@ class SwapContent(Content):
 
 @dataclass(frozen=True)
 class XfsContent(Content):
-    """XFS; all groups but the last have `ag_blocks`. `unfit`: why no kernel here mounts it."""
+    """XFS; all allocation groups but the last have `ag_blocks`.
+
+    `unfit` says why no kernel here can mount it.
+    """
 
     block_size: int = 4096
     block_count: int = 0
@@ -156,7 +163,10 @@ class XfsContent(Content):
 
     @property
     def held(self) -> int:
-        """xfs_default_resblks (a 20th, at most 8192 blocks) and xfs_alloc_set_aside."""
+        """A twentieth, at most 8192 blocks, and eight blocks of each group.
+
+        Sources: xfs_default_resblks, xfs_alloc_set_aside.
+        """
         return (min(self.block_count // 20, 8192) + 8 * self.ag_count) * self.block_size
 
 
@@ -178,7 +188,10 @@ class BtrfsContent(Content):
 
 @dataclass(frozen=True)
 class NtfsContent(Content):
-    """`dirty`: Windows wants to check it. `hibernated`: it sleeps, or was half shut down."""
+    """`dirty`: Windows wants to check it first.
+
+    `hibernated`: Windows sleeps in it, or was only half shut down.
+    """
 
     cluster_size: int = 4096
     dirty: bool = False
@@ -211,8 +224,8 @@ class FixedContent(Content):
 class ForeignContent(Content):
     """What growdisk knows by name alone, and leaves as it is. `over`: what it looks like as well.
 
-    `over`: what it looks like as well. `member`: of a larger whole (an array, a pool, a key), which
-    its own bytes do not tell all of. `hashed`: bytes of something else that it has hashes of.
+    `member`: it belongs to a larger whole (an array, a pool, a key), which its own bytes do not
+    tell all of. `hashed`: how many bytes of something else it has the hashes of.
     """
 
     over: tuple[str, ...] = ()
@@ -224,9 +237,9 @@ class ForeignContent(Content):
 class PhysicalVolumeContent(Content):
     """A physical volume of LVM.
 
-    `group` is None if it belongs to none, or if its metadata are `unreadable`. `volumes`: what
-    stands in those that can be read without LVM. `other_pvs`: those of the group that were found,
-    by keys.
+    `group` is None if it belongs to none, or if its metadata are `unreadable`. `volumes` is
+    what stands in the logical volumes that can be read without LVM, by name. `other_pvs` are those
+    of the group that were found, by their keys.
     """
 
     group: VolumeGroup | None = None
@@ -245,9 +258,10 @@ class PhysicalVolumeContent(Content):
 class LuksContent(Content):
     """An encrypted container; `inside` is None until `unlocked`, or if nothing is recognised in it.
 
-    `payload` is where the encrypted bytes begin, `size` how many; `fixed` says why they do not
-    simply reach to the device's end, `cure` what to do then. `tried`: there were passphrases.
-    `registers`: those of a TPM that opens it while they are as they were.
+    `payload` is where the encrypted bytes begin, `size` how many there are; `fixed` says why they
+    do not simply reach to the end of the device, `cure` what to do about that. `tried`: there were
+    passphrases, whether one opened it or not. `registers`: those of a TPM that opens it while they
+    are as they were.
     """
 
     version: int = 1

@@ -1,7 +1,8 @@
 """The superblock of ext2, ext3 and ext4 (kernel documentation: filesystems/ext4, "Super Block").
 
-At byte 1024 for all block sizes. ext2 and ext3 differ from ext4 by their features alone, by blkid's
-rule; one with a wrong checksum is none, as for the kernel and blkid.
+It is at byte 1024 for all block sizes. ext2 and ext3 differ from ext4 only by the features
+they may have; blkid's rule is followed. One whose checksum is wrong is not an ext superblock,
+as it is none for the kernel and blkid.
 """
 
 from __future__ import annotations

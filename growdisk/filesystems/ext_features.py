@@ -120,7 +120,10 @@ def kernel_mounts(content: ExtContent) -> bool:
 
 
 def kernel_can_mount(content: ExtContent) -> bool:
-    """As kernel_mounts(), wherever the journal is: Debian's kernels, 6.1 and later."""
+    """Whether the kernels that growdisk starts (Debian's, 6.1 and later) mount such a file system.
+
+    A journal on a device of its own is not considered.
+    """
     names = feature_names(content)
     known = _NOT_FOR_KERNELS.isdisjoint(names) and not any(
         name.startswith("FEATURE_") for name in names
@@ -140,9 +143,10 @@ def grows_far(content: ExtContent, new_size: int, old_size: int | None = None) -
 def doubt(content: ExtContent, new_size: int, old_size: int | None = None) -> str:
     """Why e2fsck alone is not judge enough of its growth; "" for the everyday case.
 
-    A kernel must mount what has a feature that is not met every day, and what becomes more than 64
-    times as large: resize2fs 1.47 leaves the checksums of an orphan_file stale, and has no room for
-    the group descriptors of a tiny file system that becomes huge; so it is best grown mounted.
+    The rule: a kernel must mount what has a feature that is not met every day, and what becomes
+    more than 64 times as large. resize2fs 1.47 leaves the checksums of an orphan_file stale, and
+    cannot make room for the group descriptors of a tiny file system that becomes huge; so such a
+    one is best grown mounted.
     """
     if rare := [name for name in feature_names(content) if name not in _EVERYDAY]:
         return f"it has {' and '.join(rare)}"

@@ -1,7 +1,8 @@
 """How large resize2fs makes an ext file system: whole pages of whole clusters, no tiny last group.
 
-A last group without room for its tables and 50 blocks more is left out (e2fsprogs, resize2fs.c,
-adjust_fs_info). So growdisk can tell a fully grown file system from one that is not.
+A last group that could not hold its own tables and 50 blocks more is left out (e2fsprogs,
+resize2fs.c, adjust_fs_info). Knowing that beforehand, growdisk can tell a file system that is fully
+grown from one that is not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ _BITMAPS = 2
 
 
 def grown_size(content: ExtContent, partition_size: int) -> int:
-    """Bytes of it after resize2fs on a partition of `partition_size` bytes; never less than now."""
+    """Bytes of the file system after resize2fs on a partition of `partition_size` bytes.
+
+    Never less than now.
+    """
     # Without bigalloc the field says nothing that resize2fs would heed.
     clusters = content.cluster_size if content.ro_compat & _BIGALLOC else 0
     whole = max(_PAGE, content.block_size, clusters)
@@ -57,7 +61,10 @@ def size_in_place(content: ExtContent) -> int:
 
 
 def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:
-    """(places, bytes) that resize2fs writes where nothing was: bitmaps, copies of descriptors."""
+    """(places, bytes) that resize2fs writes where nothing was: bitmaps, and copies of descriptors.
+
+    Copies of the superblock too. Inode tables are left for later, or are zeros.
+    """
     per_group = content.blocks_per_group * content.block_size
     first, groups = -(-(content.size or 0) // per_group), -(-size // per_group)
     # A flexible group keeps the bitmaps of all its groups in one place: that is one place of the

@@ -1,8 +1,9 @@
 """Reads files and directories of an unmounted ext2/3/4 file system, and where their blocks are.
 
-Every number is checked against the device before it is followed; unsupported structures are refused
-by name (Unknown). The journal has been replayed before. Spec: Linux Documentation/filesystems/ext4
-(inode, extent tree, block map, directory entries).
+Nothing that the disk says is trusted: every number is checked against the device before it is
+followed. Unsupported structures are refused by name (Unknown), never guessed. The journal must have
+been replayed before. Spec: Linux Documentation/filesystems/ext4 (inode, extent tree, block map,
+directory entries).
 """
 
 from __future__ import annotations
@@ -59,9 +60,6 @@ _DIRECT, _ENTRY = 12, struct.Struct("<IHBB")
 
 @dataclass(frozen=True)
 class Inode(Node):
-    number: int
-    mode: int
-    size: int
     flags: int
     pointers: bytes
     inline: bytes = b""  # what is kept inside the inode, if it is
@@ -180,17 +178,14 @@ class ExtTree(FileTree):
         size = wanted_size(inode, limit)
         if inode.flags & _INLINE:
             return inode.inline[:size]
-        pieces, end = [b""], 0
+        return self._assembled(self._pieces(inode, size), size)
+
+    def _pieces(self, inode: Inode, size: int) -> Iterator[tuple[int, bytes]]:
         for run in self.runs(inode):
             start = run.logical * self.block_size
             length = min(run.length * self.block_size, size - start)
-            # Holes and unwritten extents between `end` and `start` read as zeros.
             if run.written and length > 0:
-                pieces += [bytes(start - end), self._bytes(run.physical * self.block_size, length)]
-                end = start + length
-        pieces = [piece for piece in (*pieces, bytes(size - end)) if piece]
-        # most files are one piece: nothing is copied
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                yield start, self._bytes(run.physical * self.block_size, length)
 
     def entries(self, directory: Node) -> dict[str, int]:
         inode = self._own(directory)

@@ -1,8 +1,10 @@
 """The superblock of F2FS and its checkpoints, which say whether it was cleanly unmounted.
 
-It is at byte 1024, little-endian (kernel: filesystems/f2fs, include/linux/f2fs_fs.h). What was
-synced after the last checkpoint is in a chain of its own, which a kernel follows when it mounts;
-fsck.f2fs and resize.f2fs cut it off.
+The superblock is at byte 1024, little-endian (kernel documentation: filesystems/f2fs; Linux
+include/linux/f2fs_fs.h).
+
+What was synced after the last checkpoint is in a chain of its own, which a kernel follows when
+it mounts: fsck.f2fs and resize.f2fs know nothing of that chain, and cut it off.
 """
 
 from __future__ import annotations

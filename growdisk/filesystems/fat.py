@@ -1,6 +1,7 @@
 """The boot sector of FAT12, FAT16 and FAT32 (Microsoft's fatgen103). blkid calls all of them vfat.
 
-There is no reliable magic: several fields must make sense together. Its label is a copy.
+There is no reliable magic: several fields must make sense together. The label is the boot
+sector's copy.
 """
 
 from __future__ import annotations

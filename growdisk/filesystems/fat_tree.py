@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.fat import layout_of, read_fat
 from growdisk.filesystems.file_tree import LARGEST, FileTree, Node, Unknown
 
@@ -30,10 +31,9 @@ _LARGEST_DIRECTORY = 2 << 20
 _LARGEST_FAT = 64 << 20  # of 512 GiB in clusters of 32 KiB
 
 
+@dataclass(frozen=True)
 class _FatNode(Node):
-    def __init__(self, number: int, mode: int, size: int, cluster: int) -> None:
-        super().__init__(number, mode, size)
-        self.cluster = cluster
+    cluster: int
 
 
 class FatTree(FileTree):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import stat
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.units import format_size
 
 LARGEST = 1 << 30  # no file that is read here comes near
@@ -20,11 +22,13 @@ class Unknown(ValueError):
     """An on-disk structure that is not supported, or inconsistent. The text says which."""
 
 
+@dataclass(frozen=True)
 class Node:
     """A file, directory or symbolic link. `number` is unique in its tree; `size` in bytes."""
 
-    def __init__(self, number: int, mode: int, size: int) -> None:
-        self.number, self.mode, self.size = number, mode, size
+    number: int
+    mode: int
+    size: int
 
     @property
     def is_file(self) -> bool:
@@ -49,7 +53,10 @@ class Run(NamedTuple):
 
 
 class Subvolume(NamedTuple):
-    """`path` is below the top level, "" for that itself; `is_copy`: a snapshot of another one."""
+    """A subvolume; `path` is below the top level, "" for that itself.
+
+    `is_copy`: it is a snapshot of another one.
+    """
 
     number: int
     path: str
@@ -92,6 +99,19 @@ class FileTree(ABC):
 
     def _bytes(self, offset: int, length: int) -> bytes:
         return read_device(self.device, offset, length)
+
+    def _assembled(self, pieces: Iterable[tuple[int, bytes]], size: int) -> bytes:
+        """`size` bytes of (offset, bytes) in order, with zeros between them."""
+        found, end = [b""], 0
+        for start, piece in pieces:
+            # Each byte once: a small tree could have the same blocks read without an end.
+            if start < end:
+                raise Unknown("extents overlap")
+            found += [bytes(start - end), piece]
+            end = start + len(piece)
+        found = [piece for piece in (*found, bytes(size - end)) if piece]
+        # most files are one piece: nothing is copied
+        return found[0] if len(found) == 1 else b"".join(found)
 
 
 def wanted_size(inode: Node, limit: int) -> int:

@@ -1,7 +1,8 @@
 """Finds what growdisk must not touch on a device: arrays, pools, unknown file systems or tables.
 
-Signatures at both of its ends: magic bytes at fixed places or, if these do not prove enough, a
-function; kinds are named as by blkid, which is asked as well if available (api/second_opinion.py).
+Signatures are looked for at both of its ends, by magic bytes at fixed places or, if these do not
+prove enough, by a function; kinds are named as blkid names them. This is the opinion of growdisk
+alone. If blkid is available, it is asked as well (api/second_opinion.py).
 """
 
 from __future__ import annotations
@@ -118,10 +119,10 @@ MEMBER_KINDS = frozenset(kind for kind, *_ in _MEMBERS)
 
 @dataclass(frozen=True)
 class Foreign:
-    """A signature's `kind`, as blkid names it, and its offset.
+    """A signature: `kind` as blkid names it, and its offset (bytes from the start).
 
-    `is_member`: of a larger whole (an array, a pool), or a key to it: its own bytes cannot tell
-    all.
+    `is_member`: the device is part of a larger whole (an array, a pool), or a key to it: its own
+    bytes cannot tell what may be done to it.
     """
 
     kind: str
@@ -130,7 +131,10 @@ class Foreign:
 
 
 class Ends:
-    """A device, both ends of which are read once; not `thorough`: nothing between them is."""
+    """A device, both ends of which are read once.
+
+    Not `thorough`: nothing that lies between them is read.
+    """
 
     def __init__(self, device: BlockDevice, head: bytes, *, thorough: bool = True) -> None:
         self._device, self._head, self.size, self._thorough = device, head, device.size, thorough
@@ -153,7 +157,10 @@ class Ends:
 
 
 def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> tuple[Foreign, ...]:
-    """All signatures, those of a larger whole first. `head` is the beginning of the device."""
+    """All signatures that are found, those of a larger whole first.
+
+    `head` is the beginning of the device.
+    """
     ends = Ends(device, head, thorough=thorough)
     finders = (_linux_raid, _by_magic, _zfs, _silicon, _via, _jmicron, _nilfs, _journal)
     found = [content for finder in finders for content in finder(ends)]
@@ -270,7 +277,10 @@ _RIGID_DISK_BLOCKS = 16  # an Amiga looks for its table in so many sectors
 
 
 def nested_gpt(head: bytes) -> str:
-    """Its kind, or "". Without a protective MBR before it, it is a leftover."""
+    """Its kind, or "".
+
+    The protective MBR before it makes it valid; without one it is a leftover.
+    """
     header = head[_SECTOR : 2 * _SECTOR]
     if len(header) < _SECTOR or not any(kind == _PROTECTIVE for _, kind, _, _ in _entries(head)):
         return ""
@@ -283,7 +293,10 @@ def nested_gpt(head: bytes) -> str:
 
 
 def nested_mbr(head: bytes, size: int) -> str:
-    """Its kind, or "". Every boot sector has the end mark; only a table has sensible entries."""
+    """Its kind, or "".
+
+    The end mark stands in every boot sector; entries that make sense are in a table only.
+    """
     entries = _entries(head)
     used = [(first, count) for _, kind, first, count in entries if kind and count]
     sound = all(flag in (0, _BOOT_FLAG) for flag, *_ in entries)
@@ -292,7 +305,10 @@ def nested_mbr(head: bytes, size: int) -> str:
 
 
 def foreign_table(head: bytes) -> str:
-    """The table of another kind, or a GPT without protective MBR, in words; "" if none."""
+    """The table of another kind that a disk has, in words; "" if it has none.
+
+    A GPT counts only after a protective MBR: without one no system takes it for a GPT.
+    """
     if head[_SECTOR : _SECTOR + 8] == b"EFI PART":
         return "a GPT, but no protective MBR, without which no system uses it (gdisk writes one)"
     for name, found in (

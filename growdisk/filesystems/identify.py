@@ -1,8 +1,8 @@
 """Names what stands on a device by its superblocks, with a read of both its ends and nothing run.
 
-With two signatures at once (a careless mkfs leaves the old one) nothing is guessed: taking a root
-for swap would cost it. A member of an array or a pool, which often looks like a file system at its
-start, is what the signature at its end says, as it is for blkid.
+Two signatures at once are possible (a careless mkfs leaves the old one): then nothing is guessed,
+because taking a root for swap would cost it. A member of an array or a pool often looks like a file
+system at its start: it is what the signature at its end says, as it is for blkid.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ _READERS = (
 
 
 def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
-    """The content, or None. Not `thorough` (where reads are slow): only the very ends are read."""
+    """The content of a partition or a whole disk; None when nothing is recognised.
+
+    Not `thorough`: only the very ends are read: for devices on which each read is slow.
+    """
     head = device.read(0, min(device.size, _HEAD))
     found = [content for reader in _READERS if (content := reader(head)) is not None]
     foreign = [

@@ -37,7 +37,10 @@ _IGNORED = 0x1  # a metadata area that its owner told LVM not to use
 
 @dataclass(frozen=True)
 class Label:
-    """Metadata areas as (offset, size). Of a device of size 0 LVM takes all there is."""
+    """What the label says: metadata areas as (offset, size).
+
+    Of a device of size 0 LVM takes all there is.
+    """
 
     uuid: str
     device_size: int
@@ -94,7 +97,10 @@ def with_group(device: BlockDevice, content: PhysicalVolumeContent) -> PhysicalV
 
 
 def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
-    """The group of a physical volume; None if it belongs to none yet. VolumeGroupUnreadable."""
+    """The volume group of a physical volume; None: it belongs to none yet.
+
+    VolumeGroupUnreadable otherwise.
+    """
     label = label_of(device)
     if label is None:
         raise VolumeGroupUnreadable("it has no LVM label")

@@ -1,7 +1,8 @@
 """The boot sector of NTFS, and what Windows left in it to say that nobody else may change it now.
 
-Label and "dirty" stand in the file $Volume; a Windows that sleeps, or was shut down with fast
-start-up, has its memory in hiberfil.sys, and would wake with an old idea of the file system.
+Label and "dirty" stand in the file $Volume; a Windows that sleeps (also one that was shut down with
+fast start-up) has its memory in hiberfil.sys, and would go on with an old idea of the file system
+when it wakes.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def read_ntfs(head: bytes) -> Content | None:
 
 
 def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
-    """The same with label and state. What cannot be read counts as dirty."""
+    """The same with label and state, which lie after the beginning.
+
+    What cannot be read counts as dirty.
+    """
     try:
         table = _master_file_table(device, content.cluster_size)
         volume = table.record(_VOLUME_FILE)

@@ -1,7 +1,8 @@
 """Swap space (mkswap(8), kernel's union swap_header), and whether a system sleeps in it.
 
-The signature ends the first page, of the size of the machine that made it. A suspended system puts
-its own there until it wakes.
+The signature stands in the last ten bytes of the first page; the page's size is that of the machine
+that made it. A suspended system puts its own signature there, and takes it away when it wakes: then
+the header is as it was.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _SIGNATURES = (b"SWAPSPACE2", b"SWAP-SPACE")
 # The kernel's own, and those of suspend tools in user space, as blkid knows them.
 _SLEEPERS = (b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
 _TUXONICE = b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c"
-_HEADER = struct.Struct("<III16s16s")  # version, last page, bad pages, uuid, label
+# version, last page, bad pages, uuid, label: in the byte order of the machine that made it
+_HEADER, _BIG_ENDIAN = struct.Struct("<III16s16s"), struct.Struct(">III16s16s")
 _HEADER_AT = 1024
 
 
@@ -37,7 +39,10 @@ def read_swap(head: bytes) -> Content | None:
 
 
 def _content(head: bytes, page: int, signature: bytes, hibernated: str) -> SwapContent | None:
-    version, last_page, _bad_pages, uuid, label = _HEADER.unpack_from(head, _HEADER_AT)
+    fields = _HEADER.unpack_from(head, _HEADER_AT)
+    if fields[0] != 1:
+        fields = _BIG_ENDIAN.unpack_from(head, _HEADER_AT)
+    version, last_page, _bad_pages, uuid, label = fields
     if version != 1 or last_page == 0:
         # The old signature came without a header; a sleeper may have used the page for itself.
         is_swap = hibernated or signature != _SIGNATURES[0]

@@ -1,7 +1,8 @@
 """Unpacks zlib, xz, bzip2, zstd and lz4 streams, as far as needed: initrds, btrfs' extents.
 
-zstd and lz4 come from the system's libraries. ValueError if a stream cannot be read. Pieces share
-one buffer: fresh memory for all would take longer than unpacking it.
+zstd and lz4 come from the system's libraries, if installed. ValueError if a stream is damaged
+or cannot be read. A large stream comes in pieces that share one buffer: fresh memory for all of it
+would take longer than unpacking it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ class Unpackable(ValueError):
 
 
 def unpacked(data: bytes | memoryview, limit: int) -> bytes:
-    """The stream that `data` begins with, at most `limit` bytes; what follows it is ignored."""
+    """The stream that `data` begins with, at most `limit` bytes of it.
+
+    What follows the stream is ignored.
+    """
     found = bytearray()
     for piece in pieces_of(data):
         found += piece[: limit - len(found)]
@@ -38,7 +42,10 @@ def unpacked(data: bytes | memoryview, limit: int) -> bytes:
 
 
 def pieces_of(data: bytes | memoryview) -> Iterator[memoryview]:
-    """The same without a limit, in pieces; each is gone when the next one is asked for."""
+    """The same, piece by piece and without a limit.
+
+    Each piece is gone when the next one is asked for.
+    """
     view = memoryview(data)
     for magic, unpack in _KINDS:
         if view[: len(magic)] == magic:

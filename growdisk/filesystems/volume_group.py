@@ -1,8 +1,9 @@
 """A volume group as its metadata describe it, and what of it growdisk can grow. Values only.
 
-Extents are the unit: a physical volume is `pe_count` of them from `pe_start`, a logical volume a
-list of segments. Only volumes that LVM calls striped, with one stripe, can be read here; thin
-pools, mirrors and their like have a machinery of their own.
+Extents are the unit of LVM: a physical volume is `pe_count` of them from `pe_start`, a logical
+volume a list of segments. Only volumes that lie on their physical volumes as they are (LVM calls
+them striped, with one stripe) can be read here; thin pools, mirrors, caches and their like have a
+machinery of their own.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ class PhysicalVolume:
 
 @dataclass(frozen=True)
 class LvSegment:
-    """`areas`: (physical volume, first extent), one a stripe; `related`: a snapshot's others."""
+    """Extents [start, start+count) of a logical volume.
+
+    `areas`: (physical volume, first extent), one a stripe. `related` names other volumes: a
+    snapshot's origin and store.
+    """
 
     start: int
     count: int
@@ -124,7 +129,10 @@ class VolumeGroup:
         return sum(v.pe_count - self._used_on(v.key) for v in others if v.is_allocatable)
 
     def room_for(self, volume: LogicalVolume, own_extents: int) -> int | None:
-        """Free extents that the policy permits, None: any; `own_extents`: the own PV's size."""
+        """Free extents that the volume's allocation policy permits; None: any that are free.
+
+        `own_extents` is the size of the own physical volume.
+        """
         # "" inherits the policy of the group.
         policy = volume.allocation or self.allocation
         if policy not in ("contiguous", "cling", "cling_by_tags") or not volume.is_linear:

@@ -1,8 +1,9 @@
 """Where a volume of NTFS, FAT or exFAT says that it starts ("hidden sectors"), and its copies.
 
-exFAT's field is PartitionOffset. A boot loader of the volume reads its next part by that number, so
-it has to change if the volume is moved. Sources: Microsoft's fatgen103 and exFAT specification;
-NTFS has FAT's field, and its backup after the last sector that it counts.
+exFAT's field is PartitionOffset. A boot loader of such a volume reads its next part by that number:
+a volume that is moved has to say its new start, as partition managers take care of. Sources:
+Microsoft's fatgen103 and exFAT specification; NTFS has FAT's field, and its backup after the last
+sector that it counts.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class Stamp:
 
 
 def start_stamps(volume: BlockDevice, start: int) -> tuple[Stamp, ...]:
-    """What makes `volume` say that it starts at sector `start`; nothing for other contents."""
+    """The changes that make `volume` say that it starts at sector `start` of its disk.
+
+    There are none for other contents.
+    """
     head = volume.read(0, min(volume.size, _SECTOR))
     for reader, stamps in ((read_ntfs, _ntfs), (read_exfat, _exfat), (read_fat, _fat)):
         content: Content | None = reader(head)

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.file_tree import (
     LARGEST,
     FileTree,
@@ -37,12 +38,11 @@ _DEEPEST = 9
 _FREE = 0xFFFF
 
 
+@dataclass(frozen=True)
 class _XfsInode(Node):
-    def __init__(
-        self, number: int, mode: int, size: int, form: int, fork: bytes, extents: int
-    ) -> None:
-        super().__init__(number, mode, size)
-        self.form, self.fork, self.extents = form, fork, extents
+    form: int
+    fork: bytes
+    extents: int
 
 
 class XfsTree(FileTree):
@@ -117,17 +117,14 @@ class XfsTree(FileTree):
         return node if isinstance(node, _XfsInode) else self.inode(node.number)
 
     def _content(self, inode: _XfsInode, size: int) -> bytes:
-        content, end = bytearray(size), 0
+        return self._assembled(self._pieces(inode, size), size)
+
+    def _pieces(self, inode: _XfsInode, size: int) -> Iterator[tuple[int, bytes]]:
         for run in self._runs(inode):
-            # Each byte once: a small tree could have the same blocks read without an end.
-            if run.logical < end:
-                raise Unknown("an extent tree is damaged")
-            end = run.logical + run.length
             start = run.logical * self._size
             length = min(run.length * self._size, size - start)
             if run.written and length > 0:
-                content[start : start + length] = self._bytes(self._place(run.physical), length)
-        return bytes(content)
+                yield start, self._bytes(self._place(run.physical), length)
 
     def _runs(self, inode: _XfsInode) -> Iterator[Run]:
         if inode.form == _EXTENTS:

@@ -1,7 +1,8 @@
 """Where a guest's start waits for a partition: initramfs-tools' RESUME=, kernel options, dracut.
 
-`RESUME=none` rather than no line: without one, update-initramfs would guess, and may pick a swap
-that is not there. Specs: initramfs.conf(5), kernel-parameters.txt, dracut.conf(5).
+The options are resume= and others. `RESUME=none` rather than no line: without one,
+update-initramfs would guess, and may pick a swap that is not there. Specs: initramfs.conf(5),
+Documentation/admin-guide/kernel-parameters.txt, dracut.conf(5).
 """
 
 from __future__ import annotations

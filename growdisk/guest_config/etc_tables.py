@@ -88,7 +88,10 @@ def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def without_swap(text: str, gone: RemovedPartition, policy: SwapRemedy) -> str:
-    """Lines of `gone`, and of what was in it, as comments; by FILE the first for /swapfile."""
+    """fstab with the lines of `gone` made comments; with policy FILE, its first has /swapfile.
+
+    Also changed are lines of what was in it: /data/srv /srv none bind.
+    """
     # First what is mounted where, then what goes with the partition: its mount points, and later
     # what is bound out of them. Root is never one of these.
     places = [entry.mount_point for entry in parse_fstab(text) if entry.mount_point.startswith("/")]

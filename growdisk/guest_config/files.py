@@ -10,7 +10,10 @@ from growdisk.fast_dataclass import dataclass
 
 
 class GuestFiles(Protocol):
-    """A guest's files by their paths in it. Writing keeps inode, owner, mode, attributes."""
+    """A guest's files by their paths in the guest.
+
+    Writing keeps a file's inode, owner, mode and attributes.
+    """
 
     def read(self, path: str) -> bytes: ...
     def read_start(self, path: str, length: int) -> bytes:
@@ -24,7 +27,10 @@ class GuestFiles(Protocol):
 
     def exists(self, path: str) -> bool: ...
     def glob(self, pattern: str) -> list[str]:
-        """Regular files that match, no links. Without wildcards it matches itself."""
+        """Regular files that match, without symbolic links.
+
+        A pattern without wildcards matches itself.
+        """
         ...
 
 
@@ -131,7 +137,10 @@ def change_lines(text: str, change: Callable[[str], str]) -> str:
 
 
 def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
-    """Whether one is in it outside of comments, with no digit after it. Programs say nothing."""
+    """Whether one of `needles` is in it outside of comments. /dev/sda5 is not in /dev/sda55.
+
+    Programs say nothing.
+    """
     if content.startswith(PROGRAM):
         return False
     absent = tuple(start for start in _STARTS if start not in content)
@@ -166,5 +175,9 @@ def selinux_is_on(files: GuestFiles) -> bool:
 
 
 def swap_file_label(files: GuestFiles) -> str:
-    """Of a swap file, if SELinux is on, which takes none without; no appliance sets it."""
+    """The label of a swap file; "" if SELinux is off.
+
+    mkswap sets it if SELinux runs, as in no appliance. A guest that enforces its policy does not
+    swap on a file without it.
+    """
     return _SWAP_FILE if selinux_is_on(files) else ""

@@ -1,12 +1,14 @@
 """Makes existing initrds forget a swap partition, without unpacking or rebuilding them.
 
-One block of 4096 bytes is put *before* the initrd, uncompressed, as microcode is: every kernel,
-boot loader and lsinitramfs takes that; after a lz4 or gzip stream some stumble over it. It is a
-cpio archive with one file: conf/conf.d/zzz-growdisk-resume-…, which initramfs-tools' /init sources
-last, and which clears RESUME if it names that swap; or, for dracut,
-etc/cmdline.d/zzz-growdisk-resume-….conf with `noresume`, as if on the kernel's command line. The
-archive fills its block exactly, since lsinitramfs walks padding at 4 bytes a fork. The initrd must
-not have that file itself: its own would come later and win. Specs: Linux
+One block of 4096 bytes is put *before* the initrd: a cpio archive with one file,
+conf/conf.d/zzz-growdisk-resume-…, which initramfs-tools' /init sources last and which clears RESUME
+if it names that swap. Why before, uncompressed: that is how microcode stands in front of initrds
+everywhere, so that every kernel, boot loader and lsinitramfs takes it, whatever the rest is
+compressed with; after a lz4 or gzip stream, kernels or `gzip -t` stumble over it. The archive
+fills its block exactly (padding inside the file), since lsinitramfs walks padding between archives
+at 4 bytes a fork. For dracut the one file is etc/cmdline.d/zzz-growdisk-resume-….conf with
+`noresume`, which its scripts read as if it stood on the kernel's command line. Neither file is one
+that the initrd has itself: its own would come later and win. Specs: Linux
 Documentation/driver-api/early-userspace/buffer-format.rst, initramfs-tools' /init,
 dracut.cmdline(7).
 """

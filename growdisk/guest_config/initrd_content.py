@@ -45,7 +45,10 @@ class Contents(NamedTuple):
     unread: str = ""
 
     def naming(self, needles: tuple[bytes, ...]) -> list[str]:
-        """The files with one of `needles` in content or name, but those of the tool's own."""
+        """The files with one of `needles` in their content or name.
+
+        Files that only record how the initrd was made do not count.
+        """
         return [
             member.name
             for member in self.members

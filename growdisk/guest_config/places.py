@@ -1,7 +1,8 @@
 """Where a guest may name a partition: the one list, for guests powered off and running.
 
-Patterns are those of a shell; a folder's name may be one. What boots is looked for below each of
-BOOTS, and at the top of its own file system. ostree keeps an /etc for each deployment.
+Patterns are those of a shell; a folder's name may be one as well. What boots is looked for below
+each of BOOTS: /boot, the EFI system partition wherever it is mounted, and at the top of the file
+system of either if no fstab names it. ostree keeps each deployment's /etc in a folder of its own.
 """
 
 from __future__ import annotations

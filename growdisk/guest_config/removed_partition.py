@@ -1,8 +1,9 @@
 """The partition that goes away, swap mostly, and all the ways in which a guest's files may name it.
 
-A kernel name such as /dev/sda5 is of the guest's first disk, whatever driver it had (sda, vda,
-nvme0n1): its controller may have changed. /dev/sdb5 is another disk, unless the guest has its root
-on /dev/sdb. Specs: fstab(5), udev's 60-persistent-storage.rules.
+A kernel name such as /dev/sda5 is taken as the guest's first disk, whatever driver it had (sda,
+vda, xvda, nvme0n1): the guest may have been written under another controller than it runs on now.
+/dev/sdb5 is another disk, unless the guest has its root on /dev/sdb. Specs: fstab(5), udev's
+60-persistent-storage.rules.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ class RemovedPartition:
         return path in self._kernel_names()
 
     def on_disk_of(self, sources: Iterable[str]) -> RemovedPartition:
-        """With the names it has in a guest whose root, or /boot, is on `sources`, the same disk."""
+        """The partition with the names it has in a guest whose root, or /boot, is on `sources`.
+
+        These are on the same disk.
+        """
         paths = [_as_path(source) for source in sources]
         stems = [match["stem"] for path in paths if (match := _OF_SOME_DISK.fullmatch(path))]
         disks = [match["disk"] for path in paths if (match := _OF_KERNEL.fullmatch(path))]

@@ -1,8 +1,9 @@
 """Repairs a guest whose swap partition is gone, so that its next boot neither fails nor waits.
 
-Idempotent. A boot waits for fstab and its like (90 s), an initrd (30 s, or 200), and the kernel's
-command line; other places (places.py) would bring them back at the next update. What cannot be
-changed from here is reported with the command that does it inside the guest.
+Idempotent. Three kinds of places make a boot wait: fstab and its like (90 s), an initrd (30 s, or
+200), and the kernel's command line; others would bring them back at the next update-initramfs or
+update-grub. places.py lists them all. What cannot be changed from here is reported with the command
+that does it inside the guest.
 """
 
 from __future__ import annotations
@@ -88,7 +89,10 @@ def left_to_repair(
 
 
 def has_plain_initrds(files: GuestFiles) -> bool:
-    """Whether only initramfs-tools makes initrds there; of a removed dracut folders remain."""
+    """Whether initramfs-tools is the only one that makes initrds there.
+
+    Of a removed dracut its folders remain.
+    """
     return any(map(files.exists, INITRAMFS_TOOLS)) and not any(map(files.exists, OTHER_MAKERS))
 
 
@@ -174,7 +178,10 @@ def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
 
 
 def known_in(files: GuestFiles, gone: RemovedPartition) -> RemovedPartition:
-    """With the names that crypttab, the kernel's options and root's line in fstab give it."""
+    """The partition with the names that crypttab and the kernel's options give its content.
+
+    And with those of the disk that root's line has.
+    """
     made: list[str] = []
     if rooted := is_system(files):
         entries = [entry for text in _texts(files, places.FSTABS) for entry in parse_fstab(text)]

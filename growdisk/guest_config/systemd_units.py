@@ -22,7 +22,10 @@ _ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 
 
 def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
-    """The unit's file, empty if its last What=, or its name without one, is the partition's."""
+    """The unit's file, empty if its last What= names the partition.
+
+    Without What=, its own name counts.
+    """
     # The last What= counts, as in systemd.
     sources = [match["source"] for match in _WHAT.finditer(text)]
     if not any(sources):

@@ -51,7 +51,10 @@ _WORK_OF = {
 
 
 def package(plan: GuestPlan, gives_up: tuple[str, ...] = ()) -> dict[str, str]:
-    """File name → text: scripts, README.md, user-data; the guest loses what it `gives_up`."""
+    """File name → text: the scripts, README.md and user-data.
+
+    `gives_up`: what the plan takes from the guest.
+    """
     user_data = _user_data(plan, render(plan, comments=False))
     # gzip -9c keeps the file's name, with a zero after it.
     packed = len(gzip.compress(user_data.encode(), 9)) + len(USER_DATA) + 1

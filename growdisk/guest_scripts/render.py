@@ -1,7 +1,10 @@
 """Renders the guest-side scripts of a plan from templates/*.sh.j2.
 
-Only what is in the plan becomes part of a script, and every value goes through `shell_value`: no
-template can forget to quote.
+For the host side: `render(plan)` gives file name → text of every phase
+(script_plan.Phase.file_name) and of the driver (script_plan.DRIVER). Send a phase's text to `sh -s`
+as root in the guest, then `answers.parse_answer(...)` its stdout. Only what is in the plan becomes
+part of a script, and every value goes through `shell_value`: no template can
+forget to quote.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ _FSTAB_SPECIAL = re.compile(r"[\s\\#]")
 
 
 def render(plan: GuestPlan, *, comments: bool = True) -> Mapping[str, str]:
-    """All scripts of `plan` by file name; without `comments` for scripts that nobody reads."""
+    """All scripts of `plan` by file name: one for each phase, and the driver.
+
+    Without `comments` for scripts that nobody reads.
+    """
     assert _RUN.fullmatch(plan.run), plan.run  # it is the name of a folder in the guest
     environment = shell_environment(shell_value, comments=comments)
     values = _values(plan)

@@ -57,7 +57,10 @@ reboot.
 
 @dataclass(frozen=True)
 class GuestSwap:
-    """A swap partition that stood in the way: as it was (bytes), and what becomes of it."""
+    """A swap partition that stood in the way: as it was, and what becomes of it.
+
+    `size` in bytes.
+    """
 
     number: int
     size: int

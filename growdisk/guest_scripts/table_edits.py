@@ -1,6 +1,7 @@
 """Partition tables in the words of the tools that a guest may have: listings, edits and keystrokes.
 
-Pure; in sectors. A tool is only trusted to write: what it wrote is compared with `listing`.
+Pure. All in sectors, ends inclusive where a tool wants them so. A tool is only trusted to write:
+what it wrote is compared with `listing`, which the scripts make of the disk with their own reader.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ def kernel_listing(table: PartitionTable) -> str:
 
 
 def sfdisk_edits(plan: GuestPlan) -> str:
-    """A sed script that turns the output of `sfdisk -d` into the planned table, and no more."""
+    """A sed script that turns the output of `sfdisk -d` into the planned table.
+
+    Everything else stays as it was.
+    """
     # With the last-lba of the smaller disk sfdisk fails; without the line it takes the new end.
     edits = ["/^last-lba:/d"]
     # "/dev/sda5 : start= 2048, size= 4096, type=82": a digit before the number would make it the
@@ -43,7 +47,10 @@ def sfdisk_edits(plan: GuestPlan) -> str:
 
 
 def parted_steps(plan: GuestPlan) -> list[tuple[str | int, ...]]:
-    """parted's commands: what goes or moves is removed, the target grows, what moves is made."""
+    """The words of parted's commands, in sectors.
+
+    What goes is removed (what moves too), the target grows, then what moves is made again.
+    """
     steps: list[tuple[str | int, ...]] = [("rm", part.number) for part in _leaving(plan)]
     for part in _grown_in_place(plan):
         steps.append(("resizepart", part.number, f"{_last(plan.after, part)}s"))
@@ -62,7 +69,10 @@ def parted_steps(plan: GuestPlan) -> list[tuple[str | int, ...]]:
 
 
 def is_for_fdisk(plan: GuestPlan) -> bool:
-    """Whether fdisk can do it: no extended partition that keeps others, no GPT's UUIDs to keep."""
+    """Whether fdisk can do it, by deleting one partition and making it again.
+
+    It cannot for an extended partition that keeps others, nor keep a GPT's UUIDs.
+    """
     return (
         plan.before.kind == "mbr"
         and _grown_in_place(plan) == [plan.goal]
@@ -73,7 +83,8 @@ def is_for_fdisk(plan: GuestPlan) -> bool:
 def fdisk_keys(plan: GuestPlan, *, busybox: bool) -> str:
     """Keystrokes for fdisk on an MBR, as printf's format; "q" where fdisk is not used.
 
-    Questions with only one possible answer are not asked: that depends on what is there by then.
+    Questions with only one possible answer are not asked, so the keys follow what is in the table
+    at each moment.
     """
     if not is_for_fdisk(plan):
         return r"q\n"

@@ -1,7 +1,9 @@
 """A guest's files without a mount: our reader reads, our engine rewrites their own blocks.
 
-debugfs does what concerns the file system's metadata; the inode stays. What it cannot do right is
-refused by `unfit`. Blocks are taken or freed before the content is written into them.
+debugfs does what concerns the file system's metadata (blocks, sizes, times) and keeps their
+checksums; the inode stays, with owner, mode, xattrs and hard links. What it cannot do right is
+refused by `unfit`, before anything is written. Blocks are taken or freed first, then the content is
+written into them: the step's snapshot guards all of it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ Debugfs = Callable[[ExtTree, list[str]], None]
 
 
 class DirectGuest:
-    """Implements GuestFiles; `debugfs` carries out commands on a file system (None: only look)."""
+    """Implements GuestFiles (guest_config/files.py).
+
+    `debugfs` carries out commands on a file system; None: only look.
+    """
 
     def __init__(self, paths: GuestPaths, debugfs: Debugfs | None) -> None:
         self._paths, self._debugfs = paths, debugfs

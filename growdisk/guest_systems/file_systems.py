@@ -1,4 +1,7 @@
-"""The file systems on a disk, by the names of their devices, each with a reader of its files."""
+"""The file systems on a disk, by the names of their devices, each with a reader of its files.
+
+Pure reading, with no tool.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from growdisk.filesystems.xfs_tree import XfsTree
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.partitions.sectors import parts_of, read_table, windows_of
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable
-from growdisk.volumes.inspect import views_inside
+from growdisk.volumes.inspect import InnerLook
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
 
@@ -47,7 +50,10 @@ class SeenFileSystem:
 
 
 def devices_of(disk: BlockDevice, path: Path) -> dict[str, BlockDevice]:
-    """The whole disk, and a window for each partition that can hold something."""
+    """The whole disk, and a window for each partition that can hold something.
+
+    `path` is for messages.
+    """
     table = read_table(disk, path)
     parts = windows_of(disk, table) if table else ()
     return {FIRST_DISK: disk, **{f"{FIRST_DISK}{part.number}": window for part, window in parts}}
@@ -65,9 +71,8 @@ def file_systems_on(
     table = read_table(disk, path, sector_size)
     for part, device in parts_of(disk, table):
         name = f"{FIRST_DISK}{part.number}" if part else FIRST_DISK
-        for node, view, content in views_inside(
-            f"/dev/{name}", _CachedReads(device), keyring, pv_finder
-        ):
+        views = InnerLook(keyring, pv_finder).views(f"/dev/{name}", _CachedReads(device))
+        for node, view, content in views:
             if isinstance(content, LuksContent):
                 closed[node] = "it is encrypted, and no key that was given opens it"
             elif isinstance(content, F2fsContent):

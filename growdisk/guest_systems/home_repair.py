@@ -1,4 +1,7 @@
-"""What a guest's homes need so that nothing waits for what is gone: decided by reading."""
+"""What a guest's homes need so that nothing waits for what is gone: decided by reading.
+
+Deciding needs no mount: a plan knows every change beforehand, and a backend only has to write.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ Decisions = Sequence[tuple[RemovedPartition, SwapRemedy]]
 
 @dataclass(frozen=True)
 class HomeRepair:
-    """A home's repair: the `changes` of `pending`, and why not; `parts` that are gone."""
+    """A home's repair: `changes` are those of `pending`, and what cannot be changed.
+
+    `parts` are what is gone, by all its names.
+    """
 
     home: Home
     parts: tuple[RemovedPartition, ...]
@@ -33,7 +39,11 @@ def obstacles(look: Look, repairs: Sequence[HomeRepair]) -> list[str]:
 
 
 def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair]:
-    """What is to be done in each home; a swap file lies on device `system`. Unknown."""
+    """What is to be done in each home.
+
+    On device `system` lies the swap file, if a decision says that there is one. Unknown if a
+    file cannot be read.
+    """
     # A /boot by itself does not tell who makes its initrds. Its systems do, if they all agree.
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
     all_plain = bool(plain) and all(plain.values())

@@ -1,8 +1,9 @@
 """Finds the systems on a disk by reading: which file systems are roots, what each mounts.
 
 A root is where an /etc, or deployments of ostree, can be seen: at the top of a file system, or in a
-subvolume of btrfs that is no snapshot. A /boot or an EFI system partition that no system mounts is
-a home by itself.
+subvolume of btrfs. Snapshots are not systems. A /boot or an EFI system partition that no system
+mounts is a home by itself, so that it does not matter by what name, or whether, a guest's fstab has
+it. Pure reading, with no tool, in milliseconds.
 """
 
 from __future__ import annotations
@@ -92,7 +93,10 @@ def find_homes(
     keyring: Keyring | None = None,
     others: Sequence[tuple[BlockDevice, Path]] = (),
 ) -> Look:
-    """All homes on the disk; a volume group may reach onto `others` of the guest's disks."""
+    """All homes on the disk.
+
+    `others` are further disks of the guest, onto which a volume group may reach.
+    """
     pv_finder = PhysicalVolumeFinder([(disk, path), *others], sector_size)
     closed: dict[str, str] = {}
     seen = list(file_systems_on(disk, path, sector_size, keyring or Keyring(), pv_finder, closed))

@@ -1,8 +1,9 @@
 """Searches a guest's homes for whatever still names what is gone: verifies their repair.
 
-It knows nothing of what a file means: every text file in places of settings is read for the bytes
-of a UUID, a label, a device's name; initrds and unified kernel images are unpacked. Comments do not
-count, nor does what the block before an initrd handles.
+It knows nothing of what a file means: every text file below /etc, /boot, the EFI system partition
+and other places of settings is read for the bytes of a UUID, a label, a device's name, and every
+file's own name as well; initrds and unified kernel images are unpacked. Comments do not count, nor
+does what the block before an initrd handles.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ class Unsearched(ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """Files that name a needle outside of comments, or in their name, and `unsearched` ones.
+    """Files that name a needle, and files that could not be searched.
 
-    Each with what in it does so and what helps, or why it could not be searched.
+    `named` have one of the needles outside of comments, or in their name: each with what in it does
+    so and what helps, or ""; `unsearched`: each with why.
     """
 
     named: dict[str, str]

@@ -1,7 +1,8 @@
 """Asks blkid what it sees on parts of a guest's disk: the second opinion beside our readers.
 
-Its low-level probe runs confined, once for all parts, on files that FUSE shows it. It names the
-arrays, pools and file systems of 25 years, and reports if it finds two at once.
+Its low-level probe runs confined like every host tool that reads a guest's bytes, once for all
+parts, on files that FUSE shows it. It names the arrays, pools and file systems of 25 years, and
+reports if it finds two at once.
 """
 
 from __future__ import annotations
@@ -133,7 +134,10 @@ class Blkid:
 
 
 def verdicts_in(text: str) -> dict[str, BlkidResult]:
-    """Each name with blkid's verdict, of answers in udev format between lines with "= "."""
+    """Each name with blkid's verdict.
+
+    Its answers are in udev format, between lines that begin with "= ".
+    """
     return dict(_read(text))
 
 

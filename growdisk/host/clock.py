@@ -1,6 +1,7 @@
 """The time that is written into guests: the host's, or a fixed one for reproducible bytes.
 
-A context variable: threads may work on images with a time of their own each.
+A context variable: several images may be worked on in threads of one process, each with a time of
+its own.
 """
 
 from __future__ import annotations

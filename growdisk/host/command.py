@@ -1,7 +1,8 @@
 """Programs of the host: the only place of growdisk that starts a process.
 
-Tools run in a session of their own: a Ctrl-C at the terminal reaches growdisk alone, which decides
-what becomes of them. Commands are logged to `growdisk.command` (DEBUG), to be pasted.
+Tools run in a session of their own, so that a Ctrl-C at the terminal reaches growdisk alone, which
+then decides what becomes of them. Every command is logged to `growdisk.command` (DEBUG) as a line
+that can be pasted into a shell.
 """
 
 from __future__ import annotations
@@ -169,7 +170,11 @@ def start(
 
 
 def require(tool: str) -> str:
-    """Its full path, also if sbin is not in PATH. ToolMissing, with its package."""
+    """The full path of a program; ToolMissing, naming its package, if there is none.
+
+    The sbin directories are looked through as well: an ordinary user of Debian does not have them
+    in PATH.
+    """
     found = shutil.which(tool) or shutil.which(tool, path="/usr/local/sbin:/usr/sbin:/sbin")
     if found is None:
         raise ToolMissing(tool, PACKAGES.get(tool, tool))

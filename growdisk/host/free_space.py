@@ -1,8 +1,9 @@
 """The host's free space for an image: of its file system, and of a thin pool below either.
 
-A thin pool may have less than a file system on its volume shows: a guest that then writes is
-stopped by QEMU, or sees errors. Between the two may be a LUKS container, or another volume group. A
-device as an image is made larger by its owner; a loop device has what its file has.
+A file system on a thin volume may show more free space than its pool has; a guest that then writes
+is stopped by QEMU (or, worse, sees errors). Between the two may be a LUKS container, or another
+volume group. An image may be a block device as well: then only its owner can make it larger; a
+loop device has what its backing file has.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ def room_for(path: Path) -> HostRoom:
 
 
 def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom | None:
-    """The pool of a thin volume, if `volumes` has one with this number. NotThatValue."""
+    """The pool of a thin volume, if `volumes` has one with this number that is thin.
+
+    NotThatValue.
+    """
     own = with_number(volumes, major, minor)
     pool = pool_of(own, volumes) if own else None
     if pool is None:

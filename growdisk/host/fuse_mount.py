@@ -1,7 +1,8 @@
 """Mounts a folder of block devices for host tools, as any user may, by fusermount3.
 
-A keeper mounts it, gets the descriptor from fusermount3, waits until growdisk closes a pipe or is
-killed, and unmounts. (What fusermount3 calls auto_unmount works for root alone.)
+fusermount3 asks the kernel and hands over the descriptor. A keeper mounts it, waits until growdisk
+closes a pipe, normally or because it was killed, and unmounts. (What fusermount3 calls auto_unmount
+works for root alone: it may not look into the folder of anybody else.)
 """
 
 from __future__ import annotations
@@ -56,14 +57,15 @@ exit $status
 """
 _PATIENCE = 20.0
 _PREFIX, _FOLDER, _ALIVE, _BORN = "growdisk-", "disk", "alive", "born"
+_Keeper = tuple["subprocess.Popen[str]", Path]  # and what it mounts
 # Keepers that have had their word; None: each is waited for at once.
-_unmounting: ContextVar[list[subprocess.Popen[str]] | None] = ContextVar("unmounting", default=None)
+_unmounting: ContextVar[list[_Keeper] | None] = ContextVar("unmounting", default=None)
 
 
 @contextmanager
 def unmounting_beside() -> Iterator[None]:
     """The folders that are left inside are unmounted beside the work, and are gone after it."""
-    keepers: list[subprocess.Popen[str]] = []
+    keepers: list[_Keeper] = []
     token = _unmounting.set(keepers)
     try:
         yield
@@ -87,7 +89,7 @@ def mounted(
     tool, unmounting = require(TOOL), _unmounting.get()
     _await(unmounting or [])
     # A growdisk that was killed with its keeper could not clean up: the next one does.
-    _sweep(tool)
+    _sweep()
     scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.urandom(8).hex()}"
     place = scratch / _FOLDER
     ours, theirs = socket.socketpair()
@@ -118,15 +120,21 @@ def mounted(
                     assert keeper.stdin is not None
                     keeper.stdin.write("done\n")
                     keeper.stdin.flush()
-                if unmounting is None:
-                    _await([keeper])
-                else:
-                    unmounting.append(keeper)
+            if unmounting is None:
+                _await([(keeper, place)])
+            else:
+                unmounting.append((keeper, place))
 
 
-def _await(keepers: list[subprocess.Popen[str]]) -> None:
+def _await(keepers: list[_Keeper]) -> None:
     while keepers:
-        keepers.pop().communicate(timeout=_PATIENCE)
+        keeper, place = keepers.pop()
+        if keeper.returncode is None:
+            # One that is stopped does its work later.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                keeper.communicate(timeout=_PATIENCE)
+        if (keeper.returncode or 0) < 0:  # it was killed
+            _clear(place)
 
 
 @contextmanager
@@ -140,7 +148,7 @@ def _sign_of_life(scratch: Path) -> Iterator[None]:
         yield
 
 
-def _sweep(tool: str) -> None:
+def _sweep() -> None:
     """Unmount folders that nobody serves any more: keeper and growdisk were killed together."""
     # The folder itself is not touched to find out: its server may be stopped, and we would hang
     # with it. The kernel's list and the lock beside it tell enough.
@@ -151,9 +159,14 @@ def _sweep(tool: str) -> None:
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
             # Raises while its growdisk lives, whose folder is then left alone.
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            kill_all(f"{place}/")
-            run([tool, "-u", "-z", "--", place], accept=None, timeout=_PATIENCE)
-            shutil.rmtree(place.parent, ignore_errors=True)
+            _clear(place)
+
+
+def _clear(place: Path) -> None:
+    """Do what a keeper that is dead cannot."""
+    kill_all(f"{place}/")
+    run([TOOL, "-u", "-z", "--", place], accept=None, timeout=_PATIENCE)
+    shutil.rmtree(place.parent, ignore_errors=True)
 
 
 def _is_ours(place: Path) -> bool:

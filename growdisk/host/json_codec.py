@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from growdisk.fast_dataclass import plain
 from growdisk.fast_imports import load_msgspec
@@ -17,16 +17,17 @@ class NotThatValue(ValueError):
 
 
 def encoded(value: object) -> bytes:
-    words = json.dumps(
-        plain(value), ensure_ascii=False, separators=(",", ":"), default=_other, allow_nan=False
-    )
-    return in_bytes(words)
+    return _dumped(value, separators=(",", ":"))
 
 
 def encoded_lines(value: object) -> bytes:
     """The same for people to read."""
-    words = json.dumps(plain(value), ensure_ascii=False, indent=1, default=_other, allow_nan=False)
-    return in_bytes(words)
+    return _dumped(value, indent=1)
+
+
+def _dumped(value: object, **form: Any) -> bytes:
+    words = plain(value)
+    return in_bytes(json.dumps(words, ensure_ascii=False, default=_other, allow_nan=False, **form))
 
 
 def in_bytes(words: str) -> bytes:

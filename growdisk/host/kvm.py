@@ -1,9 +1,10 @@
 """Whether KVM really works here: found out by starting a guest, not by looking at /dev/kvm.
 
-In nested virtual machines KVM often opens, and then QEMU aborts ("failed to set MSR"), hangs, or is
-thirty times slower than emulation, and libguestfs does not fall back. So the trial is what an
-appliance needs, with `-cpu max`, within seconds: through SeaBIOS into a boot sector, then a kernel
-of this machine up to where it finds no root file system.
+In nested virtual machines /dev/kvm often opens and creates a VM, and then QEMU aborts ("failed to
+set MSR"), hangs in its firmware or early in a kernel, or runs thirty times slower than emulation.
+libguestfs does not fall back once KVM has opened. So the trial is what an appliance needs, with
+`-cpu max`, within a few seconds: through SeaBIOS into a boot sector, then a Linux kernel of this
+machine up to where it looks for its root file system, and finds none.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ class Accelerator:
 
 
 def accelerator(*, fresh: bool = False) -> Accelerator:
-    """What works, tried once per boot, kernel and QEMU, or `fresh`. ToolMissing without QEMU."""
+    """Find out what works, once per boot, kernel and QEMU: the answer is cached.
+
+    `fresh` tries again. Raises ToolMissing when there is no QEMU.
+    """
     if not _KVM.exists():
         return Accelerator(KvmState.ABSENT, "this machine has no /dev/kvm")
     if not os.access(_KVM, os.R_OK | os.W_OK):

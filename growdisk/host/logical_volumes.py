@@ -49,7 +49,10 @@ class PoolUse:
 
     @property
     def free(self) -> int:
-        """Bytes that it can still take: no more than its nearly full metadata can."""
+        """Bytes that it can still take.
+
+        If its metadata are nearly full, that is as little as of those.
+        """
         taken = self.data if self.metadata < _METADATA_FULL else max(self.data, self.metadata)
         return int(self.size * (100 - taken) / 100)
 

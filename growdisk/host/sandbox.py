@@ -1,7 +1,8 @@
 """Runs a host tool on a file that a guest has made, so that nothing but that file can suffer.
 
-A hostile file system may take over the tool that reads it. Then it finds no network, no other
-process, no file but a read-only /usr, no privilege to gain, and limits on time and memory.
+A hostile file system may take over the tool that reads it. Then it finds: no network, no other
+process, no file of this machine but a read-only /usr, no privilege to gain, and limits on time and
+memory; it ends when growdisk ends.
 """
 
 from __future__ import annotations

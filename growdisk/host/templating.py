@@ -1,8 +1,9 @@
 """Templates: the only user of jinja2.
 
-Shell scripts for guests, and expressions of playbooks, which may come from anybody: these run in
-jinja2's sandbox, a name that is not known is an error, and no number in them makes something large
-of something small.
+Two environments: shell scripts for guests, and expressions of playbooks. A playbook may come from
+anybody: its expressions run in jinja2's sandbox (no attributes that lead out of the values, nothing
+that changes them), a name that is not known is an error, and no number in it (a factor, a power, a
+width) makes something large of something small.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ class _Bare(jinja2.ext.Extension):
 def shell_environment(
     finalize: Callable[[object], str], *, comments: bool = True
 ) -> jinja2.Environment:
-    """For templates/*.sh.j2, each compiled once. Shell is full of {% and {#: {%s}, ${#x}."""
+    """For templates/*.sh.j2, each compiled once.
+
+    Shell is full of {% and {#, as in {%s} and ${#x}.
+    """
     return jinja2.Environment(
         extensions=[] if comments else [_Bare],
         block_start_string="<%",
@@ -125,7 +129,10 @@ class Sandbox:
         return self._environment.from_string(text).render(values)
 
     def value(self, expression: str, values: Mapping[str, object]) -> object:
-        """What an expression comes to, as a value; unknown names are an error when used."""
+        """What an expression comes to, as the value that it is.
+
+        Unknown names are an error as soon as they are used.
+        """
         found: object = self._environment.compile_expression(expression, undefined_to_none=False)(
             **values
         )

@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from growdisk.errors import BadSize, suggestion
+from growdisk.errors import BadSize
 from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import Located, bad_file
+from growdisk.suggestions import suggestion
 from growdisk.units import SizeSpec, parse_goal_size
 
 _MODE = re.compile(r"[0-7]{3,4}")
@@ -94,7 +95,10 @@ class Fields:
         return self._folder / given_path(self.text(word)) if word in self._found else None
 
     def mode(self, word: str, default: int) -> int:
-        """A file's mode, in quotes: to YAML, 0644 is the number 420."""
+        """A file's mode, in quotes: YAML reads 0644 as octal and 644 as another number.
+
+        The two could not be told apart here.
+        """
         node = self._found.get(word)
         if node is None:
             return default

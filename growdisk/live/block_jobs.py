@@ -46,7 +46,10 @@ def snapshot_disks(machine: Machine) -> tuple[LiveDisk, ...]:
 
 
 def save(machine: Machine, key: str, name: str) -> None:
-    """Take a snapshot of all writable disks and memory, which the image of `key` gets."""
+    """Take a snapshot of memory and all writable disks.
+
+    The memory goes into the image of the disk `key`.
+    """
     _run(
         machine, "snapshot-save", "take a snapshot of the running guest", **_all(machine, key, name)
     )
@@ -89,9 +92,10 @@ def put_overlay(machine: Machine, key: str, overlay: Path, node: str) -> None:
 def merge_overlays(
     machine: Machine, key: str, base_node: str, check: Callable[[], None] = lambda: None
 ) -> None:
-    """Merge all overlays down to `base_node` while the guest runs, and let it continue there.
+    """Merge all overlays down to `base_node`, while the guest runs, and let it continue there.
 
-    If `check` raises, the guest stays on its overlays, and a later merge does it all again.
+    If `check` raises, the job is cancelled: the guest stays on its overlays, and a later merge
+    does it all again.
     """
     job = f"{OUR_JOBS}merge"
     # Of a growdisk that died: its job is the same, and goes on.

@@ -1,7 +1,8 @@
 """The QEMU guest agent: runs scripts in a guest without any network, by guest-exec.
 
-The channel may still hold answers to somebody else's questions: a connection begins with
-guest-sync-delimited, whose answer is known from all before it.
+The channel is a serial line with no sense of who is connected: answers to somebody else's old
+questions may still be in it. So a connection begins with guest-sync-delimited, whose answer is
+known from all before it.
 """
 
 from __future__ import annotations
@@ -83,11 +84,8 @@ class AgentShell:
         allowed = {command.name for command in info.supported_commands if command.enabled}
         # Asked first: on Windows guest-exec works too, and /bin/sh would only fail.
         if "guest-get-osinfo" in allowed and _is_windows(call):
-            raise GuestUnreachable(
-                cls.name,
-                reason="the guest is Windows, in which growdisk runs no scripts",
-                hint="shut it down: growdisk grows NTFS at rest",
-            )
+            reason = "the guest is Windows, in which growdisk runs no scripts"
+            raise GuestUnreachable(cls.name, reason, "shut it down: growdisk grows NTFS at rest")
         if not {"guest-exec", "guest-exec-status"} <= allowed:
             raise GuestUnreachable(
                 cls.name,
@@ -177,16 +175,17 @@ class AgentSocket:
             channel._synchronise()
         except (OSError, AgentError) as error:
             channel.close()
-            reason = (
-                "nobody in the guest answers on its channel"
-                if isinstance(error, TimeoutError)
-                else str(error)
-            )
+            reason = str(error)
+            if isinstance(error, TimeoutError):
+                reason = "nobody in the guest answers on its channel"
             raise GuestUnreachable(f"the guest agent ({path})", reason=reason) from error
         return channel
 
     def call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
-        """The answer's value; AgentError if the agent refuses, OSError if it is silent."""
+        """The answer's value.
+
+        AgentError if the agent refuses; OSError (TimeoutError) if it is silent.
+        """
         self._send({"execute": command, "arguments": dict(arguments)})
         answer = self._answer(time.monotonic() + timeout)
         if "error" in answer:

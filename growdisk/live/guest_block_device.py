@@ -1,4 +1,7 @@
-"""A running guest's disk as the guest reads it: a BlockDevice by dd and base64 in a GuestShell."""
+"""A running guest's disk as the guest reads it: a BlockDevice by dd and base64 in a GuestShell.
+
+So the same readers and the same planner serve running guests. Nothing is ever written this way.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +62,11 @@ class SeenPartition:
 
 
 class GuestBlockDevice(ReadOnlyDevice):
-    """Implements BlockDevice, reading only, and each byte once (see guest_disk_at).
+    """Implements BlockDevice, reading only.
 
-    A partition is read from its own device: that cache is the one that a mounted file system
-    writes to, and the whole disk's may show what was there before.
+    What was read once is remembered: `guest_disk_at` makes one that sees changes. What lies in a
+    partition is read from the partition's own device: its cache is the one that a mounted file
+    system writes to, and the whole disk's may show what was there before.
     """
 
     def __init__(
@@ -159,7 +163,10 @@ def seen_disks(shell: GuestShell) -> tuple[SeenDisk, ...]:
 def find_in_guest(
     shell: GuestShell, name: str, size: int, serial: str, wanted: str = ""
 ) -> SeenDisk:
-    """The guest's disk `name` of QEMU: `wanted`, by serial number, or the only one of that size."""
+    """The guest's disk that QEMU calls `name`.
+
+    It is found by `wanted`, by serial number, or as the only one of that size.
+    """
     found = seen_disks(shell)
     if wanted:
         chosen = [disk for disk in found if disk.device == wanted]

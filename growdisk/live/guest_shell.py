@@ -1,6 +1,7 @@
 """Runs a script as root inside a running guest, by guest agent or ssh, and gives its answer.
 
-No shell unquotes it: no value becomes a command.
+A script goes in through stdin or as an argument of `sh -c`, whole, and no shell unquotes it: no
+value becomes a command.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class GuestShell(Protocol):
     def name(self) -> str: ...
 
     def run(self, script: str, timeout: float, on_line: LineCallback | None = None) -> GuestAnswer:
-        """Run a POSIX sh script; `on_line` gets stderr, early if possible. GuestLost, no status."""
+        """Run a POSIX sh script as root; `on_line` gets each line of its stderr, early if possible.
+
+        GuestLost if the connection breaks; an exit status is not a failure here.
+        """
         ...
 
     def close(self) -> None: ...

@@ -1,8 +1,9 @@
 """Opened containers and active logical volumes of a running guest, read as the guest has them.
 
 The kernel names a mapped device by who made it: "CRYPT-LUKS2-<uuid>-<name>", "LVM-<group><volume>".
-So nothing needs a passphrase, and nothing of LVM is trusted. XFS keeps its superblock to itself for
-half a minute, so a mounted one is asked for its size.
+So nothing needs a passphrase here, and nothing of LVM is trusted. Each is read from its own device,
+whose cache is the one that a mounted file system writes to. XFS is the exception: it keeps its
+superblock to itself for half a minute, so a mounted one is asked for its size.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ class GuestVolumes:
     def __init__(
         self, shell: GuestShell, mapped: Sequence[MappedDevice], *, fullness: bool = False
     ) -> None:
-        """`fullness`: ask mounted file systems, whose superblocks are updated later."""
+        """`fullness`: ask mounted file systems how full they are.
+
+        Their superblocks are updated later.
+        """
         self._shell, self._mapped, self.fullness = shell, mapped, fullness
 
     def opened(self, luks_uuid: str) -> GuestBlockDevice | None:
@@ -78,7 +82,10 @@ class GuestVolumes:
         return self._mapped_as(lambda found: found.startswith(starts))
 
     def volume(self, group_uuid: str, volume_uuid: str) -> GuestBlockDevice | None:
-        """A logical volume that is active, not a part of it (-real, -cow)."""
+        """A logical volume that is active.
+
+        Of one with snapshots there are further devices, whose names go on: -real, -cow.
+        """
         uuid = "LVM-" + (group_uuid + volume_uuid).replace("-", "")
         return self._mapped_as(lambda found: found == uuid)
 
@@ -115,7 +122,10 @@ def volumes_of(shell: GuestShell, *, fullness: bool = False) -> GuestVolumes:
 def look_in_guest(
     device: BlockDevice, name: str, volumes: GuestVolumes, depth: int = 0
 ) -> Content | None:
-    """As look_inside(), through what the guest has open; `device` is read from `name`."""
+    """As InnerLook.content(), through what the guest has open.
+
+    `name` is the device that `device` is read from.
+    """
     content = identify(device, thorough=False)
     match content:
         case LuksContent() if depth < _DEPTH:
@@ -173,13 +183,8 @@ def _with_volumes(content: PhysicalVolumeContent, volumes: GuestVolumes, depth: 
         if is_readable(volume, (group.own,))
         and (device := volumes.volume(group.uuid, volume.uuid)) is not None
     ]
-    return replace(
-        content,
-        volumes=tuple(
-            (name, look_in_guest(device, device.device, volumes, depth + 1))
-            for name, device in active
-        ),
-    )
+    inside = ((name, look_in_guest(d, d.device, volumes, depth + 1)) for name, d in active)
+    return replace(content, volumes=tuple(inside))
 
 
 def _as_mounted(name: str, content: XfsContent, volumes: GuestVolumes) -> XfsContent:

@@ -1,7 +1,8 @@
 """Machines of libvirt: their disks, and QEMU's monitor and agent on libvirt's behalf.
 
-Sole `import libvirt`. The library has no time limit: where no machine is named, a thread asks a
-daemon that may hang, and nobody waits for it longer than agreed.
+Sole `import libvirt`. Monitor commands go through qemuMonitorCommand: libvirt notes that in its log
+as "tainted" and goes on. Its library has no time limit, and a daemon that hangs would hold a run up
+for ever: where no machine is named, a thread asks it that nobody waits for longer than agreed.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ def domain_unknown(name: str, uri: str, known: tuple[str, ...]) -> Refused:
 
 @dataclass(frozen=True)
 class DomainDisk:
-    """A disk in the machine's definition; `elsewhere`: in words, if it is not a file here."""
+    """A disk in the machine's definition: target "vda", image file, its alias in QEMU.
+
+    `elsewhere`: what it is if it is not a file here, in words.
+    """
 
     target: str
     file: str
@@ -138,7 +142,10 @@ class KnownMachine:
 
 
 def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
-    """All machines, by name; one that goes meanwhile is left out. libvirt-unreachable."""
+    """All machines of a libvirt, by name; one that goes meanwhile is left out.
+
+    libvirt-unreachable.
+    """
     found = []
     connection = _connected(uri)
     try:
@@ -158,9 +165,10 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
 
 
 def definitions(uri: str) -> Iterator[tuple[str, bool]]:
-    """The XML of all machines and active folder pools at `uri`; nothing without a libvirt.
+    """The XML of all machines of the libvirt at `uri`, running and defined, and of folder pools.
 
-    With each: whether it is of a machine that resumes from saved memory at its next start.
+    With each: whether it is of a machine that resumes from saved memory at its next start. Only
+    active pools. What disappears meanwhile is left out; nothing comes if libvirt cannot be reached.
     """
     try:
         connection = _connected(uri)
@@ -189,7 +197,10 @@ def _definitions_of(
 
 
 def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
-    """The path of a volume in an active pool; None if it is not a file. libvirt-unreachable."""
+    """The path of a volume in an active pool; None if there is none of that name, or no file here.
+
+    libvirt-unreachable.
+    """
     with closing(_connected(uri)) as connection:
         path = _volume_path(connection, pool, volume)
     return Path(path) if path else None
@@ -265,7 +276,10 @@ def _words(error: libvirt.libvirtError) -> str:
 
 @dataclass
 class LibvirtDisks:
-    """What was answered in time; `saved` are machines that are off, with memory saved."""
+    """`disks`: (machine, path of an image), `folders`: of the pools that are active.
+
+    `saved` are machines that are off and have their memory saved. What was answered in time.
+    """
 
     disks: list[tuple[str, str]] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
@@ -283,16 +297,18 @@ def known_to(uri: str, seconds: float) -> LibvirtDisks:
 
 
 def machines_within(uri: str | None, seconds: float) -> tuple[KnownMachine, ...]:
-    """All machines, by name; libvirt-unreachable, also if there is no answer in time."""
+    """All machines of a libvirt, by name.
+
+    libvirt-unreachable, also if it has not answered after `seconds`.
+    """
     answers: SimpleQueue[tuple[KnownMachine, ...] | Refused] = SimpleQueue()
     asking = Thread(target=_answer, args=(uri, answers), name="libvirt", daemon=True)
     asking.start()
     try:
         answer = answers.get(timeout=seconds)
     except Empty:
-        raise libvirt_unreachable(
-            uri or "its default", reason=f"no answer within {seconds:.0f} s"
-        ) from None
+        reason = f"no answer within {seconds:.0f} s"
+        raise libvirt_unreachable(uri or "its default", reason) from None
     # A process that is forked while it is at its end could inherit a lock that nobody gives back.
     asking.join(_END_SECONDS)
     if isinstance(answer, Refused):

@@ -30,9 +30,10 @@ class Bus:
 
 @dataclass(frozen=True)
 class LiveDisk:
-    """A disk of a running machine; `key` is QEMU's path of the device, whatever its image.
+    """A disk of a running machine.
 
-    `file` is the image that is written to now, perhaps an overlay; `snapshots` are that image's.
+    `key` is QEMU's path of the device, which outlives every change of its image. `file` is the
+    image that is written to now (an overlay, while there is one); `snapshots` are that image's.
     `version` is the qcow2 version, 0 for other formats.
     """
 

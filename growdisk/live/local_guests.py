@@ -1,6 +1,7 @@
 """Running guests of this host, by what they use: QEMUs by /proc, libvirt's machines by virsh.
 
-libvirt's own library takes 60 ms to load, and has no time limit.
+libvirt's own library takes 60 ms to load, and has no time limit: a libvirt that hangs must not hang
+growdisk.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class QemuProcess:
 
 
 def guest_of(path: Path) -> QemuProcess | None:
-    """The QEMU that writes to the image, by any device node; None if we can see none."""
+    """The QEMU that writes to the image, by any device node.
+
+    None if there is none that we may look at.
+    """
     with contextlib.suppress(OSError):
         # First who has QEMU's write lock; if nobody has, who has the file open.
         for pid in image_writers(Path(os.path.realpath(path))) or use_of(path).pids:
@@ -184,21 +188,22 @@ def _session_folder() -> Path:
 
 def _answers(path: Path) -> bool:
     """Whether somebody listens there. A socket file stays behind when its daemon has ended."""
-    if not path.is_socket():
-        return False
-    import socket  # with selectors, which most runs do without
+    with contextlib.suppress(OSError):  # also of a folder that one may not enter, as under sudo -u
+        if path.is_socket():
+            import socket  # with selectors, which most runs do without
 
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_SOCKET_SECONDS)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_SOCKET_SECONDS)
+                probe.connect(str(path))
+                return True
+    return False
 
 
 def running_users(number: int) -> list[str]:
-    """The names of running machines with a disk of that device number, if libvirt answers."""
+    """The names of running machines with a disk whose device number is `number`.
+
+    Empty if libvirt does not answer.
+    """
     uris = listening() if shutil.which("virsh") else ()
     return [name for uri in uris for name, p in _running_disks(uri) if device_number(p) == number]
 

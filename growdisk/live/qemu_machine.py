@@ -1,4 +1,7 @@
-"""A running machine as its QEMU describes it: disks, their buses, and what can be asked of them."""
+"""A running machine as its QEMU describes it: disks, their buses, and what can be asked of them.
+
+QEMU would shrink a disk in use without a warning: `resize` never does.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ class Monitor(Protocol):
     """What takes QMP commands: QEMU's own socket, or libvirt on its behalf."""
 
     def execute(self, command: str, **arguments: object) -> object:
-        """QEMU's answer, or OperationFailed; underscores stand for hyphens in names."""
+        """QEMU's answer.
+
+        Underscores in names of arguments stand for hyphens. OperationFailed if it says no.
+        """
         ...
 
     def close(self) -> None: ...
@@ -73,7 +79,10 @@ _BUSES = {
 
 
 class Machine:
-    """A running QEMU; relative names of files start from `folder`."""
+    """A running QEMU.
+
+    `name` is what people call it, `folder` what its relative file names start from.
+    """
 
     def __init__(self, monitor: Monitor, name: str, folder: Path | None = None) -> None:
         self.monitor, self.name, self._folder = monitor, name, folder
@@ -125,15 +134,9 @@ class Machine:
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" if there is none."""
-        return next(
-            (
-                node.node_name
-                for node in self._nodes()
-                # Each image is two nodes: its format, and its file below that.
-                if node.drv != "file" and file(self._whole(node.file))
-            ),
-            "",
-        )
+        # Each image is two nodes: its format, and its file below that.
+        images = [node for node in self._nodes() if node.drv != "file"]
+        return next((node.node_name for node in images if file(self._whole(node.file))), "")
 
     def has_open(self, file: Callable[[str], bool]) -> bool:
         """Whether QEMU has a file open, for a disk or anything else, whose name `file` accepts."""
@@ -172,9 +175,8 @@ class Machine:
         disk = self.disk(key)
         # block_resize shrinks a disk in use without a word: nothing but this line prevents it.
         if size < disk.size:
-            raise _unexpected_answer(
-                "query-block", reason=f"the disk has {disk.size} bytes, more than {size}"
-            )
+            reason = f"the disk has {disk.size} bytes, more than {size}"
+            raise _unexpected_answer("query-block", reason)
         if size > disk.size:
             self.monitor.execute("block_resize", node_name=disk.node, size=size)
 

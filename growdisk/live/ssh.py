@@ -1,7 +1,8 @@
 """ssh into a running guest by OpenSSH's client: the user's configuration, keys and known hosts.
 
-One connection serves all commands of a run (a new one takes seconds under emulation). ssh never
-prompts: if it would want a password or a yes, it fails and says so.
+One connection is shared by all commands of a run (a new one takes seconds under emulation); a guest
+that does not answer is given up after half a minute. ssh never prompts: if it would want a password
+or a yes, it fails and says so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What lies after a partition, as blocks that keep together, and what may become of each.
 
-A block is a primary partition, the extended one with all that is in it, or, inside that, a logical
-one. It goes, moves or stays as a whole: Linux numbers logical partitions by their order in the
-chain, so that taking one out would rename those after it.
+A block is one primary partition, or the extended one with all that is in it; inside the extended
+partition it is one logical partition. A block goes, moves or stays as a whole: Linux numbers
+logical partitions by their order in the chain, so that taking one out would give those after it
+other names.
 """
 
 from __future__ import annotations

@@ -17,7 +17,10 @@ from growdisk.units import ByteRange
 
 @dataclass(frozen=True)
 class LocatedTable:
-    """`ranges` are all its sectors; `entries` (of an MBR): (number, offset of the entry)."""
+    """A table and where it is: `ranges` are all its sectors.
+
+    `entries` (of an MBR) are (number, offset of the entry) pairs.
+    """
 
     table: PartitionTable
     ranges: tuple[ByteRange, ...]

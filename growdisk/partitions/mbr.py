@@ -41,7 +41,10 @@ _ENTRY = struct.Struct("<B3xB3xII")
 
 @dataclass(frozen=True)
 class MbrEntry:
-    """An entry of sector 0 or an EBR; 16 bytes at `offset`. `first`, `count` are sectors."""
+    """One entry of sector 0 or of an EBR; its 16 bytes lie at `offset`.
+
+    `first` and `count` are sectors.
+    """
 
     offset: int
     flag: int
@@ -63,7 +66,10 @@ class MbrEntry:
         return self.type in EXTENDED_TYPES
 
     def claim(self, number: int, sector_size: int, *, mirrors: bool = False) -> Claim:
-        """The space that an entry names that is not a partition's; maybe beyond the disk's end."""
+        """The space that an entry of sector 0 names, if it is not one of the table's partitions.
+
+        It may reach beyond the disk's end.
+        """
         start, end = self.first * sector_size, (self.first + self.count) * sector_size
         what = f"entry {number} of the MBR (type {self.type:x})"
         return Claim(start, end, what, number, mirrors)
@@ -96,7 +102,10 @@ def parse_entries(sector: bytes, offset: int = 0) -> tuple[MbrEntry, ...] | None
 def read_mbr(
     device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...]
 ) -> LocatedTable:
-    """The table with these primary entries. TableDamaged if it contradicts itself or the disk."""
+    """The table whose four primary entries are given.
+
+    Raises TableDamaged if it contradicts itself or the disk.
+    """
     disk_size = device.size - device.size % sector_size
     signature = int.from_bytes(device.read(SIGNATURE_OFFSET, 4), "little")
     used = {n: e for n, e in enumerate(entries, 1) if e.in_use}

@@ -1,7 +1,8 @@
 """Partition types of something larger, or of a system that keeps metadata elsewhere.
 
-MBR types as sfdisk prints them, GPT types as GUIDs (UEFI, and the vendors' own lists). LVM, which
-growdisk knows, and mere names of operating systems are not among them.
+MBR types as sfdisk prints them (lower-case hex), GPT types as GUIDs (UEFI, and the vendors' own
+lists). LVM is not among them, which growdisk knows; nor are types that only name an operating
+system.
 """
 
 from __future__ import annotations
@@ -59,5 +60,8 @@ def owner_of(part: Partition) -> str:
 
 
 def is_dynamic_disk(table: PartitionTable) -> bool:
-    """Whether Windows keeps a list of its volumes at the end: the table alone says little then."""
+    """Whether it is a dynamic disk: Windows keeps a database of all its volumes at the end.
+
+    The table alone says little then.
+    """
     return any(owner_of(part) == DYNAMIC_DISK for part in table.partitions)

@@ -56,7 +56,10 @@ _LBAS_IN_ENTRY = 32
 
 
 def rewrite_gpt(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
-    """As rewrite(), for a GPT."""
+    """The sectors to change so that the GPT on `device` becomes `new`, which may be larger.
+
+    Writes nothing.
+    """
     sector, (primary, spare_copy) = new.sector_size, read_copies(device, path, new.sector_size)
     if primary is None:
         raise table_rewrite_failed(path, reason="the GPT at the start of the disk is damaged")

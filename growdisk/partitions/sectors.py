@@ -30,7 +30,10 @@ _BOOT_SECTORS_OF_FILESYSTEMS = (
 def read_table(
     device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE
 ) -> PartitionTable | None:
-    """The disk's table, or None. TableDamaged, table-unsupported, which name `path`."""
+    """The disk's table; None when it has none (a file system on the whole disk, or nothing at all).
+
+    Raises TableDamaged or table-unsupported, which name `path`.
+    """
     located = locate_table(device, path, sector_size)
     return located.table if located else None
 

@@ -27,7 +27,7 @@ from growdisk.partitions.growth import (
     refuse_unfit_table,
 )
 from growdisk.partitions.table import Partition, PartitionTable, Role
-from growdisk.units import MiB, align_down, align_up, format_size
+from growdisk.units import MiB, SizeSpec, align_down, align_up, format_size
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,11 @@ class Percent:
 
 
 @dataclass(frozen=True)
-class Size:
-    """Bytes: to grow by (`relative`), or to grow to."""
-
-    bytes: int
-    relative: bool
-
-
-@dataclass(frozen=True)
 class Rest:
     """All that the others leave."""
 
 
-Share = Percent | Size | Rest
+Share = Percent | SizeSpec | Rest
 
 
 @dataclass(frozen=True)
@@ -106,8 +98,8 @@ def _alone(
     policy: BlockerPolicy,
 ) -> Growth:
     growth = plan_growth(table, target.number, new_disk_size, policy)
-    if isinstance(share, Size):
-        wanted = share.bytes if share.relative else share.bytes - target.size
+    if isinstance(share, SizeSpec):
+        wanted = share.resolve(target.size) - target.size
         # First without touching anything in the way: a size that free space meets costs no swap.
         modest = plan_growth(table, target.number, new_disk_size, policy.keeping_all())
         for found in (modest, growth):
@@ -174,9 +166,9 @@ def _amounts(
         match shares[part.number]:
             case Percent(value):
                 given[part.number] = align_down(int(had * value / 100), MiB)
-            case Size(size, relative):
+            case SizeSpec() as size:
                 # A size is a promise, so it is rounded up; shares and the rest are rounded down.
-                given[part.number] = align_up(max(0, size if relative else size - part.size), MiB)
+                given[part.number] = align_up(max(0, size.resolve(part.size) - part.size), MiB)
     left = had - sum(given.values())
     if left < 0:
         return NotPossible(

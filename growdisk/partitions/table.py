@@ -1,7 +1,8 @@
 """Partition tables as values: what an MBR or a GPT says in half-open bytes, and free space.
 
-Sectors and inclusive ends stay in this package's readers and writers. A table knows the size of its
-disk, and a plan's is that of a disk not yet grown: `table.with_disk_size(40 * GiB)`.
+Sectors and inclusive ends stay in the readers and writers of this package. A table knows the size
+of its disk, so that a plan can be made for a disk that has not been grown yet:
+`table.with_disk_size(40 * GiB)`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ class Partition:
 
     @property
     def read_only(self) -> bool:
-        """Whether a GPT entry says so, by the bit that Windows and systemd use alike."""
+        """Whether a GPT entry says so, by the bit that Windows and systemd use alike.
+
+        UEFI leaves its meaning to the type.
+        """
         return bool(self.attributes & _READ_ONLY)
 
     def moved_by(self, distance: int) -> Partition:
@@ -130,7 +134,10 @@ class PartitionTable:
 
     @property
     def usable_end(self) -> int:
-        """Where the last partition may end, in whole MiB; an MBR's limit of 2 TiB is not in it."""
+        """Where the last partition may end: 1 MiB aligned, and before a GPT's backup.
+
+        An MBR's limit of 2 TiB is not in it: a plan that would need more has to say so.
+        """
         return max(0, align_down(self.last_end, MiB))
 
     @property
@@ -145,7 +152,10 @@ class PartitionTable:
         return align_down(self.disk_size, self.sector_size) - backup
 
     def free_ranges(self) -> tuple[ByteRange, ...]:
-        """Free space in whole MiB, in order, without the first, which is the boot loader's."""
+        """Free space in whole MiB, in order.
+
+        The gap before the first MiB belongs to boot loaders and is not free.
+        """
         # `cursor` is the end of all that was seen so far: ranges in it may overlap or be empty.
         free, cursor = [], MiB
         # An empty range at the end closes the last gap.

@@ -3,6 +3,9 @@
 Host tools (direct) do it if they can, else a kernel: one that runs as a program (uml) if this
 machine allows it, else that of libguestfs's appliance. The guest's files are read beforehand, so
 that a run never finds half-way that a file cannot be rewritten in place.
+
+What a running guest grows itself is not checked here: it has the tools, the kernel and the devices
+that it needs.
 """
 
 from __future__ import annotations
@@ -43,8 +46,10 @@ from growdisk.units import format_size
 class HostTools(Protocol):
     """Facts of this machine. A `why_` is a reason, with what to do about it; "" if there is none.
 
-    They are given by the api (api/host.py), or a test: as methods, because whether a kernel starts
-    takes a second to try. It is as if all had been looked up: to ask changes nothing.
+    The planner does not look: it is given them, by the api (api/host.py) or by a test. They
+    are methods, because they cannot be looked up beforehand: whether a kernel starts here takes a
+    second to try, and which tools matter only the proposal says. It is as if all had been looked
+    up: no answer depends on what was asked or decided before, and to ask changes nothing.
     """
 
     def why_no_tool(self, tool: str) -> str: ...
@@ -82,7 +87,10 @@ DIRECT = Choice("direct", "this machine's own tools can do all of it")
 def choose_backend(
     facts: Facts, proposal: Proposal, options: RunOptions, host: HostTools
 ) -> Choice:
-    """The backend for the proposal, and why; option-unsupported or CannotGrow if there is none."""
+    """The backend for the proposal, and why.
+
+    option-unsupported if a requested backend is not available; CannotGrow if none can do it.
+    """
     # First, for every backend: what no tool and no kernel can grow.
     refuse_unfit(facts, proposal.steps, host)
     if options.backend == "guestfs":
@@ -233,10 +241,8 @@ def _at_odds(content: ExtContent) -> tuple[str, str] | None:
 
 def _absent_journal(facts: Facts, content: ExtContent) -> tuple[str, str] | None:
     wanted = content.external_journal
-    if not wanted or any(
-        isinstance(c, JournalContent) and c.uuid == wanted
-        for c in facts.all_within(*facts.contents)
-    ):
+    journals = (c for c in facts.all_within(*facts.contents) if isinstance(c, JournalContent))
+    if not wanted or any(journal.uuid == wanted for journal in journals):
         return None
     return (
         f"its journal is on another device (UUID {wanted}), which is not on this disk",

@@ -1,4 +1,7 @@
-"""Growing by rule: only if the file system is fuller than a limit, up to a largest size. Pure."""
+"""Growing by rule: only if the file system is fuller than a limit, and up to a largest size.
+
+Pure: what the host knows (when the disk last grew, how much space there is) is passed in.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ _TIMES = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 def proposed_by_rule(
     rule: Rule, facts: Facts, goal: Goal, propose: PlanFunction
 ) -> Proposal | GoalReached:
-    """What `propose` proposes, if the rule wants growth: only then matters what prevents it."""
+    """What `propose` proposes, if the rule wants growth.
+
+    Raises fullness-unknown, and what `propose` raises. What prevents growth matters only for a disk
+    that is to grow.
+    """
     # 1. Time and largest size: these need no plan.
     goal, idle = _within_bounds(rule, facts, goal)
     if idle:

@@ -1,6 +1,7 @@
 """Several disks of one guest in one plan: each is planned alone, their steps follow one another.
 
-Pure. One without a goal is there because a volume group of the first one reaches onto it.
+Pure. A disk without a goal of its own is there because a volume group of the first one reaches onto
+it.
 """
 
 from __future__ import annotations
@@ -8,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from growdisk.errors import shell_word
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import PhysicalVolumeContent
-from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
@@ -24,7 +24,10 @@ from growdisk.steps.step_traits import first
 
 @dataclass(frozen=True)
 class ExtraDiskPlan:
-    """Another disk of the run, in the image at the absolute `path`; it may not grow itself."""
+    """Another disk of the run, in the image at the absolute `path`.
+
+    `proposal` None: it does not grow itself.
+    """
 
     facts: Facts
     path: Path
@@ -37,31 +40,25 @@ class ExtraDiskPlan:
 
 
 def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | GoalReached:
-    """What is done to a further disk that is to grow as well; refusals name it."""
+    """What is done to a further disk that is to grow as well.
+
+    Raises Refused errors, which name it.
+    """
     path = other.image.path
     # By UUID: the name of a group need not be unique.
-    known = {group.uuid for group in volume_groups(main)}
-    if name := next((group.name for group in volume_groups(other) if group.uuid in known), ""):
+    known = {group.uuid for group in main.groups_on()}
+    if name := next((group.name for group in other.groups_on() if group.uuid in known), ""):
         reason = (
             f"the volume group {name} lies on both disks, and its volumes can take the space "
             "of one at a time"
         )
-        hint = f"let {path} grow in a run of its own, and only be there in this one: --with {path}"
+        word = shell_word(path)
+        hint = f"let {word} grow in a run of its own, and only be there in this one: --with {word}"
         raise option_unsupported(main.image.path, f"--with {path}=SIZE", reason, hint)
     proposal = propose(other, goal)
     if isinstance(proposal, Proposal):
         _refuse_swap_that_others_name(other, proposal)
     return proposal
-
-
-def volume_groups(facts: Facts) -> list[VolumeGroup]:
-    """The volume groups that reach onto the disk, as far as they can be read."""
-    volumes = (
-        content
-        for content in facts.all_within(*facts.contents)
-        if isinstance(content, PhysicalVolumeContent)
-    )
-    return [volume.group for volume in volumes if volume.group is not None]
 
 
 def merge_proposals(

@@ -13,6 +13,7 @@ from growdisk.filesystems.content import (
     PhysicalVolumeContent,
     SwapContent,
 )
+from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.partitions.blocks import blockers
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable, Role
 from growdisk.storage.values import Storage
@@ -22,8 +23,9 @@ from growdisk.storage.values import Storage
 class ImageFacts:
     """The image file, sizes in bytes.
 
-    `version` is the qcow2 version, None for raw. `tables`: bytes of what says where its clusters
-    lie. `padding`: what the last sector of a raw image has beyond the end of its file. `storage`:
+    `version` is the qcow2 version, None for raw; `corrupt`: it is marked so. `legacy_encryption`:
+    of the form that is only read. `tables`: bytes of the tables that say where its clusters lie.
+    `padding`: bytes that the last sector of a raw image has beyond the end of its file. `storage`:
     what a block device lies on, if that was asked for.
     """
 
@@ -47,9 +49,10 @@ class ImageFacts:
 class Facts:
     """What is known of a disk; `contents` maps partition numbers to what was recognised there.
 
-    Number 0 is the whole disk if there is no table. `boot_code`: a boot loader begins in sector 0.
-    `owner`: what the whole disk belongs to, although it has a table ("" for most). `disk`: which of
-    the guest's disks it is. `other_table`: one that growdisk does not read, in words.
+    Number 0 is the whole disk if there is no table. `boot_code`: a boot loader has its first part
+    in sector 0. `owner`: what the whole disk belongs to, although it has a table: an array of
+    disks, a dynamic disk of Windows ("" for most). `disk`: which of the guest's disks it is.
+    `other_table`: a table that growdisk does not read, in words.
     """
 
     image: ImageFacts
@@ -87,6 +90,11 @@ class Facts:
             if content := self.contents.get(number):
                 yield from content.all_within()
 
+    def groups_on(self, *numbers: int) -> list[VolumeGroup]:
+        """Volume groups that reach onto these partitions (all), as far as they can be read."""
+        within = self.all_within(*(numbers or self.contents))
+        return [c.group for c in within if isinstance(c, PhysicalVolumeContent) and c.group]
+
     def content_with(self, uuid: str, number: int) -> Content | None:
         """What has the UUID in a partition, wherever it is in there."""
         return next((c for c in self.all_within(number) if c.uuid == uuid), None)
@@ -117,13 +125,13 @@ class Facts:
         Of two alike the later one has less in its way; all of one volume group are alike.
         """
         largest = max(self.candidates, key=lambda p: (p.size, p.start), default=None)
-        groups = self._groups_on(largest.number) if largest else set()
-        alike = [p for p in self.candidates if self._groups_on(p.number) & groups]
-        return alike[-1] if alike else largest
-
-    def _groups_on(self, number: int) -> set[str]:
-        within = (c for c in self.all_within(number) if isinstance(c, PhysicalVolumeContent))
-        return {c.group.uuid for c in within if c.group}
+        groups = {group.uuid for group in self.groups_on(largest.number)} if largest else set()
+        alike = (
+            part
+            for part in reversed(self.candidates)
+            if any(group.uuid in groups for group in self.groups_on(part.number))
+        )
+        return next(alike, largest)
 
     @property
     def members(self) -> tuple[Partition, ...]:

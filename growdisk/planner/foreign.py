@@ -1,7 +1,7 @@
 """What belongs to somebody else is not grown, moved or given up, whatever it looks like. Pure.
 
-A member of an array looks like a file system at its start. A signature or the partition's type says
-so; a user who knows better can remove either.
+A member of an array looks like a file system at its start; to grow its partition is to lose it. A
+signature or the partition's type says so; a user who knows better can remove either.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from growdisk.filesystems.content import (
     ExtContent,
     ForeignContent,
     JournalContent,
-    PhysicalVolumeContent,
 )
 from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND
-from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role
@@ -42,16 +40,17 @@ def refuse_foreign_disk(facts: Facts) -> None:
     if owner:
         # By its second header alone: with the first one sound, it is LUKS and no foreign content.
         half = owner == "crypto_LUKS"
-        reason = (
-            f"the whole disk is {_HALF_LUKS}"
-            if half
-            else f"the whole disk belongs to something larger: {owner}"
-        )
+        reason = f"the whole disk belongs to something larger: {owner}"
+        if half:
+            reason = f"the whole disk is {_HALF_LUKS}"
         raise belongs_to_others(facts.image.path, 0, reason=reason, hint=INSIDE)
 
 
 def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
-    """nothing-to-grow if what people would mean, which is not its /boot, belongs to others."""
+    """Raise nothing-to-grow if the partition that people would mean belongs to others.
+
+    Its /boot is not what they mean.
+    """
     largest = max(facts.members, key=lambda part: part.size, default=None)
     if goal.partition != "auto" or goal.grow or largest is None or facts.main is None:
         return
@@ -72,7 +71,11 @@ def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
 
 
 def refuse_target(facts: Facts, part: Partition) -> None:
-    """Refuse to grow what belongs to others, has its hashes elsewhere, or is marked to stay."""
+    """Refuse to grow a partition that is not ours to change.
+
+    That is one that belongs to others, whose hashes are stored elsewhere, or that is marked to stay
+    as it is.
+    """
     refuse_partition(facts, part)
     content = facts.contents.get(part.number)
     for number, other in facts.contents.items():
@@ -82,19 +85,12 @@ def refuse_target(facts: Facts, part: Partition) -> None:
             part.size,
             (content and content.size) or part.size,
         ):
-            raise belongs_to_others(
-                facts.image.path,
-                part.number,
-                hint=_VERIFIED,
-                reason=f"{facts.name_of(number)} has the hashes of all its bytes (dm-verity)",
-            )
+            reason = f"{facts.name_of(number)} has the hashes of all its bytes (dm-verity)"
+            raise belongs_to_others(facts.image.path, part.number, reason, _VERIFIED)
     if part.read_only:
-        raise belongs_to_others(
-            facts.image.path,
-            part.number,
-            reason="its entry in the GPT says that it is read-only (bit 60)",
-            hint=f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK",
-        )
+        reason = "its entry in the GPT says that it is read-only (bit 60)"
+        hint = f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK"
+        raise belongs_to_others(facts.image.path, part.number, reason, hint)
 
 
 def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> None:
@@ -102,12 +98,8 @@ def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> N
     for part in growth.blockers:
         if words := whose(facts, part):
             reason = f"{growth.reason}; {facts.name_of(part.number)} {words}"
-            raise CannotGrow(
-                facts.image.path,
-                number,
-                reason=reason,
-                hint=f"growdisk does not touch that: {INSIDE}",
-            )
+            hint = f"growdisk does not touch that: {INSIDE}"
+            raise CannotGrow(facts.image.path, number, reason, hint)
 
 
 def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[int]) -> None:
@@ -129,11 +121,11 @@ def rest_of(facts: Facts, number: int, gone: Collection[int]) -> str:
     """What would lose a part of itself with that partition, in words; "" if nothing would."""
     going = [content.uuid for content in facts.all_within(*gone)]
     staying = [*facts.all_within(*(n for n in facts.contents if n not in gone))]
+    for group in facts.groups_on(number):
+        if {volume.uuid for volume in group.physical_volumes} - {*going}:
+            return f"the volume group {group.name} lies on it and on others"
     for content in facts.all_within(number):
         match content:
-            case PhysicalVolumeContent(group=VolumeGroup() as group):
-                if {volume.uuid for volume in group.physical_volumes} - {*going}:
-                    return f"the volume group {group.name} lies on it and on others"
             case BtrfsContent() if content.devices > going.count(content.uuid):
                 return f"it is one of the {content.devices} devices of a btrfs"
             case JournalContent(uuid=uuid):
@@ -172,7 +164,10 @@ def _objection(
 
 
 def whose(facts: Facts, part: Partition) -> str:
-    """Whose a partition is, in words ("holds drbd"); "" if nobody else's."""
+    """Whose a partition is, in words; "" if nobody else's.
+
+    "holds drbd", "is of type fd, which says that it belongs to Linux RAID".
+    """
     content = facts.contents.get(part.number)
     if isinstance(content, ForeignContent) and content.member:
         return f"holds {content_in_words(content)}"

@@ -1,6 +1,7 @@
 """What a user gave, by the names of the table of options, and the goal that it makes.
 
-Command line and playbooks both come through here; messages write options as the user does.
+The command line and the tasks of playbooks both come through here. They write options in different
+ways (`--swap move`, `swap: move`), and a message writes them as its user does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from growdisk.errors import UsageError, bad_value, options_conflict
-from growdisk.partitions.shares import Percent, Rest, Share, Size
+from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.goal import (
     Backend,
     Goal,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 class GivenValues:
     """Values by the names of options; one that is missing has its default of the table.
 
-    `written` writes an option as the user does. `asked_by` begins an error: "" or a task's name.
+    `written` writes an option, perhaps with a value, as the user does. `asked_by` begins an error:
+    "" or the name of a task.
     """
 
     def __init__(
@@ -122,13 +124,9 @@ def sector_size_of(given: GivenValues) -> int:
     size = given.number("sector_size")
     if size not in SECTOR_SIZES:
         known = tuple(map(str, SECTOR_SIZES))
-        raise bad_value(
-            f"{given.asked_by}sectors of {size} bytes are not supported",
-            given.written("sector_size"),
-            str(size),
-            hint=given.written("sector_size", " or ".join(known)),
-            choices=known,
-        )
+        problem = f"{given.asked_by}sectors of {size} bytes are not supported"
+        hint = given.written("sector_size", " or ".join(known))
+        raise bad_value(problem, given.written("sector_size"), str(size), hint, choices=known)
     return size
 
 
@@ -192,12 +190,8 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
         # Without --with no letter is looked at: vda1 and sda1 mean the one disk.
         number = disk_number(word) if others else 0
         if number > others:
-            raise bad_value(
-                f"cannot read --grow {word}",
-                "--grow",
-                word,
-                hint="name its image with --with: the first is sdb, the next one sdc",
-            )
+            hint = "name its image with --with: the first is sdb, the next one sdc"
+            raise bad_value(f"cannot read --grow {word}", "--grow", word, hint)
         found[number].append(word)
     return found
 
@@ -225,8 +219,7 @@ def share_of(word: str, text: str, name: str, hint: str, written: Written) -> Sh
             return Percent(value)
     # Several shares in one option, with commas: the error below says how to write them.
     elif text and "," not in text:
-        size = parse_goal_size(text)
-        return Size(size.bytes, size.relative)
+        return parse_goal_size(text)
     raise _unreadable(name, word, written, hint)
 
 
@@ -269,9 +262,10 @@ def rule_of(
     *,
     written: Written = as_flag,
 ) -> Rule | None:
-    """As people write it: 85%, 200G, 1h, 10%; None if nothing is said. UsageError.
+    """As people write it: 85%, 200G, 1h, 10%.
 
-    "", as a script's variable that was never set, says something, and wrongly.
+    UsageError. None if nothing is said; "", as a script's variable that was never set, says
+    something, and wrongly.
     """
     if when_used is max_size is min_interval is keep_host_free is None:
         return None

@@ -1,7 +1,9 @@
 """What becomes of swap that stands in the way, as far as the guest's own files allow.
 
 It is given up only if every place that names it can be changed. Otherwise the default becomes to
-move it: same UUID, label and number. What the user asked for explicitly is done, with a warning.
+move it: same UUID, label and number, so that nothing in the guest has to change. What the user
+asked for explicitly is done, with a warning that names what will wait. The same files forget other
+partitions that were removed.
 """
 
 from __future__ import annotations
@@ -160,7 +162,8 @@ def as_guest_allows(
 ) -> Proposal | GoalReached:
     """The proposal, or what `propose` makes of moving swap, if the guest's files need that.
 
-    `of_swap`: what is seen of the swap alone (swap_alone).
+    `of_swap`: what is seen of the swap alone (swap_alone). option-unsupported: a swap file without
+    a system.
     """
     _refuse_swap_file(facts, proposal, seen)
     repair = first(RepairGuest, proposal.steps)
@@ -180,11 +183,9 @@ def _moved(
     try:
         moved = propose(facts, replace(goal, swap="move"))
     except CannotGrow as error:
-        hint = (
-            f"{error.hint}; --swap drop gives it up all the same"
-            if error.hint
-            else "--swap drop gives it up"
-        )
+        hint = "--swap drop gives it up"
+        if error.hint:
+            hint = f"{error.hint}; --swap drop gives it up all the same"
         raise replace(
             error,
             reason=f"{error.reason}; swap is not given up, since {seen.obstacles[0]}",

@@ -25,9 +25,10 @@ class Grow:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule for growth; shares are 0 to 1, `max_size` in bytes, intervals in seconds.
+    """A rule for growth; `when_used` and `keep_host_free` are shares, 0 to 1.
 
-    `since_growth`: since the disk last grew; None if the host knows of no growth.
+    `max_size` is in bytes, `min_interval` in seconds. `since_growth`: seconds since the disk last
+    grew, as the host knows; None if it knows of no growth.
     """
 
     when_used: float | None = None
@@ -43,9 +44,10 @@ class Goal:
 
     `swap` None: given up if the guest allows it, else moved. `grow` names several partitions, or
     one and its share; `partition` names one that takes all. `delete` and `move` are consents, by
-    number. `lv` names logical volumes and their shares of the free extents (default: the largest
-    takes all); `lv_share` is the percentage that those without a share get together. `repair`
-    False: the guest's own files are left as they are. `rule`: it grows only if that wants it.
+    number. `sector_size` is the disk's logical one, which an image does not record. `lv` names
+    logical volumes and their shares of the free extents (default: the largest takes all);
+    `lv_share` is the percentage that those without a share get together. `repair` False: the
+    guest's own files are left as they are. `rule`: it grows only if that wants it.
     """
 
     size: SizeSpec | None = None
@@ -68,7 +70,10 @@ Backend = Literal["auto", "guestfs", "uml", "direct"]
 
 @dataclass(frozen=True)
 class OtherDisk:
-    """Another disk of the guest; `goal` None: it is there for a volume group."""
+    """Another disk of the guest in the same run.
+
+    `goal` None: it is there because a volume group reaches onto it.
+    """
 
     path: Path
     goal: Goal | None = None
@@ -78,9 +83,10 @@ class OtherDisk:
 class RunOptions:
     """How a plan is carried out.
 
-    `keys` are passphrases, never written anywhere. `others` are the guest's other disks: sdb, ...
-    `not_in_use`: the user's word, where growdisk cannot see that nobody uses the disks.
-    `overlays_may_break`: images on a disk may show a mixture of old and new then.
+    `keys` are passphrases of what is encrypted inside: never written anywhere. `others` are the
+    guest's other disks that take part: sdb, sdc, ... `not_in_use`: the user's word that nobody uses
+    the disks, where growdisk cannot see that. `overlays_may_break`: go on although other images lie
+    on one of the disks, which will show a mixture of old and new then.
     """
 
     backend: Backend = "auto"

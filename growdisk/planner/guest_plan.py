@@ -40,7 +40,10 @@ class Growth:
 
 
 def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
-    """In the order in which they grow; volumes of one group have its layers in common."""
+    """In the order in which they grow.
+
+    Volumes of one group have the layers of the group in common.
+    """
     steps = tuple(steps)
     layers = of_kind(LayerStep, steps)
     return tuple(
@@ -50,9 +53,10 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
 
 
 def growth_layers(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
-    """For each growing step: (which growth it belongs to, which of its layers it is, from 1 on).
+    """For each growing step, by its name: (which growth it belongs to, which of its layers it is).
 
-    The file system itself is 0. What several growths have in common grows with the first of them.
+    Layers count from 1 on; the file system itself is 0. What several growths have in common grows
+    with the first of them.
     """
     parts: dict[str, tuple[int, int]] = {}
     for number, growth in enumerate(growths_of(steps)):
@@ -73,7 +77,8 @@ def guest_plan(
 ) -> GuestPlan:
     """What the guest's scripts are made from; `facts` are those that the steps were planned from.
 
-    `several`: the caller grows the remaining file systems. CannotGrow: only while it is off.
+    `serial` is the disk's, if the host gave it one. `several`: the caller grows the remaining file
+    systems (`others`). Raises CannotGrow for what can grow only while the guest is off.
     """
     steps = tuple(steps)
     table = first(RewritePartitions, steps)
@@ -90,12 +95,9 @@ def guest_plan(
         raise _only_at_rest(facts, target, f"it holds {facts.kind_of(target)}")
     # `growdisk` carries out one after the other; a bundle, which a person runs, is for one.
     if len(grown) > 1 and not several:
-        raise CannotGrow(
-            facts.image.path,
-            target,
-            reason=f"{len(grown)} file systems would grow, and the scripts are for one",
-            hint="make scripts for one after another, each when the one before has been grown",
-        )
+        reason = f"{len(grown)} file systems would grow, and the scripts are for one"
+        hint = "make scripts for one after another, each when the one before has been grown"
+        raise CannotGrow(facts.image.path, target, reason, hint)
     return GuestPlan(
         run,
         before,
@@ -170,12 +172,9 @@ def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
 
 
 def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:
-    return CannotGrow(
-        facts.image.path,
-        target,
-        reason=f"{what}, which growdisk does not do in a running guest",
-        hint="shut the guest down and use growdisk expand on its image",
-    )
+    reason = f"{what}, which growdisk does not do in a running guest"
+    hint = "shut the guest down and use growdisk expand on its image"
+    return CannotGrow(facts.image.path, target, reason, hint)
 
 
 def _swap(facts: Facts, before: PartitionTable, number: int, action: SwapAction) -> GuestSwap:

@@ -1,4 +1,8 @@
-"""A disk's layout as it is shown: plain values for `show --json`, the drawings and plan.json."""
+"""A disk's layout as it is shown: the values of `show --json`, the drawings and plan.json.
+
+Plain values only (no Path, no subclass), so that a plan can be written down and read back as it
+was.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +62,10 @@ class PartitionLayout:
 
 @dataclass(frozen=True)
 class VolumeLayout:
-    """An opened container ("luks") or a logical volume; `holder`: sda5, or "LUKS in sda5"."""
+    """An opened container (kind "luks") or a logical volume (kind as LVM has it).
+
+    `holder` is what it lies in: sda5, or "LUKS in sda5".
+    """
 
     name: str
     holder: str
@@ -87,7 +94,10 @@ class BlockerLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    """A disk as it is shown, in bytes; `blockers` stand between what would grow and its end."""
+    """A disk as it is shown, in bytes; `free` is between partitions and after the last one.
+
+    `blockers` stand between what would grow and the end of the disk.
+    """
 
     image: ImageLayout
     table: TableLayout

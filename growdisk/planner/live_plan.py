@@ -1,7 +1,8 @@
 """Decides how a proposal is done while the guest runs: steps, snapshots, what cannot be undone.
 
-A snapshot with memory needs qcow2 version 3 for the disk that grows, qcow2 for every other one that
-is written to, and nothing in the machine that cannot be migrated (QEMU 7.2).
+What QEMU 7.2 allows decides the default: a snapshot with memory needs a qcow2 image of version 3
+for the disk that grows, qcow2 for every other disk that is written to, and nothing in the machine
+that cannot be migrated.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 class HostEnvironment:
     """What a live plan depends on besides: the machine's disks, memory (bytes), host space.
 
-    `managed`: by libvirt. `fixed`: what of the machine QEMU cannot put into a snapshot, or "".
+    `managed`: by libvirt, which must know of every change of a disk's files. `fixed`: what of the
+    machine QEMU cannot put into a snapshot; "" if nothing.
     """
 
     disk: LiveDisk
@@ -55,7 +57,10 @@ def make_live_plan(
     environment: HostEnvironment,
     way: GuestConnection,
 ) -> Plan:
-    """The plan for a running guest; `way` comes without the guest plan. option-unsupported."""
+    """The plan for a running guest; option-unsupported if it cannot be done.
+
+    `run` is the name of the run; `way` comes without the guest plan, which is made here.
+    """
     path = facts.image.path
     _refuse_options(facts, goal, options)
     _refuse_fixed_device(facts, proposal, environment)
@@ -115,26 +120,17 @@ def _only_at_rest(path: Path, what: str) -> Refused:
 def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
     path = facts.image.path
     if goal.preallocation != "off":
-        raise option_unsupported(
-            path,
-            option=f"--preallocation {goal.preallocation}",
-            reason="QEMU grows the disk of a running guest",
-            hint="leave the option out: space is then taken as the guest fills it",
-        )
+        reason = "QEMU grows the disk of a running guest"
+        hint = "leave the option out: space is then taken as the guest fills it"
+        raise option_unsupported(path, f"--preallocation {goal.preallocation}", reason, hint)
     if goal.move:
-        raise option_unsupported(
-            path,
-            option="--move",
-            reason="a partition can only be moved while nobody uses it",
-            hint="shut the guest down and run growdisk on the image",
-        )
+        reason = "a partition can only be moved while nobody uses it"
+        hint = "shut the guest down and run growdisk on the image"
+        raise option_unsupported(path, "--move", reason, hint)
     if options.backend != "auto":
-        raise option_unsupported(
-            path,
-            option=f"--backend {options.backend}",
-            reason="a running guest does the work itself",
-            hint="leave the option out",
-        )
+        reason = "a running guest does the work itself"
+        hint = "leave the option out"
+        raise option_unsupported(path, f"--backend {options.backend}", reason, hint)
 
 
 def _refuse_fixed_device(facts: Facts, proposal: Proposal, environment: HostEnvironment) -> None:
@@ -166,12 +162,9 @@ def _restart(
     if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:
         return False
     if bus.arrival is Arrival.NEVER:
-        raise option_unsupported(
-            path,
-            option="a running guest",
-            reason=f"QEMU does not resize {bus.name} disks while they are in use",
-            hint="shut the guest down and run growdisk on the image",
-        )
+        reason = f"QEMU does not resize {bus.name} disks while they are in use"
+        hint = "shut the guest down and run growdisk on the image"
+        raise option_unsupported(path, "a running guest", reason, hint)
     if not way.allow_reboot:
         raise option_unsupported(
             path,

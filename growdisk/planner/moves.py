@@ -14,7 +14,10 @@ from growdisk.units import format_size
 
 
 def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
-    """The last on the disk first, each to where nothing is any more. Swap is made again instead."""
+    """The last on the disk first, so that each goes where nothing is that has yet to go.
+
+    Swap is made again instead.
+    """
     assert facts.table is not None
     _refuse_moved_boot_loader(facts, growth.moved)
     found = []
@@ -40,12 +43,9 @@ def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
         # Windows knows its volume on an MBR disk by disk signature and start.
         is_mbr = facts.table is not None and facts.table.kind == "mbr"
         if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
-            raise cannot_move(
-                facts.image.path,
-                part.number,
-                reason="Windows starts from it, and knows it by its place on an MBR disk",
-                hint="leave it where it is: Windows would not start any more",
-            )
+            reason = "Windows starts from it, and knows it by its place on an MBR disk"
+            hint = "leave it where it is: Windows would not start any more"
+            raise cannot_move(facts.image.path, part.number, reason, hint)
 
 
 def _refuse_uncounted(facts: Facts, new: Partition) -> None:
@@ -64,7 +64,10 @@ def _refuse_uncounted(facts: Facts, new: Partition) -> None:
 
 
 def is_repeatable(table: PartitionTable, moves: tuple[Move, ...]) -> bool:
-    """Whether all moves can be begun again without a snapshot: nothing needed is overwritten."""
+    """Whether all moves can be begun again at any time without a snapshot.
+
+    They can if nothing that is still needed is overwritten.
+    """
     needed = [move.source for move in moves]
     if table.extended is not None:
         needed.append(table.extended.range)  # the chain of boot records is somewhere in there

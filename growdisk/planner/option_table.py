@@ -1,6 +1,8 @@
 """The options that command line, playbooks and Ansible modules share: declared once, as data.
 
-Names have underscores here; the command line writes hyphens. Default None: not given.
+argparse's options are made from this table (cli/declaring.py), playbook tasks take it as it is
+(playbook/specs.py), and a test compares what the modules document with it. Names have underscores
+here; the command line writes hyphens. A default of None means: not given.
 """
 
 from __future__ import annotations

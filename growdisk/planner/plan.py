@@ -56,7 +56,10 @@ LEAST_REFCOUNT_BITS = 8
 
 @dataclass(frozen=True)
 class ExtraDisk:
-    """Another disk of the guest, in each snapshot; without `before` it does not grow itself."""
+    """The image of another disk of the guest, kept and restored with every step; an absolute path.
+
+    `before` and `after` are None if the disk does not grow itself.
+    """
 
     path: str
     format: str
@@ -118,7 +121,10 @@ def make_plan(
     choice: Choice = GUESTFS,
     others: Sequence[ExtraDiskPlan] = (),
 ) -> Plan:
-    """Decide how the proposal is carried out; option-unsupported if an image does not allow it."""
+    """Decide how the proposal is carried out; option-unsupported if an image does not allow it.
+
+    `run` is the name of the run.
+    """
     _refuse_preallocation(facts, goal)
     # The other disks come last: a failure there still takes everything back, on all disks.
     steps = (*proposal.steps, *steps_of(others))
@@ -189,11 +195,9 @@ def _snapshot_mode(
     """With a note on it if it is unexpected; `moves`: whole partitions will be written again."""
     fit = image.version == 3 and image.refcount_bits >= LEAST_REFCOUNT_BITS
     if options.snapshots == "internal" and not fit:
-        reason = (
-            "raw images have no snapshots"
-            if image.version is None
-            else "only qcow2 v3 keeps a snapshot's size"
-        )
+        reason = "only qcow2 v3 keeps a snapshot's size"
+        if image.version is None:
+            reason = "raw images have no snapshots"
         if image.version == 3:
             reason = f"its refcounts of {image.refcount_bits} bits leave no room for them"
         raise option_unsupported(image.path, "--snapshots internal", reason, "leave the option out")

@@ -1,7 +1,8 @@
 """Makes a plan of facts and a goal, or says that nothing is to do, or refuses.
 
-Pure. A plan holds all steps of the job; one whose layer is done already finds that out itself and
-is skipped, so that a run converges whatever was done before.
+Pure: reads and touches nothing. A plan holds all steps of the job; a step whose layer is done
+already finds that out itself and is skipped, so that a run converges whatever was done before. Only
+when every layer is as wanted is there no plan at all.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
+
+_MBR_RECOVERY = "27"
 
 
 def propose(facts: Facts, goal: Goal) -> Proposal | GoalReached:
@@ -98,12 +101,8 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         first, *others = grown_of(table, shares)
         # the space lies elsewhere on the disk: the image alone grows
         if new_size - facts.image.virtual_size >= MiB:
-            raise CannotGrow(
-                facts.image.path,
-                first.number,
-                reason=growth.reason,
-                hint="growdisk show draws the disk",
-            )
+            reason = growth.reason
+            raise CannotGrow(facts.image.path, first.number, reason, "growdisk show draws the disk")
         growth, new_size = Grown(table, first, others=tuple(others)), facts.image.virtual_size
     # Only now is it known what moves, and what goes.
     refuse_foreign(facts, goal, growth, shares)
@@ -144,7 +143,10 @@ def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
 
 
 def wanted_size(facts: Facts, goal: Goal) -> int:
-    """The disk's new size in bytes; would-shrink, or device-cannot-grow."""
+    """The disk's new size in bytes.
+
+    Raises would-shrink, or device-cannot-grow if a device of the host would have to grow.
+    """
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:
@@ -180,7 +182,7 @@ def _growth(
         for p in facts.candidates
         if not goal.grow  # with it the user has decided
         and p.number not in shares
-        and p.type_code != WINDOWS_RECOVERY
+        and p.type_code not in (WINDOWS_RECOVERY, _MBR_RECOVERY)
         and isinstance(plan_growth(table, p.number, new_size, policy), Grown)
     ]
     hint = "".join(
@@ -291,12 +293,8 @@ def wanted_table(facts: Facts, goal: Goal, table: PartitionTable, new_size: int)
         return table
     gpt = _gpt(facts, table, new_size)
     if isinstance(gpt, NotConvertible):
-        raise option_unsupported(
-            facts.image.path,
-            option="--to-gpt",
-            reason=gpt.reason,
-            hint="leave it out: with an MBR, 2 TiB of a disk can be used",
-        )
+        hint = "leave it out: with an MBR, 2 TiB of a disk can be used"
+        raise option_unsupported(facts.image.path, "--to-gpt", gpt.reason, hint)
     return gpt
 
 

@@ -15,9 +15,12 @@ from growdisk.steps.registry import DiskStep
 class GuestSeen:
     """What the guest's own files say of what is given up.
 
-    `systems` are devices with a root, some `on_btrfs` or in a `read_only` subvolume of it. `named`:
-    files that name it, and are mended; `obstacles`: why it might still be waited for then.
-    `closed`: why this machine's own tools cannot write there; "" if they can.
+    `systems` are devices with a system's root, some `on_btrfs`, and of these some in a `read_only`
+    subvolume.
+
+    `obstacles`: why what is gone might still be waited for after the repair. `named`: files that
+    name it, and are mended. `closed`: why this machine's own tools cannot write there; "" if they
+    can.
     """
 
     systems: tuple[str, ...] = ()
@@ -30,7 +33,10 @@ class GuestSeen:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The steps, the facts as they will be, what is given up, what was seen in `guest` files."""
+    """What would be done: the steps, the facts as they will be, and what is given up for it.
+
+    `guest` is what was seen of the guest's files, if something in them has to change.
+    """
 
     steps: tuple[DiskStep, ...]
     after: Facts

@@ -37,9 +37,10 @@ class Treatment(Enum):
 
 @dataclass(frozen=True)
 class TouchedPart:
-    """A part of the disk that the plan touches, as growdisk reads it; `number` 0: all of it.
+    """A part of the disk that the plan touches.
 
-    `grown`: as it will be, up to its new end, where an old signature might stand.
+    `own` is what growdisk reads there; `number` 0 is the whole disk. `grown`: it is looked at as it
+    will be, up to its new end, where an old signature might stand.
     """
 
     name: str

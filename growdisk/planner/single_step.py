@@ -1,6 +1,7 @@
 """One step planned as the whole is: what the step-wise tasks of a playbook ask for. Pure.
 
-What the whole job knows from its other steps has to be given by the caller.
+Each goes through the same engine as a run of one step. What the whole job knows from its other
+steps (the identity of swap that is gone) has to be given by the caller.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ def resize_only(facts: Facts, goal: Goal) -> Proposal | GoalReached:
 
 
 def whole_rewrite(facts: Facts, goal: Goal) -> Proposal | GoalReached:
-    """The whole job on the disk as large as it is; what is to go may have gone before."""
+    """The whole job on the disk as large as it is.
+
+    A partition that is to be given up and is not there has been given up before.
+    """
     return propose(facts, replace(without_gone(facts, goal), size=None))
 
 

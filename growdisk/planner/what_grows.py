@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from growdisk.filesystems.content import AmbiguousContent, FixedContent, ForeignContent
-from growdisk.partitions.shares import Rest, Share, Size
+from growdisk.partitions.shares import Rest, Share
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.foreign import content_in_words
@@ -18,6 +18,7 @@ from growdisk.planner.refusals import (
     partition_not_found,
     would_shrink,
 )
+from growdisk.units import SizeSpec
 
 # Only the number counts: what the disk is called depends on the guest and its controller.
 _NAME = re.compile(
@@ -46,7 +47,7 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
             reason = f"{facts.name_of(part.number)} is named twice"
             raise option_unsupported(facts.image.path, "--grow", reason, "name each partition once")
         share = request.share
-        if isinstance(share, Size) and not share.relative and share.bytes < part.size:
+        if isinstance(share, SizeSpec) and not share.relative and share.bytes < part.size:
             name = facts.name_of(part.number)
             raise would_shrink(facts.image.path, part.size, share.bytes, subject=name)
         shares[part.number] = share
@@ -61,7 +62,10 @@ def grown_of(table: PartitionTable, shares: Mapping[int, Share]) -> list[Partiti
 def choose_partition(
     facts: Facts, wanted: str, option: str = "--partition"
 ) -> tuple[PartitionTable, Partition]:
-    """The table and what is to grow; `wanted`: "auto", a number, or a name such as /dev/sda1."""
+    """The table and the partition that is to grow.
+
+    `wanted`: "auto", a number, or a name such as /dev/sda1.
+    """
     path = facts.image.path
     if facts.table is None or not facts.table.partitions:
         raise nothing_to_grow(path, reason=_nothing(facts))

@@ -1,6 +1,8 @@
 """A plan as the playbook that does it: a task a step, with everything that the plan decided.
 
-`growdisk plan … --as-playbook` prints it, to be read, changed, and run here or by Ansible.
+`growdisk plan … --as-playbook` prints it. Each of its tasks is a run of one step of the same
+engine. What the plan knew of swap that is gone is in it, so that it can be read, changed, and
+run here or by Ansible.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.api.runs import plan
+from growdisk.fast_dataclass import asdict
 from growdisk.host.yaml_reader import as_yaml
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
@@ -38,7 +41,10 @@ def playbook_of(
     image_format: ImageFormat | None,
     given: Mapping[str, object],
 ) -> str:
-    """The playbook as text; `given`: what was asked, as options of a task."""
+    """The playbook as text; `given`: what was asked, as options of a task.
+
+    Raises what `plan` raises.
+    """
     found: list[tuple[Facts, Proposal | GoalReached]] = []
 
     def watched(facts: Facts, wanted: Goal) -> Proposal | GoalReached:
@@ -139,15 +145,7 @@ class _Writer:
         inside = {**_partition(self._target()), **self._sectors, **self._keys}
         match step:
             case RemakeSwap():
-                swaps = [
-                    {
-                        "number": s.number,
-                        "start": s.start,
-                        "size": s.size,
-                        **_known(uuid=s.uuid, label=s.label),
-                    }
-                    for s in step.swaps
-                ]
+                swaps = [_known(**asdict(space)) for space in step.swaps]
                 return self._task("remake_swap", step, {"swaps": swaps})
             case MakeSwapFile():
                 own = {"system": step.system, "size": f"{step.size}b", **_known(uuid=step.uuid)}

@@ -50,9 +50,10 @@ def file_identity(path: Path) -> str:
 
 @dataclass(frozen=True)
 class TaskCheckpoint:
-    """What a task was about to touch, `made` a file that was not there.
+    """What a task was about to touch.
 
-    `run` is the last one recorded beside the image ("" for none), `size` virtual (0 if unknown).
+    `run` is the last run recorded beside the image ("" for none), `size` the virtual size in bytes
+    (0 if it could not be read), `made` a file that was not there.
     """
 
     image: Path | None
@@ -71,7 +72,10 @@ class TaskCheckpoint:
         return cls(image, api.status(image).run or "", size, made)
 
     def pinned(self, task: str, options: Mapping[str, object]) -> Mapping[str, object]:
-        """The options of an `image` task with a fixed size: it must not grow by an amount twice."""
+        """The options with a fixed size: growing by an amount must not happen twice.
+
+        Only `image` needs it, which has no run that would show whether it was done.
+        """
         size = options.get("size")
         if task != "image" or not size or not self.size:
             return options
@@ -126,21 +130,12 @@ def made_beside(task: str, options: Mapping[str, object], image: Path | None) ->
         yield data_file_of(image, str(given["data_file"]))
 
 
-def _no_room_for_copy(image: Path, reason: str) -> Refused:
-    return Refused.named(
-        "no-room-for-copy",
-        "there is no way back from a whole play on {image}",
-        "{reason}",
-        "let each task be its own way back: growdisk_on_failure: task",
-        {"image": image, "reason": reason},
-    )
-
-
 class PlaySnapshot:
-    """For one image of one play: an internal snapshot, or a sparse copy if it can have none.
+    """For one image of one play; `name` is unique to both.
 
-    `name` follows from the run alone, so that another process finds it; every method may be
-    called again after a crash.
+    A qcow2 image of version 3 gets an internal snapshot, which costs next to nothing; any other
+    file a sparse copy. Names follow from the run alone, so that another process finds them; every
+    method may be called again after a crash.
     """
 
     def __init__(self, image: Path, run: str, play: int) -> None:
@@ -219,19 +214,24 @@ class PlaySnapshot:
         return Qcow2Image.open(self._image, writable=True, with_backing=False)
 
     def _refuse_no_room(self) -> None:
-        if not self._image.is_file():
-            raise _no_room_for_copy(
-                self._image, reason="it is a block device, and would have to be copied"
-            )
         # st_blocks counts 512 bytes; holes of the image stay holes in the copy.
         needed = self._image.stat().st_blocks * 512 + _SPARE_ROOM
         free = free_room(self._image.parent)
-        if free < needed:
-            reason = (
-                f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of "
-                f"which {free} are free"
-            )
-            raise _no_room_for_copy(self._image, reason=reason)
+        reason = (
+            f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of which "
+            f"{free} are free"
+        )
+        if not self._image.is_file():
+            reason = "it is a block device, and would have to be copied"
+        elif free >= needed:
+            return
+        raise Refused.named(
+            "no-room-for-copy",
+            "there is no way back from a whole play on {image}",
+            "{reason}",
+            "let each task be its own way back: growdisk_on_failure: task",
+            {"image": self._image, "reason": reason},
+        )
 
 
 def _has_snapshots(header: Header | None) -> TypeGuard[Header]:

@@ -1,7 +1,8 @@
 """Variables and the expressions that ask for them.
 
-A text that is one {{ expression }} and nothing else becomes the value that it is. Variables may be
-made of others; they are evaluated when they are asked for.
+A text that is one {{ expression }} and nothing else becomes the value that it is; any other becomes
+a text. Variables may be made of others; they are evaluated when they are asked for, and only those
+that are.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ def sandbox() -> Sandbox:
 
 
 class TaskVariables:
-    """All variables of a task: `layers` hold templates, the last one wins; `final` values none."""
+    """All variables that one task sees.
+
+    `layers` may hold templates, the last one wins; `final` values hold none.
+    """
 
     # What tasks have registered comes from images: it is never evaluated.
 

@@ -1,7 +1,8 @@
 """Runs a playbook over its hosts: a process a host, N at once, play after play.
 
-A process each: libparted and libguestfs keep state of their own. The parent has no threads, so that
-forking is sound. A host that fails is left out of the later plays.
+A process each: libparted and libguestfs keep state of their own, and what kills one must not harm
+the others. The parent has no threads, so that forking is sound. A host that fails is left out of
+the later plays; the others continue.
 """
 
 from __future__ import annotations
@@ -31,13 +32,9 @@ class HostPool:
 
     def __init__(self, emit: Callable[[Event], None], tick: Callable[[], None]) -> None:
         self._emit, self._tick = emit, tick
-        self._stopping = False
+        self.stopping = False
         self._running: dict[Connection, tuple[str, multiprocessing.process.BaseProcess]] = {}
         self._reports: dict[str, HostReport] = {}
-
-    @property
-    def stopping(self) -> bool:
-        return self._stopping
 
     def run(self, jobs: Mapping[str, Work], at_once: int) -> dict[str, HostReport]:
         """By host. Hosts that were not begun because of a signal are missing."""
@@ -46,8 +43,8 @@ class HostPool:
         # Set in this process; a child that is forked sets its own (_in_child).
         old = set_handlers(self._stop)
         try:
-            while self._running or (waiting and not self._stopping):
-                while waiting and len(self._running) < at_once and not self._stopping:
+            while self._running or (waiting and not self.stopping):
+                while waiting and len(self._running) < at_once and not self.stopping:
                     self._begin(*waiting.pop(0))
                 self._listen()
         finally:
@@ -86,13 +83,17 @@ class HostPool:
         process.join()
         # Killed, or out of memory: its journals say how far it was.
         if host not in self._reports:
-            report = self._reports[host] = _lost(host, process.exitcode)
+            code, what = process.exitcode, f"the process of {host} is gone"
+            why = (
+                f"it was killed by signal {-code}" if code and code < 0 else f"it ended with {code}"
+            )
+            report = self._reports[host] = _stuck(host, what, why, _GO_ON)
             self._emit(HostEnded(host, report))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         # Ctrl-C reaches the children too, as they are in the terminal's process group; a SIGTERM to
         # this process alone does not. Each child stops at its own next safe point, and says so.
-        self._stopping = True
+        self.stopping = True
         for _, process in self._running.values():
             if process.pid is not None:
                 with suppress(ProcessLookupError):
@@ -120,9 +121,7 @@ def _worked(host: str, work: Work, emit: Callable[[Event], None], stop: StopRequ
         # Raised outside of any task, for example by a file of variables.
         return HostReport(host, "failed", error.exit_code, (), {}, error_document(error))
     except OSError as error:  # of its own records and snapshots: a task reports its own
-        what = f"the play on {host} cannot go on"
-        do = f"fix the cause (df -h shows full file systems); {_GO_ON}"
-        return _stuck(host, what, str(error), do)
+        return cannot_go_on(host, str(error))
     except Exception as bug:
         import traceback
 
@@ -130,12 +129,10 @@ def _worked(host: str, work: Work, emit: Callable[[Event], None], stop: StopRequ
         return _stuck(host, "growdisk has a bug", repr(bug), f"report it; {_GO_ON}", 1)
 
 
-def _lost(host: str, code: int | None) -> HostReport:
-    why = f"it was killed by signal {-code}" if code and code < 0 else f"it ended with {code}"
-    do = (
-        "growdisk run PLAYBOOK --resume goes on with it; growdisk run PLAYBOOK --undo takes it back"
-    )
-    return _stuck(host, f"the process of {host} is gone", why, do)
+def cannot_go_on(host: str, why: str) -> HostReport:
+    """The play has begun there: its record stays."""
+    do = f"fix the cause (df -h shows full file systems); {_GO_ON}"
+    return _stuck(host, f"the play on {host} cannot go on", why, do)
 
 
 def _stuck(host: str, what: str, why: str, do: str, code: int = 5) -> HostReport:

@@ -1,7 +1,8 @@
 """One play on one host: its tasks in order, each decision in the journal before it is acted on.
 
-On resume, what is half done in the image is finished by its own journal first. With
-growdisk_on_failure: play, a failure takes back all of the play.
+On resume, a task that had ended is not done again; one that had begun is continued:
+what is half done in the image is finished by its own journal first. With growdisk_on_failure: play,
+a failure takes back all of the play.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from growdisk import api
 from growdisk.api.current_run import Silent
+from growdisk.api.images.new_file import NewFile
 from growdisk.api.provisioning.work_image import remove_left_over
 from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
@@ -40,7 +42,10 @@ from growdisk.workflow.stopping import StopRequest
 
 
 class HostRun:
-    """One host's run of a play; `journal` is None in check mode, `run` names the run."""
+    """One host's run of a play; `journal` is None in check mode.
+
+    `emit` gets every event; `run` names the run, for the snapshots of its images.
+    """
 
     def __init__(
         self,
@@ -307,10 +312,11 @@ class HostRun:
         report = HostReport(
             self._context.host.name, result, code, tuple(self._reports), self._facts, error
         )
+        if self._journal is not None and result in ("ok", "changed"):
+            # Decided first: --undo must not take the rest of the ways back for all of them.
+            self._journal.record_settling(report)
+            return settle(self._journal, report, self._run, self._context.number)
         if self._journal is not None and result != "stuck":  # that one can still be taken back
-            # Removed before the run has ended: after that, nobody looks for them.
-            for image in self._journal.images() if result in ("ok", "changed") else ():
-                self._snapshot_of(image).forget()
             self._journal.record_end(report)
         return report
 
@@ -323,6 +329,16 @@ class _StepEvents(Silent):
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
         self._emit(StepStarted(self._host, name))
+
+
+def settle(journal: PlayJournal, report: HostReport, run: str, play: int) -> HostReport:
+    """Remove the ways back of a play that has ended well; may be called again after a crash."""
+    for image in journal.images():
+        PlaySnapshot(image, run, play).forget()
+    for path in journal.created_files():
+        NewFile(path).forget_second_name()
+    journal.record_end(report)
+    return report
 
 
 def remove_made(path: Path) -> None:

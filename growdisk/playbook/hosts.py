@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk import api
-from growdisk.errors import UsageError, bad_value, suggestion
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass
 from growdisk.given_file import given_path
 from growdisk.host.yaml_reader import YamlPosition, bad_file
@@ -23,6 +23,7 @@ from growdisk.playbook.inventory import LOCAL, Inventory
 from growdisk.playbook.keywords import ON_FAILURE, ON_FAILURE_CHOICES
 from growdisk.playbook.model import Play, Playbook, Request, Task, Vars
 from growdisk.playbook.vars_files import file_vars
+from growdisk.suggestions import suggestion
 
 _DOMAIN = "domain:"
 _IMAGES = (".qcow2", ".qcow", ".raw", ".img")
@@ -40,7 +41,10 @@ class Host:
 
 
 def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
-    """As named, each once; with --limit. bad-file if nothing is meant."""
+    """In the order in which they are named, each once.
+
+    bad-file if nothing is meant; --limit is applied.
+    """
     # hosts: may be an expression. No host is known yet, so it sees no variables of one.
     scope = TaskVariables(
         (play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}}
@@ -60,12 +64,8 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
 
 def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
     if request.limit and not hosts:
-        raise bad_value(
-            f"no host matches --limit {request.limit}",
-            "--limit",
-            request.limit,
-            hint="name a host, a group or an image of the plays",
-        )
+        hint = "name a host, a group or an image of the plays"
+        raise bad_value(f"no host matches --limit {request.limit}", "--limit", request.limit, hint)
 
 
 def _add(
@@ -78,9 +78,8 @@ def _add(
     """Add what the pattern names; returns its words that only leave out (!) or require (&)."""
     narrowing: list[str] = []
     if pattern.startswith(_DOMAIN):
-        found.setdefault(
-            pattern, Host(pattern, _machine(pattern.removeprefix(_DOMAIN), scope, place))
-        )
+        machine = _machine(pattern.removeprefix(_DOMAIN), scope, place)
+        found.setdefault(pattern, Host(pattern, machine))
     # A list of images; but a file may have a comma in its own name.
     elif _is_path(pattern, inventory) and "," in pattern and not Path(pattern).exists():
         for word in filter(None, (word.strip() for word in pattern.split(","))):
@@ -105,11 +104,9 @@ def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, 
 
     uri = str(scope.render("{{ connect }}", place)) if "connect" in scope else None
     disk = str(scope.render("{{ disk }}", place)) if "disk" in scope else ""
+    request = LiveRequest(domain=name, uri=uri, disk=disk)
     try:
-        return {
-            "domain": name,
-            "image": str(api.image_of(LiveRequest(domain=name, uri=uri, disk=disk))),
-        }
+        return {"domain": name, "image": str(api.image_of(request))}
     # It has several disks: tasks name one, or fail and say so.
     except DiskNotSaid:
         return {"domain": name}
@@ -132,11 +129,8 @@ def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     # Sorted: --resume compares the hosts with those of the first time, in order.
     matching = sorted(name for name in glob.glob(str(path)) if not Path(name).is_dir())  # noqa: PTH207  absolute or not
     if not matching:
-        raise bad_file(
-            f"no image matches {pattern}",
-            place=place,
-            hint="check the pattern; nothing has been touched",
-        )
+        problem = f"no image matches {pattern}"
+        raise bad_file(problem, place, hint="check the pattern; nothing has been touched")
     yield from matching
 
 
@@ -202,7 +196,10 @@ def _names_one(word: str, names: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class PlayContext:
-    """One play, counted from 0, on one host: where its variables come from."""
+    """One play on one host: where its variables come from.
+
+    `number` counts the playbook's plays from 0.
+    """
 
     request: Request
     playbook: Playbook
@@ -258,11 +255,7 @@ class PlayContext:
             return ON_FAILURE_CHOICES[0]
         word = str(scope.render("{{ " + ON_FAILURE + " }}", self.play.place))
         if word not in ON_FAILURE_CHOICES:
-            raise bad_value(
-                f"{ON_FAILURE} cannot be '{word}'",
-                ON_FAILURE,
-                word,
-                hint=f"choose one of {', '.join(ON_FAILURE_CHOICES)}",
-                choices=ON_FAILURE_CHOICES,
-            )
+            problem = f"{ON_FAILURE} cannot be '{word}'"
+            hint = f"choose one of {', '.join(ON_FAILURE_CHOICES)}"
+            raise bad_value(problem, ON_FAILURE, word, hint, choices=ON_FAILURE_CHOICES)
         return word

@@ -29,7 +29,10 @@ _PRIORITY = "ansible_group_priority"
 
 @dataclass(frozen=True)
 class Inventory:
-    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups."""
+    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups.
+
+    `local`: the variables of localhost if no inventory names it.
+    """
 
     hosts: Mapping[str, Vars]
     groups: Mapping[str, tuple[str, ...]]
@@ -127,9 +130,8 @@ def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise bad_file(
-                f"'{word}' is not a variable", place=place, hint="write NAME=VALUE after the host"
-            )
+            problem = f"'{word}' is not a variable"
+            raise bad_file(problem, place, hint="write NAME=VALUE after the host")
         values[key] = _value(value)
     for host in spelled_out(name, place):
         tree.add_host(group, host, values)
@@ -277,7 +279,10 @@ class Tree:
         return self._vars[group]
 
     def groups_outside_in(self, host: str) -> list[str]:
-        """Those that the host is in besides all, outer ones first, then by priority and name."""
+        """Those that the host is in besides all, outer ones first.
+
+        Of equals by priority, then by name.
+        """
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
         # The last one wins: the deepest group, then the higher priority, then the later name.
         return sorted(inside, key=lambda n: (self._depth(n), self._priorities.get(n, 1), n))
@@ -313,9 +318,8 @@ def _middles(first: str, last: str, step: int, place: YamlPosition) -> Iterator[
     numbers = first.isdigit() and last.isdigit()
     low, high = (int(first), int(last)) if numbers else (ord(first), ord(last))
     if first.isdigit() != last.isdigit() or low > high or step < 1 or high - low > _MOST:
-        raise bad_file(
-            f"[{first}:{last}] is not a range of hosts", place=place, hint="write [01:10], or [a:f]"
-        )
+        problem = f"[{first}:{last}] is not a range of hosts"
+        raise bad_file(problem, place, hint="write [01:10], or [a:f]")
     for value in range(low, high + 1, step):
         # As wide as the first: 01, 02 … 10.
         yield str(value).zfill(len(first)) if numbers else chr(value)

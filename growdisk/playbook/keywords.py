@@ -1,4 +1,7 @@
-"""The keywords that a playbook may use: where each may stand, what its value may be."""
+"""The keywords that a playbook may use: where each may stand, what its value may be.
+
+What is not here is an error before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import keyword
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
-from growdisk.errors import UsageError, nearest, suggestion
+from growdisk.errors import UsageError
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file
 from growdisk.playbook.expressions import is_template, sandbox
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.suggestions import nearest, suggestion
 
 PLAY_WORDS = (
     "name", "hosts", "vars", "vars_files", "tasks", "tags", "gather_facts", "connection", "become",
@@ -68,7 +72,10 @@ def task_names() -> list[str]:
 
 
 def full_name(word: str) -> str:
-    """The qualified name of a task, or "" for none; `debug` is Ansible's own."""
+    """The qualified name of a task, or "" if there is none of that name.
+
+    `debug` is Ansible's own.
+    """
     if word in task_names():
         return word
     builtin = f"{BUILTIN}.{word}"
@@ -98,12 +105,8 @@ def unknown_word(
     """`where` has the words `known`; those in `ansible` are told as what only Ansible has."""
     if word in ansible:
         hint = "leave it out, or run this playbook with ansible-playbook"
-        return bad_file(
-            f"growdisk run does not know '{word}'",
-            place,
-            "only Ansible has it",
-            hint,
-        )
+        problem = f"growdisk run does not know '{word}'"
+        return bad_file(problem, place, "only Ansible has it", hint)
     hint = suggestion(word, known, f"a {where} has: {', '.join(known)}")
     return bad_file(f"a {where} has no '{word}'", place=place, hint=hint)
 

@@ -1,6 +1,7 @@
 """Reads a playbook: every word, option, value and expression is looked at before anything runs.
 
-What cannot be known yet (a template's value) is looked at for each host, by preflight.
+What cannot be known yet (a template's value) is looked at again for each host, by preflight, and
+still before the first task.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, suggestion
+from growdisk.errors import GrowdiskError
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook import keywords
 from growdisk.playbook.expressions import templates_in
@@ -16,6 +17,7 @@ from growdisk.playbook.keywords import Keywords
 from growdisk.playbook.model import LoopControl, Play, Playbook, Task
 from growdisk.playbook.options import check_option
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.suggestions import suggestion
 
 
 def load_playbook(path: Path) -> Playbook:
@@ -81,11 +83,8 @@ def _play_vars(words: Keywords) -> dict[str, object]:
         and value not in keywords.ON_FAILURE_CHOICES
     ):
         place = next(item.place for key, item, _ in node.entries() if key == keywords.ON_FAILURE)
-        raise bad_file(
-            f"{keywords.ON_FAILURE} cannot be '{value}'",
-            place=place,
-            hint=f"choose one of {', '.join(keywords.ON_FAILURE_CHOICES)}",
-        )
+        hint = f"choose one of {', '.join(keywords.ON_FAILURE_CHOICES)}"
+        raise bad_file(f"{keywords.ON_FAILURE} cannot be '{value}'", place, hint=hint)
     return found
 
 
@@ -137,19 +136,12 @@ def _action(node: Located) -> tuple[str, Located, YamlPosition]:
             raise keywords.unknown_task_word(key, place)
         found.append((name, value, place))
     if not found:
-        raise bad_file(
-            "this task does nothing",
-            place=node.place,
-            hint=f"name what it does, such as {NAMESPACE}.expand:",
-        )
+        problem = "this task does nothing"
+        raise bad_file(problem, node.place, hint=f"name what it does, such as {NAMESPACE}.expand:")
     if len(found) > 1:
         names = " and ".join(name for name, _, _ in found)
-        raise bad_file(
-            "this task does two things",
-            found[1][2],
-            names,
-            "make two tasks of it",
-        )
+        problem = "this task does two things"
+        raise bad_file(problem, found[1][2], names, "make two tasks of it")
     return found[0]
 
 

@@ -25,7 +25,10 @@ class LoopControl:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: `action` is its qualified name, `options` have each one's place."""
+    """A task: `action` is its qualified name, `options` as written, with each one's place.
+
+    All conditions must hold.
+    """
 
     name: str
     action: str

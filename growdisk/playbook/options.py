@@ -1,4 +1,8 @@
-"""A task's options as typed values, checked against its spec: of playbooks and Ansible modules."""
+"""A task's options as typed values, checked against its spec: of playbooks and Ansible modules.
+
+Texts become what the spec says, as YAML and templates would have them: "5" is a number, "yes" is
+true, "2,5" a list.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.errors import UsageError, suggestion
+from growdisk.errors import UsageError
 from growdisk.given_file import given_path, read_given
 from growdisk.planner.given_values import GivenValues
 from growdisk.planner.option_table import OptionSpec, as_key
 from growdisk.playbook.specs import TaskSpec
+from growdisk.suggestions import suggestion
 from growdisk.units import parse_goal_size
 
 if TYPE_CHECKING:
@@ -34,7 +39,10 @@ def _bad_option(spec: TaskSpec, problem: str, hint: str) -> UsageError:
 
 
 class Options(GivenValues):
-    """All options of a task, or their defaults; paths have `~` and `$HOME` filled in."""
+    """All options of a task; those that were not given have their default.
+
+    Paths have `~` and `$HOME` filled in.
+    """
 
     def __init__(self, task: str, values: Mapping[str, object]) -> None:
         super().__init__(values, as_key, f"{task}: ")

@@ -1,6 +1,7 @@
 """One task carried out by growdisk.api, for both `growdisk run` and Ansible's modules.
 
-Errors that growdisk expects are outcomes; anything else is a bug and is raised.
+So the two cannot differ. Errors that growdisk expects are outcomes; anything else is a bug and is
+raised.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError, UsageError, nearest
+from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.facts import Facts
 from growdisk.planner.layout import Layout, PartitionLayout, table_words
 from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.suggestions import nearest
 from growdisk.units import format_size
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.stopping import StopRequest
@@ -32,7 +34,10 @@ class Diff:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """`result` is what --json shows, `message` a line; with `error` the task failed."""
+    """`result` is what --json of the command line shows; with `error` the task failed.
+
+    `message` is one line.
+    """
 
     changed: bool
     message: str
@@ -56,7 +61,10 @@ class TaskResult:
 
 
 def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) -> TaskResult:
-    """A task that ended with `error`, whose exit code says how the image stands."""
+    """A task that ended with `error`.
+
+    Whether the image is as before is what its exit code says (3, 4: it is).
+    """
     document = dict(result or {})
     # A result of the api has its error in it already.
     document.setdefault("error", error_document(error))
@@ -72,7 +80,10 @@ def difference(before: Layout, after: Layout) -> Diff | None:
 
 
 def layout_lines(layout: Layout) -> str:
-    """The disk as lines, for `--diff`: nothing that two equal runs would show differently."""
+    """The disk as lines: what `--diff` compares.
+
+    Nothing that two equal runs would show differently.
+    """
     table = table_words(layout.table.type)
     lines = [f"image: {layout.image.format}, {format_size(layout.image.virtual_size)}, {table}"]
     # No UUIDs and no fill levels: they differ between runs that do the same.
@@ -109,7 +120,8 @@ _FILES: Mapping[str, str] = MappingProxyType(
 class TaskContext:
     """How a task is done: `check` changes nothing; `observer` hears of steps; `stop` ends it.
 
-    In check mode disks are taken to be as tasks before it would leave them (`foreseen`).
+    `foreseen`, in check mode: how disks would be after the tasks before this one, which starts from
+    that.
     """
 
     check: bool = False

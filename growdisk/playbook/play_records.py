@@ -111,7 +111,10 @@ def unfinished_run(playbook: Path, verb: str) -> RunFolder:
 
 
 class Claims:
-    """The images of a run, until its processes end: nobody else's play touches them meanwhile."""
+    """The images of a run: nobody else's play touches them meanwhile.
+
+    Released when the processes that have it end.
+    """
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -176,8 +179,9 @@ def _text_in(fd: int) -> str:
 class PlayJournal:
     """The journal of a play on one host: which task is next is decided by it alone.
 
-    begin · (snapshotting IMAGE · applying TASK.ITEM · checked IMAGE)* · verified TASK · … · done
-                                                         └ failed · rollback · undone
+    begin · (snapshotting IMAGE · applying TASK.ITEM · checked IMAGE)* · verified TASK · …
+      └ … settling · done
+      └ failed · rollback · undone
     """
 
     # The events have other meanings here: `step` is a task's number, TASK.ITEM, or an image.
@@ -202,7 +206,12 @@ class PlayJournal:
 
     def end_report(self) -> HostReport | None:
         """The report of a play that has ended on this host."""
-        return next(self._all(HostReport, Event.DONE, Event.UNDONE), None)
+        return next(self._all(HostReport, Event.COMMITTING, Event.DONE, Event.UNDONE), None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its ways back are gone, too."""
+        return any(self._of(Event.DONE, Event.UNDONE))
 
     def task_done(self, number: int) -> FinishedTask | None:
         """How a task ended that need not be done again."""
@@ -226,7 +235,10 @@ class PlayJournal:
         ]
 
     def run_before(self, image: Path) -> str | None:
-        """The last run of an image from before the play ("" for none); None if it is as before."""
+        """The last run of an image from before the play ("" for none).
+
+        None if no task has begun on it.
+        """
         begun = self._all(TaskCheckpoint, Event.APPLYING)
         return next((before.run for before in begun if before.image == image), None)
 
@@ -283,6 +295,9 @@ class PlayJournal:
     def record_restoring(self, error: Mapping[str, object]) -> None:
         if not self.is_restoring:
             self._append(Event.ROLLBACK, error, detail=str(error.get("what", "")))
+
+    def record_settling(self, report: HostReport) -> None:
+        self._append(Event.COMMITTING, asdict(report))
 
     def record_end(self, report: HostReport) -> None:
         event = Event.UNDONE if report.result == "restored" else Event.DONE

@@ -1,6 +1,7 @@
 """Checks a play on one host before anything runs: all that can be known to go wrong.
 
-What depends on the result of an earlier task is checked when its turn comes.
+Names that nobody defines, expressions that fail, options that are not sizes or choices, images
+that are not there. What depends on the result of an earlier task is checked when its turn comes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, Refused, error_id, suggestion
+from growdisk.errors import GrowdiskError, Refused, error_id
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import (
     OMIT,
@@ -23,6 +24,7 @@ from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import check_option, path_of
 from growdisk.playbook.specs import NAMESPACE, TaskSpec
+from growdisk.suggestions import suggestion
 
 _READ = ("image", "base")
 
@@ -45,7 +47,11 @@ def refuse_twice(play: str, touched: Mapping[str, Iterable[Path]]) -> None:
 
 
 class Preflight:
-    """A look at one play on one host; earlier plays will have `made` files, `given` names."""
+    """A look at one play on one host.
+
+    `made` are files that will be there by then, `given` names that earlier plays will have
+    registered.
+    """
 
     def __init__(self, context: PlayContext, made: set[Path], given: Iterable[str]) -> None:
         self._context, self._made = context, made
@@ -62,7 +68,8 @@ class Preflight:
         images: dict[Path, None] = {}
         for task in self._tasks:
             scope = self._context.scope_of(task, {}, self._files)
-            loop = self._loop_names(task)
+            control = task.loop_control
+            loop = {control.loop_var, control.index_var} - {""} if task.loop is not None else set()
             self._refuse_unknown(task, scope, loop)
             try:
                 # Options of a task that is skipped are not looked at: its image need not be there.
@@ -75,10 +82,6 @@ class Preflight:
                     raise _without_values(error, task) from None
                 raise
         return list(images)
-
-    def _loop_names(self, task: Task) -> set[str]:
-        control = task.loop_control
-        return {control.loop_var, control.index_var} - {""} if task.loop is not None else set()
 
     def _refuse_unknown(self, task: Task, scope: TaskVariables, loop: set[str]) -> None:
         for names, _ in _names(task):
@@ -108,9 +111,8 @@ class Preflight:
             try:
                 check_option(task.spec, option, found)
             except GrowdiskError as error:
-                raise bad_file(
-                    error.what, task.place_of(option), reason=error.why, hint=error.what_to_do
-                ) from error
+                hint = error.what_to_do
+                raise bad_file(error.what, task.place_of(option), error.why, hint) from error
             yield from self._touched(task.spec, task, option, found)
 
     def _refuse_running(self, task: Task, scope: TaskVariables) -> None:
@@ -119,12 +121,9 @@ class Preflight:
             return
         for option in {"domain", "qmp"} & task.options.keys():
             if scope.render(task.options[option], task.place_of(option)) is not OMIT:
-                raise bad_file(
-                    "a play on a running guest cannot be taken back whole",
-                    place=task.place_of(option),
-                    reason=f"{ON_FAILURE} is play",
-                    hint=f"{ON_FAILURE}: task takes back what a failed task did",
-                )
+                problem = "a play on a running guest cannot be taken back whole"
+                hint = f"{ON_FAILURE}: task takes back what a failed task did"
+                raise bad_file(problem, task.place_of(option), f"{ON_FAILURE} is play", hint)
 
     def _touched(self, spec: TaskSpec, task: Task, option: str, value: object) -> Iterator[Path]:
         if option not in (*_READ, "dest") or not value:
@@ -136,11 +135,8 @@ class Preflight:
         elif option in _READ and not path.exists() and path not in self._made:
             host = self._context.host
             whose = f"it is that of {host.name}: " if host.groups else ""
-            raise bad_file(
-                f"there is no image {value}",
-                place=task.place_of(option),
-                hint=f"{whose}check the path; nothing has been touched",
-            )
+            hint = f"{whose}check the path; nothing has been touched"
+            raise bad_file(f"there is no image {value}", task.place_of(option), hint=hint)
         # It touches what it may write: not a base, and not what convert reads. A `dest` counts.
         reads = option == "base" or (spec.name == "convert" and option == "image")
         if spec.writes and not reads:
@@ -221,6 +217,5 @@ def _unknown_name(name: str, task: Task, scope: TaskVariables, context: PlayCont
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
             place = task.place_of(option)
-    return template_failed(
-        place, text=name, reason=f"'{name}' is undefined for {context.host.name}", hint=hint
-    )
+    reason = f"'{name}' is undefined for {context.host.name}"
+    return template_failed(place, name, reason, hint)

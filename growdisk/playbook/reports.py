@@ -11,13 +11,16 @@ from growdisk.playbook.perform import Diff
 State = Literal["ok", "changed", "failed", "ignored", "skipped"]
 HostResult = Literal["ok", "changed", "failed", "restored", "stuck"]
 
-# From the best to the worst: a host that needs somebody is worse than one as before.
+# From the best to the worst: what needs somebody is worse than what is as before; a bug is worst.
 _SEVERITY = (0, 2, 3, 4, 130, 5, 1)
 
 
 @dataclass(frozen=True)
 class TaskReport:
-    """One task, or one item of its loop, on one host; `error` is as --json shows it."""
+    """One task on one host, or one item of its loop.
+
+    `error` is what --json shows of an error, `code` its exit code.
+    """
 
     play: str
     task: str

@@ -11,11 +11,11 @@ from itertools import chain
 from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
-from growdisk.errors import Refused, UsageError
+from growdisk.errors import GrowdiskError, Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.given_file import read_given
-from growdisk.playbook.host_pool import HostPool, Work
-from growdisk.playbook.host_run import HostRun
+from growdisk.playbook.host_pool import HostPool, Work, cannot_go_on
+from growdisk.playbook.host_run import HostRun, settle
 from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
 from growdisk.playbook.inventory import Inventory, read_inventories
 from growdisk.playbook.loader import load_playbook
@@ -52,7 +52,10 @@ def _play_has_ended(playbook: Path) -> Refused:
 
 @dataclass(frozen=True)
 class PlaybookResult:
-    """`hosts` as named; `stopped`: a signal kept some of them from being begun."""
+    """`hosts` in the order in which they were named.
+
+    `stopped`: a signal kept some of them from being begun.
+    """
 
     hosts: tuple[HostReport, ...]
     stopped: bool
@@ -65,7 +68,10 @@ class PlaybookResult:
 
 @dataclass(frozen=True)
 class Listener:
-    """Hears of all hosts, then of each event; `tick` is called often, for what moves."""
+    """What hears of the hosts of all plays before anything runs, then of each event.
+
+    `tick` is called often, for a display that moves.
+    """
 
     begins: Callable[[list[str]], None]
     emit: Callable[[Event], None]
@@ -78,7 +84,7 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
     run = new_run_name()
     if request.check:
         # Check mode writes nothing: no record, and no claims that would keep others waiting.
-        return _PlaybookRun(prepared, run, None, listener).run()
+        return _PlaybookRun(prepared, run, None, listener).all_plays()
     claims, folder = Claims(run), RunFolder(run)
     finished = False
     try:
@@ -86,8 +92,9 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
         for image in prepared.images:
             claims.claim(image)
         folder.begin(_description(request, prepared))
-        ended = _PlaybookRun(prepared, run, folder, listener).run()
-        finished = _finish(folder, ended)
+        running = _PlaybookRun(prepared, run, folder, listener)
+        ended = running.all_plays()
+        finished = running.finish(ended)
         return ended
     finally:
         # The names stay in the claims if the record stays: another play learns of it.
@@ -123,21 +130,13 @@ def resume_playbook(path: Path, listener: Listener, *, jobs: int, undo: bool) ->
         for image in description["images"] if isinstance(description["images"], list) else ():
             claims.claim(Path(str(image)))
         running = _PlaybookRun(prepared, folder.run, folder, listener)
-        if undo and running.has_ended:
+        if undo and (begun := running.begun()) and all(each.end_report() for each in begun):
             raise _play_has_ended(path)
-        ended = running.undo() if undo else running.run()
-        finished = _finish(folder, ended)
+        ended = running.all_plays(undo=undo)
+        finished = running.finish(ended)
         return ended
     finally:
         claims.release(finished=finished)
-
-
-def _finish(folder: RunFolder, ended: PlaybookResult) -> bool:
-    """The record goes, unless somebody is needed: then --undo must still find it."""
-    if any(report.result == "stuck" for report in ended.hosts):
-        return False
-    folder.finish()
-    return True
 
 
 @dataclass(frozen=True)
@@ -188,25 +187,26 @@ class _PlaybookRun:
         self._prepared, self._run, self._folder, self._listener = prepared, run, folder, listener
         self._pool = HostPool(listener.emit, listener.tick)
 
-    def run(self) -> PlaybookResult:
-        return self._all_plays(undo=False)
-
-    def undo(self) -> PlaybookResult:
-        """The newest play first."""
-        return self._all_plays(undo=True)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether each play has ended on each host that it began on, and one has."""
-        journals = [
+    def begun(self) -> list[PlayJournal]:
+        """Of each play on each host that it began on."""
+        return [
             journal
             for number, hosts in enumerate(self._prepared.hosts)
             for index in range(len(hosts))
             if (journal := self._journal(number, index)).has_begun
         ]
-        return bool(journals) and all(journal.end_report() for journal in journals)
 
-    def _all_plays(self, *, undo: bool) -> PlaybookResult:
+    def finish(self, ended: PlaybookResult) -> bool:
+        """The record goes, unless --resume or --undo must still find it."""
+        stuck = any(report.result == "stuck" for report in ended.hosts)
+        # A signal may have come before a host that an earlier process had begun.
+        if self._folder is None or stuck or not all(each.is_over for each in self.begun()):
+            return False
+        self._folder.finish()
+        return True
+
+    def all_plays(self, *, undo: bool = False) -> PlaybookResult:
+        """The newest first if they are taken back."""
         names = self._prepared.names()
         self._listener.begins(names)
         reports: _Reports = {}
@@ -232,8 +232,8 @@ class _PlaybookRun:
     def _undo_jobs(self, number: int) -> Iterator[tuple[str, Work]]:
         for index, host in enumerate(self._prepared.hosts[number]):
             journal = self._journal(number, index)
-            # A play that has ended on a host has removed its snapshots there.
-            if journal.has_begun and journal.end_report() is None:
+            # A play that is over on a host has removed its snapshots there.
+            if journal.has_begun and not journal.is_over:
                 yield host.name, partial(self._work, number, index, {}, HostRun.undo)
 
     def _journal(self, play: int, index: int) -> PlayJournal:
@@ -251,10 +251,16 @@ class _PlaybookRun:
     ) -> HostReport:
         """Called in the host's own process; what it returns comes back as an event."""
         journal = self._journal(play, index) if self._folder is not None else None
-        if journal is not None and (ended := journal.end_report()) is not None:
-            return ended
-        context = self._prepared.context(play, self._prepared.hosts[play][index])
-        return action(HostRun(context, facts, journal, self._run, emit, stop))
+        host = self._prepared.hosts[play][index]
+        try:
+            if journal is not None and (ended := journal.end_report()) is not None:
+                return ended if journal.is_over else settle(journal, ended, self._run, play)
+            context = self._prepared.context(play, host)
+            return action(HostRun(context, facts, journal, self._run, emit, stop))
+        except GrowdiskError as error:  # outside of any task, for example by a file of variables
+            if journal is None or not journal.has_begun:
+                raise
+            return cannot_go_on(host.name, f"{error.what}: {error.why}")
 
 
 def _description(request: Request, prepared: _Prepared) -> dict[str, object]:

@@ -35,9 +35,10 @@ def playbook_path(name: str) -> Path:
 
 
 def install_collection(folder: Path) -> Path:
-    """Install the collection growdisk.disk below `folder`, in place of an older one.
+    """Install the collection growdisk.disk below `folder`, one of ANSIBLE_COLLECTIONS_PATH.
 
-    Returns its own folder. OSError; FileNotFoundError if growdisk was installed without it.
+    An older one is replaced as a whole. Returns the collection's own folder. Raises OSError;
+    FileNotFoundError if growdisk was installed without it.
     """
     source, target = shipped_folder() / "collection", folder / _COLLECTION
     if not (source / "galaxy.yml").is_file():

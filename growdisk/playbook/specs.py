@@ -1,5 +1,6 @@
 """The tasks of playbooks and their options, declared once, as data.
 
+They are for `growdisk run`, its checks and its help, and for the modules of the Ansible collection.
 Options that the command line has too are in planner/option_table.py.
 """
 
@@ -17,7 +18,10 @@ NAMESPACE = "growdisk.disk"
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """`writes`: it may change an image; `creates`: the option that names the file it makes."""
+    """`writes`: it may change an image; others only look.
+
+    `creates`: the option that names the file which it makes, if any.
+    """
 
     name: str
     description: str

@@ -35,7 +35,10 @@ class FinishedTask:
 
 
 class TaskRun:
-    """`own_task` does growdisk's own tasks; `ignoring`: what the play says about errors."""
+    """`own_task` does growdisk's own tasks; `ignoring`: what the play says about errors.
+
+    If `stopped`, a loop ends.
+    """
 
     def __init__(
         self,

@@ -90,12 +90,8 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
             found |= _pairs(text)
     for name in found:
         if not is_name(name):
-            raise bad_value(
-                f"-e: '{name}' cannot be the name of a variable",
-                "-e",
-                name,
-                hint="use letters, digits and _",
-            )
+            problem = f"-e: '{name}' cannot be the name of a variable"
+            raise bad_value(problem, "-e", name, "use letters, digits and _")
     return found
 
 
@@ -113,9 +109,8 @@ def _pairs(text: str) -> dict[str, object]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise bad_value(
-            f"cannot read -e {text}", "-e", text, hint="write -e size=+10G", reason=str(error)
-        ) from error
+        problem = f"cannot read -e {text}"
+        raise bad_value(problem, "-e", text, "write -e size=+10G", str(error)) from error
     found: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")

@@ -95,7 +95,10 @@ class Allocator:
         self._next_scan, self._end = 0, -1
 
     def check_metadata(self) -> None:
-        """ImageDamaged if metadata are counted as free: else found when they are wanted."""
+        """Raise ImageDamaged if metadata are counted as free.
+
+        Otherwise that is found when such a cluster is wanted.
+        """
         self._refuse_free_metadata(0, sys.maxsize)
 
     def metadata_in(self, first: int, count: int) -> int | None:

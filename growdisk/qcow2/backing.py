@@ -1,7 +1,8 @@
 """The other files of an image, opened: its backing chain, its external data file.
 
 What their names mean: named_files.py. Loops are refused, and every layer is locked for reading. A
-backing file without a format is probed as by QEMU, and never taken for raw by default.
+backing file without a recorded format is probed as QEMU does it; any other format than ours is
+refused, never taken for raw.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ OpenQcow2 = Callable[[Path, tuple[Path, ...]], BlockDevice]
 def open_backing(
     image: Path, header: Header, above: tuple[Path, ...], open_qcow2: OpenQcow2
 ) -> BlockDevice | None:
-    """The opened backing file, None without one. `above`: the real paths of the layers on top."""
+    """The opened backing file of an image, or None if it has none.
+
+    `above`: the real paths of the layers on top.
+    """
     if header.backing_file is None:
         return None
     path = backing_path(image, header.backing_file)
@@ -68,7 +72,10 @@ def open_backing(
 def with_backing(
     header: Header, path: Path, name: str | None, backing_format: str | None
 ) -> Header:
-    """The header with another backing file, or none. ImageUnsupported if it does not fit."""
+    """The header of the image at `path` with another backing file, or none.
+
+    ImageUnsupported if it does not fit.
+    """
     named = (
         (Extension(Extension.BACKING_FORMAT, backing_format.encode()),)
         if name and backing_format
@@ -108,7 +115,10 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
 
 
 def data_file_path(image: Path, header: Header) -> Path:
-    """Where the external data file of an image with one should lie. ReferenceOutside."""
+    """Where the external data file of an image that has one should lie.
+
+    ReferenceOutside if it may not be looked for there.
+    """
     if not header.data_file:
         raise damaged(image, "its data lie in an external data file that it does not name")
     path = data_path(image, header.data_file)

@@ -59,7 +59,10 @@ class BitmapTracker:
     # --- before and after -------------------------------------------------------------------------
 
     def begin(self, *, everything: bool = False) -> None:
-        """Mark bitmaps as in use before guest bytes change; `everything`: the size does too."""
+        """Mark the bitmaps that a change affects as in use, before guest bytes change.
+
+        `everything`: the size changes as well, which affects all sound ones.
+        """
         new = {
             index
             for index, bitmap in enumerate(self._directory.bitmaps)
@@ -104,7 +107,10 @@ class BitmapTracker:
             )
 
     def resized(self, size: int) -> None:
-        """After begin(everything=True): tables cover the new size, unmarked as in QEMU."""
+        """The disk has another size, after begin(everything=True): tables cover it. Durable.
+
+        New space is not marked, as in QEMU: nothing was written there.
+        """
         before, metadata = self._directory, self.metadata
         bitmaps, lost = list(before.bitmaps), []
         for index in sorted(self._open):

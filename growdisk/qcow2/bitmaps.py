@@ -104,7 +104,10 @@ class Directory:
 
 @dataclass(frozen=True)
 class BitmapInfo:
-    """As a directory entry describes it. `in_use`: a writer died, so it says nothing any more."""
+    """A bitmap as its directory entry describes it.
+
+    `in_use`: a writer died, so it says nothing any more.
+    """
 
     name: str
     granularity: int
@@ -153,7 +156,10 @@ def bitmap_runs(file: BlockDevice, header: Header) -> list[Run]:
 
 
 def directory_runs(file: BlockDevice, header: Header, bitmaps: Iterable[Bitmap]) -> list[Run]:
-    """All clusters of a directory, its tables and bits, one count each; ValueError if too many."""
+    """All clusters of the directory with these bitmaps, of their tables and bits, one count each.
+
+    ValueError if they are too large to be worth reading.
+    """
     place, geometry, bits = directory_place(header), header.geometry, header.cluster_bits
     assert place is not None
     runs, left = [geometry.run(*place[:2])], _MAX_TABLES

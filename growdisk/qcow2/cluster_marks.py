@@ -123,14 +123,21 @@ class FragmentedDataTables:
 
 
 class UnbackedClusters:
-    """1 for each cluster that the host has nothing of; `gone` is an entry that reads as zeros."""
+    """The clusters of one file that the host has nothing of: 1 each, 0 for all others.
+
+    `gone` is the entry of a cluster that reads as zeros.
+    """
 
     def __init__(self, marks: bytearray, bits: int, gone: int) -> None:
         self._marks, self._bits, self._gone = marks, bits, gone
 
     @classmethod
     def of(cls, file: BlockDevice, header: Header, taken: set[int]) -> UnbackedClusters | None:
-        """None if none can be left out. `taken`: clusters with other than plain guest data."""
+        """None if no cluster can be left out.
+
+        `taken`: clusters that hold something else than plain guest data. The sectors of compressed
+        ones may reach beyond the file's end.
+        """
         bits, shows_through = header.cluster_bits, header.backing_file is not None
         is_plain = not (
             header.crypt_method or header.has(Incompatible.EXTENDED_L2 | Incompatible.DATA_FILE)
@@ -163,7 +170,10 @@ class UnbackedClusters:
                 yield start, position - start
 
     def take_out(self, table: array[int], runs: Iterable[Run]) -> None:
-        """Change a standard L2 table, with its `runs` [start, end) of contiguous clusters."""
+        """Change a standard L2 table.
+
+        `runs`: its ranges [start, end) of entries with contiguous clusters.
+        """
         for number, (start, end) in enumerate(runs):
             if number == _FRAGMENTED:
                 table[start:] = array("Q", map(self._entry, table[start:]))

@@ -1,7 +1,8 @@
 """Compressed clusters: deflate without header, or zstd.
 
-The length in an L2 entry is rounded up to sectors: trailing bytes are something else's. Both
-libraries let go of the interpreter while they work, so threads compress in parallel.
+The length in an L2 entry is rounded up to sectors, so trailing bytes belong to something else and
+are ignored. Both libraries let go of the interpreter while they work, so threads compress in
+parallel.
 """
 
 from __future__ import annotations

@@ -58,7 +58,10 @@ class CompressedWriter:
         return CompressedCluster.of(offset, data, self.cluster_size, self.compress)
 
     def check(self, cluster: CompressedCluster) -> None:
-        """Raise, before anything is written, if this cannot be a compressed cluster here."""
+        """Raise if the data are not a cluster, or the image cannot have compressed ones.
+
+        Nothing has been written then.
+        """
         if self._metadata.header.crypt_method:
             raise self._metadata.unsupported("an encrypted image has no compressed clusters")
         if self._metadata.data_file is not None:
@@ -70,7 +73,10 @@ class CompressedWriter:
             )
 
     def write(self, cluster: CompressedCluster) -> None:
-        """Replace a cluster, by a normal write where compression saves nothing."""
+        """Replace what the guest has in this cluster.
+
+        As a normal write where compression saves nothing.
+        """
         if cluster.packed is None or not self._write_packed(cluster.offset, cluster.packed):
             self._writer.write(cluster.offset, memoryview(cluster.data))
         self._metadata.relieve()

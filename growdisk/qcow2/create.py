@@ -1,6 +1,7 @@
 """Creates an empty image: header, refcount table and blocks, L1 table, encryption header.
 
-All of it is written before anything depends on it, so the image is there whole, or removed.
+All of it is written before anything depends on it and synced with its directory, so either the
+image is there whole, or the file can be removed.
 """
 
 from __future__ import annotations

@@ -53,7 +53,10 @@ class CreateOptions:
 
     @classmethod
     def parse(cls, text: str) -> CreateOptions:
-        """Of `cluster_size=4k,compat=0.10,...`, qemu-img's -o. UsageError."""
+        """The options from `cluster_size=4k,compat=0.10,...`, the syntax of qemu-img's -o.
+
+        `,,` stands for a comma in a value. UsageError for an unknown option or value.
+        """
         options = cls()
         for word in option_words(text):
             name, equals, value = word.partition("=")
@@ -82,7 +85,10 @@ class CreateOptions:
         )
 
     def problem(self, size: int, *, backed: bool = False, encrypted: bool = False) -> str | None:
-        """Why no image of `size` bytes can be so, or None. `backed`: by a backing file."""
+        """Why no image of `size` bytes can be so, or None.
+
+        `backed`: it is to have a backing file.
+        """
         if encrypted and self.preallocation != "off" and self.version == 2:
             return "preallocated clusters of an encrypted version 2 image would not read as zeros"
         if encrypted and self.data_file_raw:

@@ -81,7 +81,11 @@ def open_encrypted(
 
 
 def luks_header_of(read: Read, length: int, path: Path) -> Luks1Header:
-    """With key slots in `length` bytes. ImageDamaged; ImageUnsupported for its cipher."""
+    """The header that `read` gives, which has `length` bytes with its key slots.
+
+    ImageDamaged if it contradicts the format, ImageUnsupported for a cipher that growdisk does not
+    know.
+    """
     try:
         header = Luks1Header.parse(read(0, LENGTH))
     except NotLuks1 as error:
@@ -134,7 +138,10 @@ def _place(file: BlockDevice, header: Header, path: Path) -> tuple[int, int]:
 
 
 def new_luks(passphrase: bytes, seconds: float) -> bytes:
-    """With a new random key, AES-256-XTS, under a passphrase that takes `seconds` to try here."""
+    """A whole LUKS header with a new random key, AES-256-XTS, under one passphrase.
+
+    `seconds`: how long trying one passphrase shall take on this machine.
+    """
     key, salt, slot_salt = os.urandom(64), os.urandom(32), os.urandom(32)
     rounds = _iterations(seconds)
     # An eighth, as cryptsetup and QEMU take: the key is random, and cannot be guessed anyway.
@@ -202,7 +209,10 @@ class _DecryptingFile:
 
 
 class EncryptedData(_DecryptingFile):
-    """Implements DataFile: host sectors are the IVs. Parts of a sector are read first."""
+    """Implements DataFile: host offsets, whose sectors are the IVs.
+
+    Less than a sector is read, changed and written.
+    """
 
     def over(self, file: ResizableDevice) -> EncryptedData:
         """The same key for another file."""

@@ -38,14 +38,20 @@ class L2Kind(Enum):
 
 @dataclass(frozen=True)
 class CompressedRange:
-    """`length` bytes from `offset`; as decoded, to the end of a sector, maybe beyond the file's."""
+    """Where compressed data lie: `length` bytes from `offset`.
+
+    As decoded it ends at a 512-byte sector, perhaps beyond the end of the file.
+    """
 
     offset: int
     length: int
 
     @classmethod
     def of(cls, raw: int, cluster_bits: int) -> CompressedRange:
-        """An offset, and above it the number of sectors minus 1, of a cluster's bits."""
+        """Decode a compressed L2 entry: an offset, and above it the number of sectors minus 1.
+
+        The number has as many bits as a cluster needs.
+        """
         # 64 KiB clusters: 54 bits of offset, and 8 of sectors, which count up to two clusters.
         offset_bits = 62 - (cluster_bits - 8)
         offset = raw & ((1 << offset_bits) - 1)

@@ -1,9 +1,10 @@
 """The qcow2 header: parsed, validated and written back without losing what we do not know.
 
-After the 72 bytes of version 2 there are header extensions, not version 3's fields. Unknown later
-fields and extensions are kept verbatim; of two extensions of a known type the last counts. What
-QEMU refuses is refused too: an image that only one of two programs opens should not be worked on.
-Follows QEMU's docs/interop/qcow2 ("Header", "Header extensions") and qcow2_read_extensions().
+Version 2 has 72 bytes; what follows there are header extensions already, not the fields of version
+3. Fields after the known ones and unknown extensions are kept verbatim, as the specification
+demands of every writer. Of two extensions of one known type the last counts. What QEMU refuses is
+refused here too: an image that only one of two programs opens should not be worked on. Follows
+QEMU's docs/interop/qcow2 ("Header", "Header extensions") and qcow2_read_extensions().
 """
 
 from __future__ import annotations
@@ -150,7 +151,10 @@ class Header(HeaderValues):
         return tuple(extension for extension in self.extensions if extension.type != kind)
 
     def fitting(self, room: int | None = None) -> Header:
-        """Without the names of features, a courtesy, if these bytes, or a cluster, are too few."""
+        """The header without the names of features if these bytes, or a cluster, are too few.
+
+        They are a courtesy; only clusters of 512 bytes are too small.
+        """
         if len(self.to_bytes()) <= (self.cluster_size if room is None else room):
             return self
         return replace(self, extensions=self.without(Extension.FEATURE_NAMES))
@@ -217,7 +221,10 @@ def _refuse_unknown(header: Header, path: Path) -> None:
 
 
 def parse_extensions(area: bytes, header: HeaderValues) -> tuple[Extension, ...]:
-    """Those after the header. BadExtension. Texts end before their first NUL, as in C."""
+    """The extensions in `area`, from the header's end to the backing file's name or cluster's end.
+
+    Raises BadExtension. Texts end before their first NUL, as in C.
+    """
     found: list[Extension] = []
     offset = 0
     while offset < len(area):

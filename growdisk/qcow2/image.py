@@ -162,14 +162,20 @@ class Qcow2Image(VirtualDisk):
         return self._services.snapshots.infos()
 
     def create_snapshot(self, name: str, *, like: SnapshotInfo | None = None) -> SnapshotInfo:
-        """Keep the present state by one header write, durably. `like`: with its id and dates."""
+        """Keep the present state, durably; it appears by one header write.
+
+        `like`: with that one's id and dates.
+        """
         self._guard.refuse_snapshots()
         return self._counted_wide(
             lambda: self._services.snapshots.create(name, self._guard.begin_change, like)
         )
 
     def snapshot_view(self, name: str, *, by_id: bool = False) -> Qcow2Image:
-        """A snapshot's disk at its own size, to read, while this image is open and unchanged."""
+        """A snapshot's disk, at its own size and for reading only.
+
+        Good while this image is open and unchanged.
+        """
         entry, l1 = self._services.snapshots.load(name, by_id=by_id)
         header = replace(
             self.header,
@@ -209,7 +215,10 @@ class Qcow2Image(VirtualDisk):
             )
 
     def revert_to(self, name: str, newer: Collection[str]) -> bool:
-        """As apply_snapshot(), deleting it and all newer; False if others are newer."""
+        """As apply_snapshot(), and delete that snapshot and all newer ones.
+
+        False if these are not all in `newer`.
+        """
         position = self._services.snapshots.entries.index(self._services.snapshots.find(name))
         if self._services.reverter.last_of(
             {name, *newer}
@@ -235,7 +244,10 @@ class Qcow2Image(VirtualDisk):
             self._metadata.allocator.give_back_all()
 
     def give_back_tables(self) -> None:
-        """Give back refcount table and blocks that a failed change has taken; all is flushed."""
+        """Give back what the refcounts have taken since the opening and do not need.
+
+        There must be nothing unwritten.
+        """
         from growdisk.qcow2.rebuild import shorten_table
 
         self._metadata.drop_empty_blocks()
@@ -292,14 +304,20 @@ class Qcow2Image(VirtualDisk):
         self._services.preflight.dropping_beyond(0)
 
     def make_empty(self) -> None:
-        """Drop all guest data of this layer, durably, so that the backing file shows."""
+        """Drop all guest data of this layer, durably: the backing file shows.
+
+        Its clusters are freed.
+        """
         self.check_make_empty()
         self._guard.begin_change()
         with self._metadata.giving_back():
             self._services.resizer.drop_tables_beyond(0)
 
     def compact_into(self, file: ResizableDevice) -> None:
-        """Write this image, with its snapshots, compactly into an empty file. Not synced."""
+        """Write this image, snapshots and all, into an empty file, without its unused clusters.
+
+        Nothing is synced.
+        """
         self._metadata.flush()
         manager = self._services.snapshots
         tables = [self._metadata.l1, *manager.l1_tables(manager.entries)]
@@ -308,13 +326,19 @@ class Qcow2Image(VirtualDisk):
         Compactor(self._metadata, self._services.walker, manager.entries, tables).write_to(file)
 
     def exchange_backing(self, backing: BlockDevice | None) -> BlockDevice | None:
-        """Read through to another device, with the header as it is. Returns the old, open."""
+        """Read through to another device from now on; the header is not changed.
+
+        Returns the old one, not closed.
+        """
         old, self._services.backing = self._services.backing, backing
         self._services.reader.backing = backing
         return old
 
     def record_backing(self, name: str | None, backing_format: str | None) -> None:
-        """Write another backing file into the header, durably, whatever the guest sees then."""
+        """Write another backing file into the header, durably.
+
+        Nobody compares what the guest sees.
+        """
         # refuses before anything is written
         with_backing(self.header, self.path, name, backing_format)
         self._begin_and_flush()

@@ -1,7 +1,8 @@
 """Walks everything that an L1 table reaches: what a snapshot counts, where COPIED changes.
 
-A table is looked at as one big number: less an arithmetic progression, each contiguous run shows as
-equal lanes, found by comparing slices. Only fragmented tables cost time per entry.
+A table of 8192 entries is looked at as one big number: after an arithmetic progression is
+subtracted from it, each contiguous run shows as equal lanes, and equal lanes are found by comparing
+slices. Only fragmented tables cost time per entry.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ class Walker:
         self._tables = TableReader(metadata.file, self._geometry.cluster_size)
 
     def references(self, l1: array[int]) -> References:
-        """What the table reaches, L2 tables too. ImageDamaged for an entry that is not sound."""
+        """What the table reaches, L2 tables included.
+
+        ImageDamaged for any entry that is not sound.
+        """
         return self.references_of_each([l1])[0]
 
     def references_of_each(self, l1_tables: list[array[int]]) -> list[References]:
@@ -193,7 +197,10 @@ class Walker:
                 self._write_changed(offset, raw, table)
 
     def check_restorable(self, tables: list[array[int]]) -> None:
-        """ImageDamaged unless restore_copied() can follow when these (checked) tables are gone."""
+        """ImageDamaged unless restore_copied() can be done once these L1 tables are gone.
+
+        The L2 tables that they name have been checked.
+        """
         checked = {offset for table in tables for offset in l2_offsets(table)}
         others = (
             entry
@@ -203,7 +210,10 @@ class Walker:
         self.references(array("Q", others))
 
     def restore_copied(self, touched: array[int]) -> None:
-        """Set COPIED in active tables where a count is 1, at indices where `touched` is not 0."""
+        """Set COPIED in the active tables where a count is 1.
+
+        Only for the L1 indices at which `touched` is not 0.
+        """
         bits = self._geometry.cluster_bits
         for index, other in enumerate(touched[: len(self._metadata.l1)]):
             # A table that is still shared has shared clusters only: nothing to set in it.
@@ -293,7 +303,10 @@ class RunSplitter:
         self._empty = array("Q", bytes(8 * geometry.l2_entries))
 
     def runs(self, table: array[int]) -> Iterator[Run]:
-        """Ranges [start, end) of contiguous clusters with equal flags; compressed stand alone."""
+        """Ranges [start, end) of contiguous host clusters with equal flags.
+
+        Compressed ones stand alone.
+        """
         if table == self._empty:
             return
         levelled = self._less_ramp(table)

@@ -29,7 +29,10 @@ _WORTH_COMPARING = 12  # entries; up to there a loop is faster than building wha
 
 
 class GuestRun(NamedTuple):
-    """Guest bytes [start, end) of one kind. `entry`: the raw one of the cluster `start` lies in."""
+    """Guest bytes [start, end) of one kind.
+
+    `entry`: the raw L2 entry of the cluster that `start` lies in.
+    """
 
     kind: L2Kind
     start: int
@@ -39,7 +42,10 @@ class GuestRun(NamedTuple):
 
 
 class Mapping:
-    """Looks guest ranges up, and validates the entries: ImageDamaged says which one is bad."""
+    """Looks guest ranges up.
+
+    Entries are validated when they are met; ImageDamaged says which one is bad.
+    """
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata, self._geometry = metadata, metadata.geometry
@@ -51,7 +57,10 @@ class Mapping:
         self.bad_bits = reserved | (OFFSET_MASK & (self._geometry.cluster_size - 1))
 
     def runs(self, start: int, end: int) -> Iterator[GuestRun]:
-        """[start, end) as adjacent runs, also beyond the disk's end as far as the L1 reaches."""
+        """The range [start, end) as adjacent runs, in order.
+
+        It may lie beyond the disk's end, if the L1 reaches.
+        """
         for first, stop, table in self._tables(start, end):
             if table is None:
                 yield GuestRun(L2Kind.UNALLOCATED, first, stop, 0)
@@ -59,7 +68,10 @@ class Mapping:
                 yield from self.table_runs(table, first, stop)
 
     def pieces(self, start: int, end: int, *, holes: bool) -> Iterator[GuestRun | FragmentedRun]:
-        """As runs(), with fragmented tables whole; `holes`: and what the host has of them."""
+        """As runs(), with fragmented tables as a whole.
+
+        `holes`: with what the host has of each cluster.
+        """
         bits, fragmented = self._geometry.cluster_bits, None
         for first, stop, table in self._tables(start, end):
             if table is None:

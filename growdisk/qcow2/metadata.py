@@ -39,7 +39,10 @@ _PENDING_MAX = 4096  # runs that wait to be freed
 
 
 class DataFile(Protocol):
-    """Guest data by host offset; `guest_offset`, of its first byte, is for some ciphers."""
+    """Guest data by host offset.
+
+    `guest_offset` of the first byte is for ciphers that depend on it.
+    """
 
     @property
     def size(self) -> int: ...
@@ -134,7 +137,10 @@ class Metadata:
         self.header = header
 
     def move_reftable(self, run: Run) -> Run:
-        """Write the refcount table here and switch to it; the clusters where it was."""
+        """Write the refcount table to these clusters, and switch to it by one header write.
+
+        Returns the clusters where it was.
+        """
         (first, clusters), old = run, self.header.reftable_run
         offset = first << self.geometry.cluster_bits
         self.refcounts.write_table_copy(offset, clusters * self.geometry.cluster_size // 8)
@@ -239,7 +245,7 @@ class Metadata:
         for first, count in (header.l1_run, header.reftable_run):
             clusters.update(range(first, first + count))
         clusters.update(offset >> bits for offset in self.refcounts.used_table() if offset)
-        if (crypto := header.extension(Extension.CRYPTO)) is not None and len(crypto) == 16:
+        if (crypto := header.extension(Extension.CRYPTO)) is not None:
             offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
             # A length that cannot be true must not make a set of millions of clusters.
             if offset + length <= self.file.size and length <= _MAX_KEY_STORE:
@@ -258,7 +264,10 @@ class Metadata:
             self.flush()
 
     def sync(self) -> None:
-        """Make what was written durable. If that fails once, writing ends."""
+        """Make what has been written durable.
+
+        If that fails once, the disk's state is unknown and writing ends.
+        """
         self._require_sound()
         try:
             if self.data_file is not None:
@@ -269,7 +278,10 @@ class Metadata:
             raise
 
     def flush(self) -> None:
-        """Make all changes durable, in order. On OSError the rest stays in memory."""
+        """Make all changes durable, in order.
+
+        On OSError what was not written stays changed in memory.
+        """
         self._require_sound()
         # Counts first: a crash may leak a cluster, but never hands one out twice.
         self.refcounts.write_blocks()
@@ -293,7 +305,10 @@ class Metadata:
             self.refcounts.write_blocks()
 
     def flush_flags(self) -> None:
-        """Make the COPIED flags of L1 and L2 durable, in any order; all else is flushed."""
+        """Make the COPIED flags of L1 durable, and those of L2 tables, which are written already.
+
+        They may reach the disk in any order. There must be nothing else unwritten.
+        """
         assert not self._l2.is_dirty
         if self._dirty_l1:
             self._require_sound()

@@ -1,11 +1,12 @@
 """The other files that an image names: where they are, and whether they may be opened.
 
-To QEMU, what stands before a colon and before any slash is a protocol; `file:` counts from the
-current directory, other names from the image's.
+What stands before a colon in the name of a backing file, if no slash comes first, is a protocol to
+QEMU. `file:` alone means a file of this host, and counts from the directory that the program runs
+in; other names from the image's.
 
 An image may come from a stranger. So a file that it names is followed only inside the image's own
-folder, with all links resolved, unless the user trusts the image (trusting_references) or has named
-that file himself (trusting).
+folder, with all symbolic links resolved, unless the user trusts the image (trusting_references) or
+has named that file himself (trusting).
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _trusted: ContextVar[frozenset[Path] | None] = ContextVar("trusted", default=fro
 
 @contextmanager
 def trusting(*paths: Path) -> Iterator[None]:
-    """Inside the block an image may name these files, which the user has named himself."""
+    """Inside the block an image may name these files, wherever they are.
+
+    It is for files that the user has named himself.
+    """
     # None trusts all files already.
     known = _trusted.get()
     token = _trusted.set(None if known is None else known.union(map(real, paths)))
@@ -84,7 +88,10 @@ def data_path(image: Path, name: str) -> Path:
 
 
 def real(path: Path) -> Path:
-    """Where a name leads, links resolved as far as can be: unlike Path.resolve(), no errors."""
+    """Where a name leads, all symbolic links resolved as far as they can be.
+
+    Unlike Path.resolve() without errors.
+    """
     return Path(os.path.realpath(path))
 
 

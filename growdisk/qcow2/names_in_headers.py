@@ -1,9 +1,11 @@
 """The files that an image names, backing file and data file, read without judging the image.
 
-This reads all files of a folder, most of which are not images: what cannot be read names nothing,
-and unknown features do not matter. A name is turned into every path that it may mean to QEMU: one
-too many is harmless, as it is only compared. qcow (versions 1 to 3) and QED are read; other formats
-lie on their own kind only. Follows QEMU's docs/interop/qcow2 and docs/interop/qed_spec.
+This reads files of all kinds in a folder, most of which are not images. So nothing is refused
+here: a file that cannot be read names nothing, and an image with features that growdisk does not
+know still names its backing file. A name is turned into every path that it may mean to QEMU,
+because a path too many is harmless: it is only compared with a file that is known. qcow (versions
+1 to 3) and QED are read; other formats lie on their own kind only. Follows QEMU's
+docs/interop/qcow2 and docs/interop/qed_spec.
 """
 
 from __future__ import annotations
@@ -43,7 +45,10 @@ def identity(path: str | bytes) -> Identity | None:
 
 
 def named_files(path: str) -> dict[Identity, str]:
-    """What the image at `path` lies on or keeps its data in; nothing for other files."""
+    """The files that the image at `path` lies on or keeps its data in, with their paths.
+
+    Other files name none.
+    """
     try:  # O_NONBLOCK: a pipe must not be waited for
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):

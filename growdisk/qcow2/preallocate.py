@@ -1,7 +1,8 @@
 """Clusters for guest data that has not been written yet: mapped, counted, and reading as zeros.
 
-A cluster that was in use holds old bytes, so each is emptied before a table points to it. In an
-encrypted image zeros would decrypt to noise: there the entries have the zero flag as well.
+A cluster that was in use before still holds old bytes, so every one is emptied before a table
+points to it. In an encrypted image empty clusters would decrypt to noise: there the entries carry
+the zero flag as well.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class Preallocator:
         self._geometry = metadata.geometry
 
     def fill(self, start: int, end: int, mode: Preallocation) -> None:
-        """Map all clusters of [start, end), which are empty; the caller flushes. OSError."""
+        """Map all clusters of [start, end), which must be empty.
+
+        OSError if the host is full; the caller flushes.
+        """
         for first, last in split_range(start, end, self._geometry.l2_coverage):
             self._fill_in_table(first, last, mode)
 

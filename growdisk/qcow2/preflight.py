@@ -1,8 +1,10 @@
 """Before the first write of a change: what it needs of the image's tables, what of the host's room.
 
-In the middle of a change it would be too late: tables, and data in place, have been written by
-then. So entries are checked, and all of the host's room is taken: the clusters that the write will
-get are filled with blocks of the host and made free again, to be handed out next.
+The engine checks every entry again when it meets it. But in the middle of a change that is too late
+if the image's tables are wrong: others have been written by then. What has been overwritten in
+place could not be undone either. So all of the host's room is taken before: the clusters that the
+write will get are taken, filled with blocks of the host, and made free again; the allocator hands
+them out next.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ ByteRange = tuple[int, int]
 
 
 class Preflight:
-    """ImageDamaged, ImageUnsupported if the change could not be finished; changes nothing."""
+    """Changes nothing.
+
+    Each method raises ImageDamaged (or ImageUnsupported) if the change could not be finished.
+    """
 
     def __init__(
         self, metadata: Metadata, mapping: Mapping, reader: Reader, walker: Walker
@@ -102,7 +107,10 @@ class Reservation:
         self._counted: list[Run] = []  # clusters whose counts will change
 
     def take(self, written: Iterable[ByteRange], zeroed: Iterable[ByteRange]) -> list[Run]:
-        """Take it all, or OSError; the clusters, of which unused ones go by give_back()."""
+        """Take it all, or, with OSError, nothing that stays once what is unwritten is forgotten.
+
+        Returns the clusters; what has not been used of them goes back with Allocator.give_back().
+        """
         file, data_file = self._metadata.file, self._metadata.data_file
         for start, end in written:
             self._look_at(start, end)

@@ -1,8 +1,9 @@
 """Which format an image file has. A damaged qcow2 header is still qcow2, never raw.
 
-A broken qcow2 file as a raw disk would have a guest's bytes written over its tables; so raw is only
-what has no other format's magic: those of QEMU's drivers (bdrv_probe), and the footers of fixed VHD
-and DMG files, which QEMU takes for raw if no format is given.
+Taking a broken qcow2 file for a raw disk would let a guest's bytes be written over its tables; so
+only what carries no other format's magic is raw. The magics are those by which QEMU's drivers know
+their files (their bdrv_probe), and the footers of fixed VHD and DMG files, which QEMU takes for raw
+if no format is given.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable, ImageUnsupported, shell_word
+from growdisk.errors import ImageNotReadable, ImageUnsupported, shell_quoted, shell_word
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -164,10 +165,9 @@ def _other_format(start: bytes, file: BlockDevice, path: Path) -> tuple[str, str
 def _hint(path: Path, driver: str) -> str:
     target = shell_word(path.with_name(f"{path.stem}.qcow2"))
     if driver == "luks":
-        source = (
-            "--object secret,id=key,file=KEYFILE --image-opts "
-            f"driver=luks,key-secret=key,file.filename={path}"
-        )
+        file = str(path).replace(",", ",,")
+        options = shell_quoted(f"driver=luks,key-secret=key,file.filename={file}")
+        source = f"--object secret,id=key,file=KEYFILE --image-opts {options}"
     else:
         source = f"-f {driver} {shell_word(path)}"
     return (

@@ -30,7 +30,10 @@ _ZEROS = bytes(1 << 16)
 
 
 class Reader:
-    """Guest content of a layer and those below, zeros beyond the disk's end."""
+    """Guest content of one layer and those below.
+
+    Ranges may lie beyond the disk's end; zeros are there.
+    """
 
     def __init__(self, metadata: Metadata, mapping: Mapping, backing: BlockDevice | None) -> None:
         self._metadata, self._mapping, self.backing = metadata, mapping, backing
@@ -48,7 +51,10 @@ class Reader:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def parts(self, start: int, end: int) -> Iterator[Part]:
-        """A range within the disk, as parts, of which whole compressed clusters are one."""
+        """The range, which must end within the disk, as parts.
+
+        Whole compressed clusters are one part.
+        """
         packed: list[GuestRun] = []
         for run in self._mapping.runs(start, end):
             if run.kind is L2Kind.COMPRESSED and run.end - run.start == self._geometry.cluster_size:

@@ -21,13 +21,12 @@ from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.check.checker import Analysis, analyse
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
-from growdisk.qcow2.check.stored_refcounts import pack_counts
 from growdisk.qcow2.header import REFCOUNT_ORDER, REFTABLE, Header, read_header
-from growdisk.qcow2.header_fields import damaged
+from growdisk.qcow2.header_fields import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.metadata import Metadata
+from growdisk.qcow2.refblock import RefblockCodec
 from growdisk.qcow2.refcounts import Refcounts
 
-_MAX_TABLE_BYTES = 8 << 20
 _USUAL_ORDER, _MAX_ORDER = 4, 6  # 16 bits, 64 bits
 
 
@@ -47,8 +46,8 @@ def check_rebuild(analysis: Analysis) -> None:
     end = analysis.end_of_use()
     blocks = len(_used_blocks(analysis.recount.counted, end, per_block))
     # The worst case: as many blocks as are in use, and the largest table there may be.
-    end += blocks + _MAX_TABLE_BYTES // cluster_size
-    if 8 * (end + end // per_block) // per_block > _MAX_TABLE_BYTES:
+    end += blocks + MAX_REFTABLE_BYTES // cluster_size
+    if 8 * (end + end // per_block) // per_block > MAX_REFTABLE_BYTES:
         raise _too_large(analysis)
 
 
@@ -70,11 +69,11 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
     table = [0] * (table_clusters * cluster_size // 8)
     for place, index in enumerate(blocks, start + table_clusters):
         table[index] = place * cluster_size
-    size = file.size
+    size, codec = file.size, RefblockCodec(1 << order)
     try:
         file.resize(max((start + table_clusters + len(blocks)) * cluster_size, size))
         for index in blocks:
-            file.write(table[index], pack_counts(counted.get(index * per_block, per_block), order))
+            file.write(table[index], codec.pack(counted.get(index * per_block, per_block)))
         file.write(start * cluster_size, struct.pack(f">{len(table)}Q", *table))
         # All of it durable before the header names it.
         file.flush()
@@ -110,7 +109,7 @@ def _layout(
         if (wanted, needed) == (blocks, table_clusters):
             break
         blocks, table_clusters = wanted, max(needed, table_clusters)
-    if table_clusters * cluster_size > _MAX_TABLE_BYTES:
+    if table_clusters * cluster_size > MAX_REFTABLE_BYTES:
         raise _too_large(analysis)
     return blocks, table_clusters
 

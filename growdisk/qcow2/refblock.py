@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.tables import dump_table, load_table
@@ -18,7 +18,10 @@ _LEAF = 256  # bytes
 
 
 class RefcountRange(Exception):
-    """The count of entry `index` would fall below zero, or rise above the width."""
+    """A count would fall below zero or rise above what the width can hold.
+
+    `index`: of the entry in the block.
+    """
 
     def __init__(self, index: int, count: int) -> None:
         super().__init__(f"entry {index} has count {count}")
@@ -69,9 +72,16 @@ class RefblockCodec:
             packed |= int.from_bytes(block[lane::per_byte].tobytes(), "little") << lane * self.bits
         return packed.to_bytes(len(block) // per_byte, "little")
 
+    def pack(self, counts: Iterable[int]) -> bytes:
+        """The same of any counts, whole bytes of them."""
+        return self.dump(array(self.typecode, list(counts)))
+
 
 def add_to_run(block: array[int], first: int, count: int, delta: int, limit: int) -> None:
-    """Add `delta` to entries [first, first+count), or RefcountRange, and to none."""
+    """Add `delta` to entries [first, first+count), or to none.
+
+    RefcountRange if one would leave 0..limit.
+    """
     if count == 1:
         value = block[first] + delta
         if not 0 <= value <= limit:

@@ -109,7 +109,10 @@ class Refcounts:
         return min(found, limit)
 
     def counts_from(self, cluster: int) -> bool:
-        """Whether `cluster` or any after it has a count: leaked, or the file was cut off."""
+        """Whether `cluster` or any after it has a count.
+
+        In a file that ends before it, that is a leak, or the file was cut off.
+        """
         index, entry = divmod(cluster, self.geometry.refblock_entries)
         blocks = TableReader(self._file, self.geometry.cluster_size)
         # Straight from the file: that is what it says before the first change.
@@ -129,7 +132,10 @@ class Refcounts:
         return True
 
     def runs_of(self, first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
-        """Runs [start, end), relative to `first`, of the `count` clusters with that count."""
+        """Runs of clusters with exactly this count, among `count` from `first`.
+
+        They are half-open, and relative to `first`.
+        """
         done = 0
         for index, entry, length in self._pieces(first, count):
             block = self.block(index)
@@ -153,7 +159,10 @@ class Refcounts:
                 )
 
     def add(self, runs: Iterable[Run], delta: int) -> None:
-        """Add `delta` to the runs, in memory. To be checked before: a failure is ImageDamaged."""
+        """Add `delta` to every cluster of the runs, in memory.
+
+        Check first: a failure half-way is ImageDamaged.
+        """
         entries, limit = self.geometry.refblock_entries, self.geometry.refcount_max
         current, block = -1, None
         for first, count in runs:
@@ -192,7 +201,10 @@ class Refcounts:
         return None
 
     def add_blocks(self, offsets: dict[int, int]) -> None:
-        """New, empty blocks at these host offsets, by index; the table is long enough."""
+        """Put new, empty blocks at these host offsets, by block index.
+
+        The table must be long enough.
+        """
         for index, offset in offsets.items():
             self.table[index] = offset
             self._unlinked.add(index)
@@ -223,7 +235,10 @@ class Refcounts:
         self._unlinked.clear()
 
     def drop_empty_blocks(self) -> list[Run]:
-        """Unlink blocks that count only themselves, durably, all being flushed; where they lay."""
+        """Unlink, durably, blocks that count nothing but themselves.
+
+        Where they lay; some of it may still be counted. There must be nothing unwritten.
+        """
         dropped = []
         for index, offset in enumerate(self.used_table()):
             cluster, block = offset >> self.geometry.cluster_bits, self.block(index)
@@ -239,7 +254,10 @@ class Refcounts:
         return dropped
 
     def write_table_copy(self, offset: int, entries: int) -> None:
-        """Write all blocks, and `entries` entries of the table where no header names it yet."""
+        """Write all blocks, and a copy of the table with `entries` entries at `offset`.
+
+        The header does not name it yet.
+        """
         for index, _ in self._cache.dirty():
             self._write_block(index)
         longer = self.table + array("Q", bytes(8 * (entries - len(self.table))))

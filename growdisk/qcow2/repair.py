@@ -1,8 +1,9 @@
 """Repairs refcounts and COPIED flags so that they agree with the references.
 
-A crash is harmless at every point, and a second repair finishes the first: refcounts up, flags off,
-refcounts down, flags on, dirty bit off last. An image whose *references* are doubtful is refused;
-only those known to be zeros, or to be lost, are dropped.
+The order makes a crash harmless at every point, and a second repair finishes the first: refcounts
+up, flags off, refcounts down, flags on, dirty bit off last. References stay as they are: an image
+whose *references* are doubtful is refused, because what they name cannot be guessed. Only those
+known to be zeros, or to be lost, are dropped.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from growdisk.qcow2 import entries
 from growdisk.qcow2.check.checker import Analysis, CheckReport, analyse, fixed
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.copied_flags import active_l1, mended_l2_table
-from growdisk.qcow2.check.stored_refcounts import pack_counts
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES, Header, read_header
 from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.image_services import ImageServices
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
+from growdisk.qcow2.refblock import RefblockCodec
 
 _SECTOR = 512
 
@@ -175,7 +176,7 @@ def _write_refcounts(
         new = list(map(choose, old, references))
         new[analysis.recount.end_cluster - first :] = old[analysis.recount.end_cluster - first :]
         if new != list(old):
-            _write(file, entry, pack_counts(new, stored.order))
+            _write(file, entry, RefblockCodec(analysis.header.refcount_bits).pack(new))
             stored.counts.put(first, new)
     file.flush()
 

@@ -1,7 +1,9 @@
-"""Changing the virtual size, which is one write of the header, the first or the last.
+"""Changing the virtual size.
 
-Growing: what lies beyond the old end (old data, VM state, a longer backing file) must read as zeros
-before the size is published. Shrinking: the size first, then clusters beyond it are freed.
+The header's size is one write; what must be true before or after it is done first or last. Growing:
+what lies beyond the old end (data of an earlier, larger disk, VM state, a longer backing file) must
+read as zeros before the size is published. Shrinking: the size first, then the clusters beyond it
+are freed.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ class Resizer:
     def check(
         self, size: int, preallocation: Preallocation = "off", *, upgrade: bool = False
     ) -> None:
-        """ImageUnsupported if it cannot have this size, version 3 after an `upgrade`."""
+        """Raise ImageUnsupported, before anything is written, if the image cannot have this size.
+
+        `upgrade`: it will be version 3 then.
+        """
         header = self._metadata.header
         reason = None
         hint = "choose another size, or convert the image; growdisk has not changed it"
@@ -132,7 +137,11 @@ class Resizer:
         self._metadata.flush()
 
     def drop_failed_growth(self, l1_size: int) -> None:
-        """Drop what a failed growth has left, in place, and shorten the L1; all is flushed."""
+        """Drop what a failed growth has left beyond the disk's end, in place.
+
+        That needs no space on the host. There must be nothing unwritten. The L1 table gets its old
+        length.
+        """
         with self._metadata.giving_back():
             header = self._metadata.header
             self.drop_tables_beyond(header.size)

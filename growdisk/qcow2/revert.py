@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Collection
 
 from growdisk.qcow2.header import SIZE_AND_L1, SNAPSHOTS
-from growdisk.qcow2.l1_walk import Walker, either, without_copied
+from growdisk.qcow2.l1_walk import Walker, without_copied
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.snapshot_ops import SnapshotManager
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
@@ -37,7 +37,10 @@ class Reverter:
         return count
 
     def can_revert(self, position: int) -> bool:
-        """Whether an L1 table can be the disk's: QEMU's may be short, or have VM state."""
+        """Whether an entry's L1 table can be the disk's as it is: not too short, without VM state.
+
+        QEMU's may be either.
+        """
         entry = self._manager.entries[position]
         table = self._manager.l1_of(entry)
         count = self._geometry.l1_entries(entry.disk_size(self._metadata.header.size))
@@ -46,21 +49,14 @@ class Reverter:
 
     def forget(self, kept: int, begin: Callable[[], None]) -> None:
         """Forget all snapshots but the first `kept`, durably."""
-        self._metadata.flush()
-        entries = self._manager.entries
-        if kept == len(entries):
-            return
-        tables = self._manager.l1_tables(entries[kept:])
-        lost = self._manager.checked_loss(tables, entries[kept:])
-        self._walker.check_restorable(tables)
-        begin()
-        with self._manager.counting():
-            self._switch(kept)
-            l1_runs = self._manager.l1_runs(entries[kept:])
-            self._manager.release_disks(lost, l1_runs, either(tables))
+        if gone := self._manager.entries[kept:]:
+            self._manager.drop(gone, begin, lambda: self._switch(kept))
 
     def revert(self, position: int, begin: Callable[[], None]) -> None:
-        """Make the disk what it was at that entry, durably, and drop it and all later."""
+        """Make the disk what it was at the entry at `position`, durably.
+
+        That and all later ones are dropped.
+        """
         self._metadata.flush()
         header, entries = self._metadata.header, self._manager.entries
         target, later = entries[position], entries[position + 1 :]

@@ -24,7 +24,7 @@ from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import FEATURES, SIZE_AND_L1, SNAPSHOTS
 from growdisk.qcow2.header_fields import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
-from growdisk.qcow2.l1_walk import Walker, without_copied
+from growdisk.qcow2.l1_walk import Walker, either, without_copied
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.references import References
@@ -211,16 +211,21 @@ class SnapshotManager:
     def delete(self, name: str, begin: Begin, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed."""
         entry = self.find(name, by_id=by_id)
+        others = tuple(other for other in self.entries if other is not entry)
+        self.drop((entry,), begin, lambda: self._switch_table(others, counted=[]))
+
+    def drop(
+        self, gone: tuple[SnapshotEntry, ...], begin: Begin, switch: Callable[[], None]
+    ) -> None:
+        """Free what only these needed, after `switch` to a table without them."""
         self._metadata.flush()
-        l1 = self.l1_of(entry)
-        lost = self.checked_loss([l1], (entry,))
-        self._walker.check_restorable([l1])
+        tables = self.l1_tables(gone)
+        lost = self.checked_loss(tables, gone)
+        self._walker.check_restorable(tables)
         begin()
         with self.counting():
-            self._switch_table(
-                tuple(other for other in self.entries if other is not entry), counted=[]
-            )
-            self.release_disks(lost, self.l1_runs((entry,)), l1)
+            switch()
+            self.release_disks(lost, self.l1_runs(gone), either(tables))
 
     # --- complete ---------------------------------------------------------------------------------
 
@@ -252,7 +257,10 @@ class SnapshotManager:
         return table
 
     def l1_tables(self, entries: tuple[SnapshotEntry, ...]) -> list[array[int]]:
-        """All in memory; ImageUnsupported if too large, as holes of a small file may be."""
+        """The L1 tables of these snapshots, all in memory; ImageUnsupported if they are too large.
+
+        Else 65536 tables of 32 MiB, in holes of a small file, would be terabytes.
+        """
         if (size := 8 * sum(entry.l1_size for entry in entries)) > _MAX_TABLES:
             raise self._metadata.unsupported(
                 f"the L1 tables of its snapshots have {format_size(size)} in all; growdisk "
@@ -299,7 +307,10 @@ class SnapshotManager:
         self._metadata.flush_flags()
 
     def check_tables(self, references: References, *others: Run) -> None:
-        """ImageDamaged unless metadata, with `others`, are counted and not in `references`."""
+        """Raise ImageDamaged unless all metadata are counted, and none of them is in `references`.
+
+        `others`: further tables that are about to be freed.
+        """
         tables = [*self.present_tables(), *others]
         bad = self._metadata.refcounts.first_outside(tables, 1, self._geometry.refcount_max)
         if bad is not None:
@@ -357,7 +368,10 @@ class SnapshotManager:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Set the dirty bit meanwhile; it stays if a failure cannot be repaired here."""
+        """Set the dirty bit while many counts change.
+
+        It stays set if a failure cannot be repaired here.
+        """
         self._metadata.set_dirty_bit(dirty=True)
         try:
             yield

@@ -75,7 +75,10 @@ class SnapshotEntry:
         return int.from_bytes(self.extra[8:16], "big") if len(self.extra) >= 16 else image_size
 
     def completed(self, image_size: int) -> SnapshotEntry:
-        """With what version 3 demands: a size that is not stored is the image's."""
+        """The entry with the extra data that version 3 demands.
+
+        A size not stored is the image's.
+        """
         if len(self.extra) >= _V3_EXTRA:
             return self
         return replace(self, extra=_EXTRA.pack(self.vm_state_size, image_size, _NO_ICOUNT))
@@ -108,7 +111,10 @@ def dump_entries(entries: tuple[SnapshotEntry, ...]) -> bytes:
 
 
 def read_entries(file: BlockDevice, path: Path, header: Header) -> tuple[SnapshotEntry, ...]:
-    """ImageDamaged if the table leaves the file or cannot be read."""
+    """All entries of the snapshot table.
+
+    ImageDamaged if the table leaves the file or cannot be read.
+    """
     entries: list[SnapshotEntry] = []
     offset = header.snapshots_offset
     for _ in range(header.snapshot_count):

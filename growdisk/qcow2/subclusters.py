@@ -26,6 +26,7 @@ from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 
 _ALL_ZERO = ALL_SUBCLUSTERS << SUBCLUSTERS
+_EMPTY = {(0, 0): L2Kind.UNALLOCATED, (0, _ALL_ZERO): L2Kind.ZERO_PLAIN}  # by entry and bitmap
 
 
 class SubclusterMapping(Mapping):
@@ -91,16 +92,10 @@ class SubclusterMapping(Mapping):
         for offset in range(start, end, 1 << bits):
             table = self._metadata.l2_table(offset // coverage)
             index = offset >> bits & self._geometry.l2_entries - 1
-            entry, bitmap = (
-                (table[2 * index], table[2 * index + 1]) if table is not None else (0, 0)
-            )
+            pair = (0, 0) if table is None else (table[2 * index], table[2 * index + 1])
             # Any other cluster has something to free or to rewrite; NORMAL stands for all of these.
-            kind = (
-                L2Kind.NORMAL
-                if entry
-                else {0: L2Kind.UNALLOCATED, _ALL_ZERO: L2Kind.ZERO_PLAIN}.get(bitmap)
-            )
-            yield GuestRun(kind or L2Kind.NORMAL, offset, min(offset + (1 << bits), end), entry)
+            kind = _EMPTY.get(pair, L2Kind.NORMAL)
+            yield GuestRun(kind, offset, min(offset + (1 << bits), end), pair[0])
 
     def put(self, table: array[int], index: int, entries: array[int]) -> array[int]:
         """Set whole clusters: all subclusters allocated, zero (if an entry has ZERO) or neither."""

@@ -1,7 +1,8 @@
 """Big-endian tables as arrays of native integers, and a bounded cache for them.
 
-A table is converted once; then C-speed slices and comparisons work on it. The cache may evict at
-any time: who changes a table says so with `changed`, and hands it back.
+A table is converted once when it is loaded; then C-speed slices and comparisons work on it. The
+cache may evict at any time: who changes a table says so with `changed`, and hands the table back
+with it.
 """
 
 from __future__ import annotations

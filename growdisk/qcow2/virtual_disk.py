@@ -136,7 +136,10 @@ class VirtualDisk(InParts):
         self._services.writer.write(offset, memoryview(data).cast("B"))
 
     def check_change(self, offset: int, length: int) -> None:
-        """Raise what would stop a write half-way if the image is damaged. Changes nothing."""
+        """Raise what writing this range would raise half-way through, if the image is damaged.
+
+        Changes nothing.
+        """
         check_range(self.size, offset, length)
         self._guard.refuse_guest_change()
         self._services.preflight.guest_change(offset, offset + length)
@@ -145,7 +148,10 @@ class VirtualDisk(InParts):
     def with_room_for(
         self, written: Iterable[tuple[int, int]], zeroed: Iterable[tuple[int, int]] = ()
     ) -> Iterator[None]:
-        """Inside the block the host has room for these ranges; else OSError. Durable then."""
+        """Within the block these ranges can be written: the host has room for all of it.
+
+        If it has not, OSError is raised before the first byte. Durable at the end.
+        """
         self._guard.refuse_guest_change()
         self._guard.begin_change()
         # Nothing may be unwritten when clusters are taken.
@@ -188,7 +194,10 @@ class VirtualDisk(InParts):
             self._metadata.flush()
 
     def write_behind(self, *, synced_later: bool = False) -> None:
-        """Send written data to the disk at once, for a new image. `synced_later`: by its maker."""
+        """Send written data to the disk at once: for a new image, which must be durable as a whole.
+
+        `synced_later`: the caller, who made the image's own file, syncs it.
+        """
         if isinstance(self._file, RawFile):
             self._file.write_behind(synced_later=synced_later)
         if isinstance(self._data_file, RawFile):
@@ -222,7 +231,10 @@ class VirtualDisk(InParts):
         )
 
     def try_to_store_bitmaps(self) -> None:
-        """Before abandon(): bitmaps get what has changed, or say that they know nothing."""
+        """The last thing before abandon(): what has changed goes into the dirty bitmaps.
+
+        Until then, or if there is no room for it, they say that they know nothing.
+        """
         if self._guard.bitmaps is not None:
             with suppress(OSError):
                 self.flush()

@@ -1,6 +1,7 @@
 """Write guard: refuses changes that an image does not allow, and prepares the first one.
 
-Dirty bitmaps are kept true (bitmap_tracker.py), or, like all unknown autoclear data, dropped.
+Dirty bitmaps are kept true (bitmap_tracker.py). Those that cannot be believed are dropped before
+the first change, as the specification asks of all autoclear data that a writer does not know.
 """
 
 from __future__ import annotations

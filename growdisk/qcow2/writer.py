@@ -1,6 +1,7 @@
 """Writing guest bytes: in place if the cluster is not shared, otherwise into new clusters.
 
-"Not shared": COPIED *and* a count of one. What is replaced is freed when the table is durable.
+"Not shared" means COPIED *and* a count of one: another program may have died between the two. What
+is replaced is freed only after the table without it is durable (metadata.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ _ZERO_CHUNK = 1 << 20
 
 
 class Writer:
-    """Changes the top layer's guest content, also beyond the disk's end within the L1."""
+    """Changes the guest content of the top layer.
+
+    Ranges may lie beyond the disk's end, as far as the L1 reaches.
+    """
 
     def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader) -> None:
         self._metadata, self._mapping, self._reader = metadata, mapping, reader
@@ -58,7 +62,10 @@ class Writer:
         return first, max(align_down(end, cluster_size), first)
 
     def discard(self, start: int, end: int) -> None:
-        """Free the whole clusters inside: they read as zeros, or stay if that cannot be."""
+        """Free the clusters wholly inside [start, end).
+
+        They read as zeros, or stay if that is impossible.
+        """
         cluster_size = self._geometry.cluster_size
         start, end = align_up(start, cluster_size), align_down(end, cluster_size)
         # In a version 2 overlay the zeros would have to be stored as data, which frees nothing.

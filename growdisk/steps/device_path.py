@@ -18,7 +18,8 @@ from growdisk.partitions.table import FIRST_DISK
 class DevicePath:
     """A place: partition `number` (0: the whole disk), bytes [start, start+size) of the disk.
 
-    `layers` inside it, outermost first, are as plans have them; `chain` is what they mean.
+    `layers` are those inside it, from the outermost in, as plans have them; `chain` is what they
+    mean.
     """
 
     number: int

@@ -1,7 +1,8 @@
 """The disk of one run: an image file, open and locked for as long as the run lasts.
 
-Steps, the NBD export and the readers all see this one device; a snapshot store may put an overlay
-in its place while nobody is inside. The lock makes every single access whole.
+Steps, the NBD export and the readers all see this one device; a snapshot store may put another
+image in its place (an overlay) while nobody is inside. The lock makes every single access whole; it
+is not a lock on a run.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ Format = Literal["qcow2", "raw"]
 class Disk:
     """Implements ResizableDevice on the image that is active now.
 
-    `file` holds the locks; closing it ends the run. `extra_disks` are the guest's others in it.
+    `file` holds the locks; closing it ends the run. `extra_disks` are further disks of the guest
+    that take part in the run.
     """
 
     def __init__(
@@ -145,7 +147,10 @@ class Disk:
         return luks_header(self.file, header, self.path)
 
     def unlocked_over(self, file: ResizableDevice) -> DataFile | None:
-        """The guest data of an image with the same encryption header; None if there is no need."""
+        """The guest data of another image with the same encryption header.
+
+        None if there is no key, or no need.
+        """
         if self.unlocked is None:
             return None
         from growdisk.qcow2.encryption import EncryptedData
@@ -210,7 +215,10 @@ class Disk:
             self._writes += 1
 
     def close(self) -> None:
-        """Let go of the image as it is: what matters was flushed by those who wrote it."""
+        """Let go of the image as it is.
+
+        Everything that matters was flushed by those who wrote it.
+        """
         with self.lock:
             self.file.close()
             if self._backing is not None:

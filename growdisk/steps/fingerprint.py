@@ -1,8 +1,11 @@
 """A fingerprint: how a file was when growdisk last left it, to notice a change by anybody else.
 
-A device, or a disk of another host, has no time that every writer changes, and another inode after
-a restart: its fingerprint is of the bytes that a guest changes when it starts. It is lifted before
-growdisk writes, and set again afterwards; it keeps its space on a host that may be full by then.
+A device, or a disk that another host serves, has no time of its own that every writer changes, and
+another inode after a restart: its fingerprint is of the bytes that a guest changes when it starts.
+
+It is lifted before growdisk itself begins to write to the file, and set again afterwards: no
+fingerprint, no claim. A lifted one keeps its space on the host, so that it can be set again on a
+full disk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """grow-filesystem: the file system takes all that it lies in.
 
-At rest ext is checked before (e2fsck -f) and grown by resize2fs; the others by their own tools, or
-by a kernel that mounts them. What a running guest has grown cannot be made smaller again.
+At rest ext is checked before (e2fsck -f), and grown by resize2fs; the others by their own tools, or
+by a kernel that mounts them. A running guest grows what it has mounted: that cannot be made smaller
+again.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
 class GrowFilesystem(StepTraits):
     """Grow the file system `uuid` of `kind` in partition `number`, from `old_size`.
 
-    The partition is bytes [start, start+size) of the disk. `layers` lead on to the file system
-    (see DevicePath). `new_size` is what the tool makes of the space. `suffix` distinguishes the
-    step from other growth in the same plan. `running`: a running guest has it mounted.
+    The partition is bytes [start, start+size) of the disk. `layers` lead from it to the file system
+    (see DevicePath). `new_size` is what the tool makes of the space: for ext, whole blocks, and no
+    last group too small to be one. `number` 0 is the whole disk; `suffix` distinguishes the step
+    from other growth in the same plan. `running`: a running guest has it mounted.
     """
 
     number: int

@@ -54,7 +54,10 @@ class LayerStep(StepTraits):
 
 @dataclass(frozen=True)
 class GrowLuks(LayerStep):
-    """`place` is the container's content, `new_size` what it will have; `running`: in use."""
+    """`place` is the container's content, `new_size` what it will have.
+
+    `running`: a running guest has it open.
+    """
 
     place: DevicePath
     old_size: int
@@ -111,7 +114,10 @@ class GrowLuks(LayerStep):
 
 @dataclass(frozen=True)
 class LvmStep(LayerStep):
-    """The base of LVM's steps, which count in extents: `uuid` is of what grows, in `group`."""
+    """The base of LVM's, which count in extents: from `old_extents` to `extents`.
+
+    `place` is that of a physical volume of `group`; `uuid` is of what grows.
+    """
 
     place: DevicePath
     group: str
@@ -148,7 +154,10 @@ class LvmStep(LayerStep):
 
 @dataclass(frozen=True)
 class GrowPhysicalVolume(LvmStep):
-    """grow-pv: the physical volume takes all of its device. `uuid` is the group's."""
+    """grow-pv: the physical volume takes all of its device. `uuid` is the group's.
+
+    `running`: it is a running guest's, in use.
+    """
 
     suffix: str = ""
     running: bool = False
@@ -185,7 +194,10 @@ class GrowPhysicalVolume(LvmStep):
 
 @dataclass(frozen=True)
 class GrowLogicalVolume(LvmStep):
-    """grow-lv: the volume takes free extents of its group."""
+    """grow-lv: the volume takes free extents of its group.
+
+    `running`: of a running guest, in use.
+    """
 
     volume: str
     suffix: str = ""

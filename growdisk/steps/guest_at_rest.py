@@ -1,6 +1,7 @@
 """What is done in a guest at rest: swap made again, and its own files repaired.
 
-Our own engine reads, a backend writes.
+The guest's homes are read by our own engine; a backend writes. The same in a running guest is a
+phase of its scripts (live_worker.py).
 """
 
 from __future__ import annotations

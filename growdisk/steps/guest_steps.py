@@ -1,6 +1,7 @@
 """The steps in the guest after a change of its partitions: swap made again, its files repaired.
 
-These no longer wait for a partition that is gone: fstab, RESUME, kernel command lines, initrds.
+Swap is made as planned at the end of the disk, or as a file of the guest. The files that no longer
+wait for a partition that is gone are fstab, RESUME, kernel command lines and initrds.
 """
 
 from __future__ import annotations
@@ -106,8 +107,9 @@ class MakeSwapFile(GuestFileStep):
 class RepairGuest(GuestFileStep):
     """`system` is where the guest's root file system is taken to be (/dev/sda1, /dev/vg0/root).
 
-    `swaps` and `gone` are removed partitions; with policy FILE the first of `swaps` has become
-    the swap file. `others` are further file systems that may hold files of the guest.
+    `swaps` are the removed swap partitions; with policy FILE the first of them has become the swap
+    file. `gone` are others that were removed. `others` are further file systems, in which the
+    guest's files may be as well.
     """
 
     system: str

@@ -1,7 +1,8 @@
 """Snapshots of a running guest in its qcow2 images, with memory: it is restored running.
 
-What the guest did since is lost then; so its own undo is tried first, which loses nothing. Names
-are those of the offline store, which rolls back a guest that is off.
+What the guest did since the snapshot is lost then, with everything that it sent to others; so the
+guest's own undo is tried first, which loses nothing. Names are those of the offline store: a guest
+that is off is rolled back by that one.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore, snapshot_nam
 
 
 class LiveSnapshots(SnapshotStore):
-    """SnapshotStore of `--snapshots internal`, online; `steps` are the plan's names in order."""
+    """The SnapshotStore of `--snapshots internal`, online.
+
+    `steps` are the plan's step names in order.
+    """
 
     def __init__(self, worker: LiveWorker, run: str, steps: Sequence[str], undo: LiveUndo) -> None:
         self._worker, self._undo = worker, undo
@@ -48,7 +52,10 @@ class LiveSnapshots(SnapshotStore):
 
     @property
     def can_restore(self) -> bool:
-        """Whether there is still a machine to put back; after a power cut, `resume` goes on."""
+        """Whether there is still a machine to put back.
+
+        After a power cut the run is continued later.
+        """
         try:
             self._worker.machine.status()
         except GrowdiskError:
@@ -189,7 +196,10 @@ class LiveUndo(NoSnapshots):
 
 
 class LiveOverlays(SnapshotStore):
-    """SnapshotStore of `--snapshots overlay`, online; `quiet` acts while the guest's files rest."""
+    """The SnapshotStore of `--snapshots overlay`, online.
+
+    `quiet` runs an action while the guest's files are at rest.
+    """
 
     can_restore = False
 

@@ -1,6 +1,7 @@
 """The worker of a running guest: the machine in QEMU, and a shell in the guest.
 
-The shell is opened again after a restart, or memory put back to an earlier instant.
+The shell is opened again after everything that may have broken it: a restart, or memory put back to
+an earlier instant.
 """
 
 from __future__ import annotations
@@ -233,7 +234,10 @@ class LiveWorker:
     def run(
         self, phase: Phase, *, growth: int = 0, up_to: int = 0, settings: tuple[str, ...] = ()
     ) -> Answer:
-        """The answer of one phase of the guest scripts (of growth, the layers `up_to` that one)."""
+        """The answer of one phase of the guest scripts, for one file system.
+
+        `up_to`: only the layers up to that one grow.
+        """
         from growdisk.guest_scripts.render import render
 
         # growth 0 is the plan's own file system, the others are guest.others.
@@ -305,9 +309,8 @@ class LiveWorker:
                 # The connection breaks when the old system goes down: that is what is waited for.
                 pass
             if time.monotonic() > deadline:
-                raise guest_did_not_return(
-                    "its shell", seconds=_RESTART_SECONDS, reason="it is still in the same boot"
-                )
+                reason = "it is still in the same boot"
+                raise guest_did_not_return("its shell", _RESTART_SECONDS, reason)
             time.sleep(1)
 
 
@@ -315,7 +318,8 @@ class LiveWorker:
 class InRunningGuest:
     """Implements GuestWorker (worker.py).
 
-    One phase of the scripts does it all, in the first of the steps; the others find it done.
+    One phase of the scripts makes swap again and repairs the guest's files: the first of the steps
+    does all of it, and the next one finds nothing left to do.
     """
 
     worker: LiveWorker

@@ -1,8 +1,10 @@
 """Copies a partition to its place in the new table, and proves that every byte arrived.
 
-Old and new place may overlap: it starts at the end, so that nothing is overwritten before it was
-read. Until the table is switched the guest knows the old place only. A volume that says where on
-the disk it starts gets its new place.
+Our engine copies. Old and new place may overlap: it starts at the end, so that nothing is
+overwritten before it was read. Until the table is switched the guest knows the old place only; if
+that is overwritten, only the step's snapshot restores it.
+
+One thing is changed on the way: a volume that says where on the disk it starts gets its new place.
 """
 
 from __future__ import annotations
@@ -67,7 +69,10 @@ def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size
 def require_copied(
     device: BlockDevice, moves: Sequence[Move], digests: Mapping[str, int | str]
 ) -> None:
-    """promise-broken if a partition's new place differs from `digests` (by name) of copy()."""
+    """Raise promise-broken if a partition's new place does not hold what copy() wrote.
+
+    `digests` are by the partition's name.
+    """
     for move in moves:
         if (found := digest(device, move)) != (expected := digests[move.name]):
             found = f"SHA-256 {found} of {move.name}"

@@ -25,7 +25,10 @@ class ReservedRoom:
         self._trial = path.with_name("trial")
 
     def take(self, ranges: Iterable[Range]) -> None:
-        """Allocate these ranges, after the end of the file too; OSError if there is no room."""
+        """Allocate these ranges, after the end of the file too; its content stays.
+
+        OSError if there is no room.
+        """
         wanted = sorted(ranges)
         size, holes = self._read()
         # Only what had no blocks is given back later. What is beyond the end is known by `size`.
@@ -36,7 +39,10 @@ class ReservedRoom:
             self._file.reserve(start, end - start)
 
     def try_length(self, length: int) -> None:
-        """OSError EFBIG if no file can be so long (tried on another one)."""
+        """OSError EFBIG if no file can be so long, of this process or on this file system.
+
+        Tried on another one.
+        """
         self._trial.unlink(missing_ok=True)
         try:
             RawFile.create(self._trial, length, lock=False).close()

@@ -32,7 +32,8 @@ from growdisk.workflow.snapshots import SnapshotStore
 class OverlaySnapshots(SnapshotStore):
     """The SnapshotStore of `--snapshots overlay`. `steps` are the plan's step names in order.
 
-    `keep_undo`: what is written over stays. `on_restored` is called with a step that is undone.
+    `keep_undo`: what the steps write over will be kept when the result is made final.
+    `on_restored` is called with a step when the content is as before it.
     """
 
     def __init__(
@@ -74,7 +75,10 @@ class OverlaySnapshots(SnapshotStore):
         self._on_restored(step)
 
     def reserve(self) -> None:
-        """Take the room that the redo needs (or OSError); write down what it will overwrite."""
+        """Take the host's room that the redo will need, and write down what it will overwrite.
+
+        OSError without room.
+        """
         self._disk.flush()
         for step, overlay, below in self._chain.layers():
             if self._keep_undo and not self._chain.undo(step).exists():
@@ -161,7 +165,8 @@ class OverlaySnapshots(SnapshotStore):
 def backing_name(below: Path, directory: Path) -> Path:
     """What an overlay in the run's `directory` calls the file that it lies on.
 
-    A relative name if that can be: the folder may be moved together with the image.
+    A relative name if that can be: the folder may be moved together with the image while the run
+    is unfinished. A block device has its folder elsewhere.
     """
     if below.parent == directory:
         return Path(below.name)
@@ -234,7 +239,10 @@ class OverlayChain(OverlayFiles):
         self._disk.activate(self._disk.base(writable=False))
 
     def add(self, step: str) -> None:
-        """Put a fresh overlay for `step`, in place of an old file, on top of the open chain."""
+        """Put a fresh overlay for `step` on top of the open chain.
+
+        It takes the place of a file that may be there.
+        """
         below = self.images[-1].path if self.images else self._disk.path
         fresh = self.create_fresh(
             self._disk.size,
@@ -262,7 +270,11 @@ class OverlayChain(OverlayFiles):
     def open_image(
         self, path: Path, *, backing: ResizableDevice | None, writable: bool
     ) -> Qcow2Image:
-        """An image of our own on an open backing device, encrypted with the same key if that is."""
+        """An image of our own, on a backing device that is open and stays so when it is closed.
+
+        If the disk is encrypted it is too, with the same key: no byte of the guest is stored in the
+        clear.
+        """
         window = Window(backing, 0, backing.size) if backing is not None else None
         file = RawFile.open(path, writable=writable)
         data = self._disk.unlocked_over(file)

@@ -1,4 +1,7 @@
-"""The device at a place of a disk at rest: by our engine, to look; in the appliance, to work."""
+"""The device at a place of a disk at rest (device_path.py), opened in two ways.
+
+That is by our own engine, to look, and inside the appliance, to work.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Every kind of step that a written plan may contain.
 
 A new step is a class in this room and a line here. Steps of earlier versions had classes of their
-own for running guests; what these leave out is in the plan's values for the guest's scripts.
+own for running guests: most wrapped the planned step, and two had its words only. What these
+leave out is in the plan's values for the guest's scripts.
 """
 
 from __future__ import annotations
@@ -94,12 +95,18 @@ def disk_name(number: int) -> str:
 
 
 def in_todays_words(text: bytes) -> bytes:
-    """A written plan with its keys as they are now; in a string the quote would be escaped."""
+    """A written plan with its keys as they are now.
+
+    Inside a string the second quote would be escaped.
+    """
     return text.replace(b'"fate":', b'"action":').replace(b'"companions":', b'"extra_disks":')
 
 
 def step_of(kind: str, fields: Fields, guest: GuestPlan | None) -> DiskStep:
-    """The step that a plan has written as `kind`, or NotThatValue; `guest`: for a running one."""
+    """The step that a plan has written as `kind`; `guest` is the plan's part for a running guest.
+
+    Raises NotThatValue.
+    """
     if kind in STEP_KINDS:
         return converted(fields, STEP_KINDS[kind])
     if kind in _EARLIER:
@@ -126,13 +133,8 @@ def _swap(_: str, guest: GuestPlan) -> RemakeSwap | MakeSwapFile:
     # Swap that moves is listed in the guest's plan; if none does, the step made a swap file.
     if not moved:
         return MakeSwapFile("", guest.swap_file_size, "")
-    return RemakeSwap(
-        tuple(
-            SwapSpace(swap.number, part.start, part.size, swap.uuid, swap.label)
-            for swap, part in moved
-            if part
-        )
-    )
+    spaces = (SwapSpace(s.number, p.start, p.size, s.uuid, s.label) for s, p in moved if p)
+    return RemakeSwap(tuple(spaces))
 
 
 def _repair(words: str, guest: GuestPlan) -> RepairGuest:

@@ -18,9 +18,10 @@ from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
 
 @dataclass(frozen=True)
 class ResizeImage(StepTraits):
-    """Resize the disk from `old_size` to `new_size` bytes; `running`: of a running guest.
+    """Resize the disk from `old_size` to `new_size` bytes.
 
-    `preallocation`: off, or falloc for raw. `restart`: the guest must, to see the new size.
+    `preallocation` is off, or falloc for a raw image. `running`: it is a running guest's; with
+    `restart` the guest is restarted to see the new size.
     """
 
     old_size: int
@@ -83,7 +84,8 @@ _KINDS = {
 class GrowDevice(ResizeImage):
     """As ResizeImage; the device lies on `storage`.
 
-    `device_size`: what a running guest's device has before; QEMU goes by what it had on opening.
+    `device_size`: of a running guest, what the device has before, in bytes. QEMU goes by what it
+    had on opening it.
     """
 
     storage: Storage = field(default_factory=lambda: Storage("other", ""))

@@ -64,13 +64,19 @@ class RunBackend:
 
     @contextmanager
     def appliance(self, activity: str) -> Iterator[Appliance]:
-        """The appliance, to do `activity` with; a failed write to the image is named as that."""
+        """The running appliance, to do `activity` with.
+
+        A failed write to the image is named as what it is.
+        """
         with self._naming_failures(activity):
             yield self._appliance or self._launch()
 
     @contextmanager
     def started(self, activity: str, inside: Collection[DevicePath] = ()) -> Iterator[Backend]:
-        """The backend that the plan names; host tools open no containers and volumes `inside`."""
+        """The backend that the plan names.
+
+        The containers and logical volumes `inside` which it works are open; host tools have none.
+        """
         if self._kind == "direct":
             with self._naming_failures(activity):
                 yield self._tools or self._take_tools()
@@ -85,9 +91,8 @@ class RunBackend:
         except OperationFailed as error:
             # What the tool says is a consequence: the host could not write.
             if failed := self._failed:
-                raise _host_write_failed(
-                    failed[0].path, activity=activity, reason=str(failed[1])
-                ) from error
+                reason = str(failed[1])
+                raise _host_write_failed(failed[0].path, activity, reason) from error
             raise
         if failed := self._failed:  # a kernel may keep an error of its disk to itself
             raise _host_write_failed(failed[0].path, activity=activity, reason=str(failed[1]))
@@ -100,7 +105,10 @@ class RunBackend:
 
     @contextmanager
     def volumes(self, activity: str, *places: DevicePath) -> Iterator[Appliance]:
-        """As `appliance`, with `places` open: only after the table was read again."""
+        """As `appliance`, with the containers and logical volumes at `places` open.
+
+        To be called only after the table was read again.
+        """
         with self.appliance(activity) as appliance:
             # Each not before something is done there: a container keeps the size that the partition
             # or volume below it had when it was opened.
@@ -111,9 +119,10 @@ class RunBackend:
             yield appliance
 
     def let_a_kernel_mount(self, kind: str, device: str) -> None:
-        """filesystem-unsound if a kernel cannot mount, read only, what host tools have grown.
+        """Raise filesystem-unsound if a kernel cannot mount, read only, what host tools have grown.
 
-        An appliance that did the work has tried that itself; without one, the tools must be enough.
+        If an appliance did the work, it has tried that itself; if none is available, the tools' own
+        verdict has to be enough.
         """
         from growdisk.backends.available import why_no_uml
 

@@ -55,7 +55,11 @@ class StepTraits:
         return self
 
     def while_running(self, *, restart: bool, device_size: int) -> Self:
-        """The same on a running guest; `device_size`: what the host's device has now, in bytes."""
+        """The same step, on a running guest.
+
+        `restart`: it restarts to see its disk's new size. `device_size`: what the host's device has
+        now, in bytes.
+        """
         now = {"running": True, "restart": restart, "device_size": device_size}
         own = {name: now[name] for name in self.__match_args__ if name in now}
         # Each step is a dataclass; their base is none.

@@ -92,7 +92,10 @@ class SyncedSnapshots(SnapshotStore):
 
 
 def shrink_device(disk: Disk, old_size: int, new_size: int) -> None:
-    """Undo a device's growth once its content is restored; new-room-in-use if it is needed."""
+    """Undo a device's growth once its content is restored: what is cut off is not needed any more.
+
+    new-room-in-use if anything but growdisk has come to need it.
+    """
     # Here: most runs are not on a device.
     from growdisk.storage.device import device_size, resize_device
 

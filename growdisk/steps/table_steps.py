@@ -1,7 +1,8 @@
 """The steps on the partition table: written as planned, it must be what another reader sees.
 
-At rest pyparted works on a copy, and the changed sectors are written; what moves is copied and
-compared before that. The other reader is a kernel, or sfdisk.
+At rest pyparted works on a copy, and the changed sectors are written. Partitions that the new table
+has elsewhere are copied there first, and compared; the table is switched last. The other reader is
+a kernel, or sfdisk.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready
 
 @dataclass(frozen=True)
 class RewritePartitions(StepTraits):
-    """Change the table from `before`, which the plan was made for, to `after`: of the grown disk.
+    """Change the table from `before`, which the plan was made for, to `after`.
 
-    `moves` are in the order in which they must be done: the last on the disk first.
+    Both are tables of the grown disk. `moves` are in the order in which they must be done: the last
+    on the disk first.
     """
 
     before: PartitionTable
@@ -103,9 +105,10 @@ def table_in_words(table: PartitionTable | None, disk: str) -> str:
 
 @dataclass(frozen=True)
 class RereadPartitions(StepTraits):
-    """`table` is the planned one; the reader is a running guest's kernel if `running`.
+    """`table` is the planned one.
 
-    It has no content to lose; at rest it is done again in every process that goes on.
+    It has no content to lose; at rest it is done again in every process that goes on. `running`:
+    the reader is the kernel of a running guest.
     """
 
     table: PartitionTable

@@ -5,6 +5,8 @@
     running     live_worker.py      our readers look through the guest's devices; QEMU and scripts
                                     in the guest write
 
+To the engine (workflow/) it is the `context` of a step, of which it knows nothing.
+
 A step decides and judges, and knows of both only this; they know no steps, only values. What is
 different between the two is a method here.
 """
@@ -103,19 +105,26 @@ class DiskView(Protocol):
     def content(self, place: DevicePath) -> Content | None: ...
 
     def group(self, place: DevicePath) -> VolumeGroup | None:
-        """The group whose physical volume is at `place`; None if its metadata are not sound."""
+        """The group whose physical volume is at `place`.
+
+        None if its metadata cannot be read, or do not agree.
+        """
 
     def kernel_size(self, place: DevicePath) -> int | None:
         """What the kernel that has it open gives it; None at rest, when none has."""
 
     def accepts(self, kind: str, size: int, planned: int) -> bool:
-        """Whether a grown file system may have this size: in use it may stop short."""
+        """Whether a grown file system may have this size.
+
+        In use, one may stop short of what it grows to at rest.
+        """
 
 
 class Worker(DiskView, Protocol):
     """What does the steps' work, a method for each; words it returns are added to the step's own.
 
-    Raises OperationFailed, and OSError of the host. `step` is the name of a growing step.
+    Raises OperationFailed, and OSError of the host. `step` is the name of the step that grows
+    something: a running guest's scripts have their own words for what it is.
     """
 
     def resize_disk(

@@ -38,7 +38,8 @@ _ZERO_SAMPLE = 64 << 10
 class WorkerAtRest:
     """Implements Worker (worker.py).
 
-    `path` is the image as the user named it; `extra_disks` are the run's other disks, in order.
+    `path` is the image as the user named it, for messages; `extra_disks` are the run's other disks,
+    in their order.
     """
 
     disk: Disk

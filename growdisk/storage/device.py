@@ -115,7 +115,10 @@ def refuse_without_room(path: Path, storage: Storage, size: int) -> None:
 
 
 def resize_device(path: Path, size: int) -> None:
-    """Until the kernel has the new size, by a storage looked up again. ToolFailed, write-failed."""
+    """Until the kernel has the new size.
+
+    The storage is looked up again: a name in a plan may be old. ToolFailed, write-failed, OSError.
+    """
     old = device_size(path)
     # Done already, maybe before a crash.
     if old == size:

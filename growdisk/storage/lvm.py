@@ -28,7 +28,10 @@ def look(number: int) -> Storage:
 
 
 def foreign_owner(number: int) -> str:
-    """Another host's system ID, if it owns the group; else "". ToolFailed, NotThatValue."""
+    """The system ID of another host that owns the volume's group; "" if there is none.
+
+    ToolFailed, ToolMissing, NotThatValue.
+    """
     own = with_number(lvs(), os.major(number), os.minor(number))
     owner = own.vg_systemid if own else ""
     return owner if owner and owner != own_system_id() else ""

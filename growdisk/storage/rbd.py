@@ -62,7 +62,10 @@ def clients_of(path: Path) -> tuple[str, ...] | None:
 
 
 def others_in(status: str, own: str) -> tuple[str, ...]:
-    """In what `rbd status` says; `own` is the mapping's client, client4112 to the kernel."""
+    """Of what `rbd status` says.
+
+    `own` is the mapping's client, as the kernel writes it: client4112.
+    """
     # Everybody who has the image open watches its header: our own mapping is one of them.
     watchers = decoded(status, _Status).watchers
     return tuple(watcher.address for watcher in watchers if f"client{watcher.client}" != own)

@@ -1,9 +1,10 @@
 """Disks of a server as files of this host, by QEMU's storage daemon and FUSE.
 
-The daemon is the client. A keeper ends it and unmounts when growdisk closes a pipe or is killed.
-Both inherit the lock on the disk: nobody uses it while an earlier daemon may still write. After a
-cut connection all reads and writes fail. For ssh://HOST/FILE, QEMU's NBD server is started on that
-host first. Spec: qemu-storage-daemon(1).
+The daemon is the client. A keeper ends it and unmounts when growdisk closes a pipe, normally or
+because it was killed. Both inherit the claim on the disk (a lock), so that nobody uses it while an
+earlier daemon may still write. A connection that is cut makes each later read and write fail; the
+daemon does not reconnect by itself. For ssh://HOST/FILE, QEMU's NBD server is started on that host
+first. Spec: qemu-storage-daemon(1).
 """
 
 from __future__ import annotations
@@ -206,7 +207,11 @@ def held_at_server(address: str, holder: str) -> Refused:
 def far_server(
     address: Address, image_format: str, *, writable: bool, claim: int
 ) -> Iterator[Address]:
-    """What gives out the file, until the block is left. DiskNotReached, held-at-server."""
+    """What can be asked for the content of the file, as long as the block is not left.
+
+    DiskNotReached, held-at-server, ToolMissing. `claim`: the descriptor of the lock that ssh
+    inherits.
+    """
     with tempfile.TemporaryDirectory(prefix="growdisk-far-") as folder:
         # Two sockets: ours, which ssh forwards to the one that the far side makes in a folder of
         # its own.

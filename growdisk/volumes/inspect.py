@@ -15,35 +15,18 @@ from growdisk.volumes.lvm import LogicalVolumeView, PhysicalVolumeFinder, is_rea
 _DEPTH = 4  # LUKS in LVM in LUKS is the most that anybody has
 
 
-def look_inside(
-    device: BlockDevice, keyring: Keyring, pv_finder: PhysicalVolumeFinder
-) -> Content | None:
-    """As identify(), with what is inside.
-
-    What does not open with the keys that there are stays closed; what a volume group has elsewhere
-    is looked for by `pv_finder`.
-    """
-    return _Looker(keyring, pv_finder).content(device, 0)
-
-
-def views_inside(
-    node: str, device: BlockDevice, keyring: Keyring, pv_finder: PhysicalVolumeFinder
-) -> Iterator[tuple[str, BlockDevice, Content]]:
-    """What can be mounted in it, at any depth: the appliance's device name, a device to read from.
-
-    A container that stays closed is one of them, with its LuksContent.
-    """
-    return _Looker(keyring, pv_finder).views(node, device, 0)
-
-
 @dataclass(frozen=True)
-class _Looker:
-    """Looks into containers and groups, of which `depth` lie one in the other."""
+class InnerLook:
+    """Looks into containers and groups, of which `depth` lie one in the other.
+
+    What no key opens stays closed; `pv_finder` looks for what a group has elsewhere.
+    """
 
     keyring: Keyring
     pv_finder: PhysicalVolumeFinder
 
-    def content(self, device: BlockDevice, depth: int) -> Content | None:
+    def content(self, device: BlockDevice, depth: int = 0) -> Content | None:
+        """As identify(), with what is inside."""
         content, inner = self._opened(device, depth)
         found = tuple((view.name, self.content(view.device, depth + 1)) for view in inner)
         match content:
@@ -54,8 +37,9 @@ class _Looker:
         return content
 
     def views(
-        self, node: str, device: BlockDevice, depth: int
+        self, node: str, device: BlockDevice, depth: int = 0
     ) -> Iterator[tuple[str, BlockDevice, Content]]:
+        """What can be mounted, or stays closed: the appliance's device name, a device to read."""
         content, inner = self._opened(device, depth)
         for view in inner:
             yield from self.views(view.node, view.device, depth + 1)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Keyring:
-    """Opens containers by any of its passphrases, and remembers keys: one takes a second."""
+    """Opens containers with any passphrase that fits, and remembers volume keys.
+
+    Deriving one takes a second.
+    """
 
     def __init__(self, passphrases: tuple[bytes, ...] = ()) -> None:
         self._passphrases = passphrases

@@ -1,8 +1,9 @@
 """An encrypted partition: LUKS version 1 or 2, opened for reading by our own code.
 
-What encrypts the data, the volume key, lies in key slots, each under a passphrase. The appliance
-gets that key: deriving it again would take it minutes and, for argon2, more memory than it has.
-Follows the LUKS1 On-Disk Format 1.2.3 and the LUKS2 On-Disk Format 1.1.0.
+What encrypts the data, the volume key, lies in key slots, each under a passphrase. Who has it
+needs no passphrase any more: it is what the appliance gets, where deriving it again would take
+minutes under emulation and, as argon2 is made to, more memory than the appliance has. Follows the
+LUKS1 On-Disk Format 1.2.3 and the LUKS2 On-Disk Format 1.1.0.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ class LuksHeader:
     registers: frozenset[int] = frozenset()
 
     def volume_key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
-        """The key, None if it opens none. LuksUnreadable, ToolMissing."""
+        """The key that the passphrase opens; None when it opens none.
+
+        LuksUnreadable, ToolMissing.
+        """
         try:
             return self.unlock(device, passphrase)
         except (ValueError, TypeError) as error:

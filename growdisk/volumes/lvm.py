@@ -1,6 +1,7 @@
 """LVM read by our own code: the physical volumes of a group, logical volumes as devices.
 
-Each physical volume has a copy of the group's metadata; `seqno` counts their changes.
+Physical volumes lie in several partitions, or on several disks of one guest. Each has a copy of the
+group's metadata, and all copies agree: `seqno` counts their changes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class PhysicalVolumeFinder:
         return [(label.uuid, part) for part in parts if (label := label_of(part))]
 
     def of(self, group: VolumeGroup, own: BlockDevice) -> dict[str, BlockDevice]:
-        """The group's physical volumes by their keys, with `own`. VolumeGroupUnreadable."""
+        """The group's physical volumes that were found, by their keys, `own` among them.
+
+        The group was read from `own`. VolumeGroupUnreadable if their metadata do not agree.
+        """
         devices = {group.own: own}
         every_pv = self._all()
         # Before they become a dict, where one of two with the same UUID would hide the other.
@@ -87,7 +91,10 @@ def _refuse_disagreement(group: VolumeGroup, devices: Mapping[str, BlockDevice])
 
 
 class LogicalVolumeView(ReadOnlyDevice):
-    """A linear volume on the physical volumes `devices`, by key: verifies LVM's work."""
+    """A linear volume, wholly on the physical volumes `devices`, which are named by their keys.
+
+    It is the second way to verify LVM's work.
+    """
 
     def __init__(
         self, devices: Mapping[str, BlockDevice], group: VolumeGroup, volume: LogicalVolume

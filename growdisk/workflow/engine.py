@@ -1,7 +1,8 @@
 """The engine: takes the steps of a run, each after a snapshot, and finishes or undoes the run.
 
-Everything it does next is decided by the journal alone, in which every decision is before it is
-acted on: after a crash `advance` replays the journal and continues from there.
+It can do so however the run ended. Everything it does next is decided by the journal alone, and
+every decision is in the journal before it is acted on. So `advance` after a crash needs no special
+path: it replays the journal and continues from there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from growdisk.workflow.failures import (
     StoppedWithoutSnapshots,
     commit_failed,
     restore_failed,
+    short_of_processes,
     step_failed,
     stopped_and_restored,
 )
@@ -246,6 +248,7 @@ class Engine(Generic[C]):
         if not isinstance(error, Interrupted) and self._stop.requested_within(patience):
             # a tool died of the same signal, or was ended because of it
             error = Interrupted(self._stop.signal)
+        error = short_of_processes(error) or error
         # First of all: on a full disk FAILED could not be written down, nor anything be restored.
         self._make_room()
         reason = _reason(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from growdisk.errors import NeedsUser, OperationFailed, Refused, shell_word
@@ -130,4 +131,19 @@ def run_not_recorded(image: Path, folder: Path, reason: str) -> Refused:
         "its journal lies in {folder}, which cannot be written: {reason}",
         "make that folder writable and give it some space, then run the same command again",
         {"image": image, "folder": folder, "reason": reason},
+    )
+
+
+def short_of_processes(error: Exception) -> OperationFailed | None:
+    """What it means if no further process or thread may start; None for any other error."""
+    # Python has no class of its own for a thread.
+    if getattr(error, "errno", 0) != errno.EAGAIN and "start new thread" not in str(error):
+        return None
+    return OperationFailed.named(
+        "too-many-processes",
+        "growdisk cannot go on",
+        "the host lets it start no further process or thread",
+        "raise the limit (ulimit -u, TasksMax=, --pids-limit), or end others; then run the same "
+        "command again",
+        {},
     )

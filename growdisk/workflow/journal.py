@@ -1,8 +1,10 @@
 """The append-only record of a run, from which its state follows.
 
-One JSON object a line, each with a checksum and an fsync. A torn last line (the machine died) is
-dropped and cut off before the next one; damage anywhere else is an error, because the records after
-it would be read as something they are not.
+One JSON object a line, each with a checksum and an fsync. A torn last line (the machine died while
+it was written) is dropped and cut off before the next one is appended; damage anywhere else is an
+error, because the records after it would be read as something they are not.
+
+The state of a run is nothing but the fold of its journal.
 """
 
 from __future__ import annotations

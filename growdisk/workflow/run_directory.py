@@ -1,8 +1,11 @@
 """The folder that holds a run: its plan, its journal, and what its snapshots need.
 
-`IMAGE.growdisk/` next to an image file; elsewhere for a block device (run_places.py). When the run
-is finished its record (a few KiB) goes to the state folder, and nothing is left next to the image.
-`reserve` is some of the host's disk: restoring must be possible when that is full.
+`IMAGE.growdisk/` next to an image file; that of a block device is in the state folder
+(run_places.py).
+
+When the run is finished its record (a few KiB) goes to the state folder, and nothing is left next
+to the image. `reserve` sets a little of the host's disk aside, because restoring must be possible
+exactly when the disk is full.
 """
 
 from __future__ import annotations
@@ -67,7 +70,10 @@ class RunDirectory:
 
     @classmethod
     def of(cls, path: Path) -> RunDirectory:
-        """Of the image at `path`, links followed, or of the device. ImageNotReadable."""
+        """The run of the image at `path`, links followed, or of the device.
+
+        ImageNotReadable if there can be none.
+        """
         try:
             directory = cls(lasting_path(path) if path.is_block_device() else path.resolve())
             _is_there(directory.plan_file)
@@ -125,7 +131,10 @@ class RunDirectory:
             return self
 
     def never_began(self) -> bool:
-        """Whether growdisk was killed just before the run: only the images' mark is of it."""
+        """Whether growdisk was killed just before it began the run that this folder is of.
+
+        Images have the mark of such a run already, and nothing else of it.
+        """
         if _is_there(self.path / "plan.json"):
             return not self.records()
         try:
@@ -166,7 +175,10 @@ class RunDirectory:
             (self.path / name).unlink(missing_ok=True)
 
     def set_aside(self) -> None:
-        """Take the reserve from the host's disk. OSError: then no run should begin."""
+        """Take the reserve from the host's disk.
+
+        OSError if there is none left: then no run should begin.
+        """
         reserve_room(self.journal_file, JOURNAL_ROOM)
         sync_directory(self.path)
         with self._reserve.open("wb") as file:
@@ -191,7 +203,10 @@ class RunDirectory:
             self._reserve.unlink(missing_ok=True)
 
     def put_away(self) -> None:
-        """Let only the record of a finished run stay. The caller has the image for itself."""
+        """Let nothing but the record of a finished run stay, in the state folder.
+
+        The caller has the image to itself: a folder without a run is not the beginning of one.
+        """
         # If the record cannot be written, the folder stays as it is: it is as good a record.
         with contextlib.suppress(OSError):
             names = _LEFT_OVER
@@ -223,7 +238,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Others see that this process works on the run; the image's lock keeps them out."""
+        """Others can see that this process is at work on the run, until it ends or dies.
+
+        It keeps nobody out: the lock on the image does.
+        """
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with contextlib.suppress(OSError):  # a file system without locks: then nobody sees it
@@ -254,7 +272,10 @@ class RunDirectory:
 
 
 def refuse_if_unfinished(directory: RunDirectory) -> None:
-    """run-stands-in-the-way while a run is unfinished: a kept one blocks only changes."""
+    """run-stands-in-the-way while a run is unfinished.
+
+    A kept run blocks only runs that would change something.
+    """
     _refuse(directory, RunStatus.UNFINISHED)
 
 

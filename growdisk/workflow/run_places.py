@@ -48,7 +48,10 @@ def is_served(image: Path) -> bool:
 
 
 def is_apart(image: Path) -> bool:
-    """Whether its run is in the state folder (a device, a served disk): its size is not ours."""
+    """Whether its run is in the state folder: for a device, or a served disk.
+
+    growdisk must not change the size of these.
+    """
     return image.is_block_device() or is_served(image)
 
 

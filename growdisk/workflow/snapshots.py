@@ -1,6 +1,7 @@
 """What the engine needs of a snapshot store.
 
-Methods may be called again after a crash: so a snapshot's name is made of run and step.
+Every method may be called again after a crash inside it. So a snapshot's name is a function of run
+and step: a later process finds it.
 """
 
 from __future__ import annotations
@@ -17,19 +18,31 @@ class SnapshotStore:
 
     @property
     def can_restore(self) -> bool:
-        """False if nothing can be restored: a run that fails stays, to be continued."""
+        """False if nothing can be restored at all.
+
+        A run that fails then stays as it is, to be continued.
+        """
         return True
 
     def is_in_use(self) -> bool:
-        """Whether a guest writes to what `take` has made: then nothing can be restored."""
+        """Whether a guest writes to what `take` has made: `discard` would lose what it wrote.
+
+        Nothing can be restored then, even if no step has changed anything yet.
+        """
         return False
 
     def take(self, step: str) -> None:
-        """Take, atomically, what restores the content before `step`; one that is there stays."""
+        """Take the snapshot that restores what was before `step`.
+
+        It appears atomically; one that is there already is kept.
+        """
         raise NotImplementedError
 
     def refuse_missing(self, step: str) -> None:
-        """Before a restore begins: raise if somebody has removed what it needs."""
+        """Raise an error if somebody has removed what `restore` needs for `step`.
+
+        Asked before a restore begins: one that is done again may have used it up itself.
+        """
 
     def restore(self, step: str) -> None:
         """Restore the content from `step`'s snapshot, and forget the later snapshots.
@@ -41,7 +54,10 @@ class SnapshotStore:
         raise NotImplementedError
 
     def reserve(self) -> None:
-        """Take what `keep` and `commit` will need on the host. OSError if it is not there."""
+        """Take what `keep` and `commit` will need, so that they cannot fail for want of space.
+
+        OSError otherwise.
+        """
 
     def keep(self) -> None:
         """Make the present content final in the image, and keep what `restore` needs."""

@@ -38,14 +38,20 @@ Check = Ready | AlreadyDone | Blocked
 
 @dataclass(frozen=True)
 class Evidence:
-    """What `apply` did, journalled so that a later run can verify as well."""
+    """What `apply` did, as far as `verify` needs it.
+
+    It is journalled, so that a later run can verify as well.
+    """
 
     detail: str
     facts: dict[str, int | str] = field(default_factory=dict)
 
 
 class Step(Protocol[Context]):
-    """`name` is unique in the plan; it is the journal's key and never renamed."""
+    """One step of a plan.
+
+    `name` is unique in the plan; it is the journal's key and never renamed.
+    """
 
     @property
     def name(self) -> str: ...
@@ -57,7 +63,13 @@ class Step(Protocol[Context]):
         """Reads only."""
 
     def apply(self, context: Context) -> Evidence:
-        """The only method that writes. On GrowdiskError, OSError the engine restores."""
+        """The only method that writes.
+
+        Raises GrowdiskError or OSError; the engine restores the snapshot then.
+        """
 
     def verify(self, context: Context, evidence: Evidence) -> None:
-        """Reads only, by another way than apply. GrowdiskError if it is not as promised."""
+        """Reads only, by another way than apply.
+
+        Raises GrowdiskError if the step's promise does not hold.
+        """

@@ -1,7 +1,8 @@
 """Stops a run from outside: Ctrl-C, SIGTERM and SIGHUP request it for the next safe point.
 
-While the main thread is inside a C library no Python signal handler runs. The wakeup descriptor is
-written to at once: a thread reads it, and calls back those who can end a long wait.
+While the main thread is inside a C library no Python signal handler runs. The wakeup descriptor
+is written to at once all the same; a thread reads it and calls back those who can end a long wait,
+such as the appliance.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class StopRequest:
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback`, maybe twice, when a stop is requested meanwhile, or was before."""
+        """Call `callback` when a stop is requested while the context lasts, or was before.
+
+        It may be called twice.
+        """
         self.callbacks.append(callback)
         try:
             if self.requested:  # just before the callback was there
@@ -54,7 +58,10 @@ class StopRequest:
             self.callbacks.remove(callback)
 
     def requested_within(self, seconds: float) -> bool:
-        """A tool's death of the same signal may be seen before the request is."""
+        """Whether a stop is requested within that time.
+
+        The death of a tool that the same signal hit may be noticed before the request is.
+        """
         return self._flag.wait(seconds)
 
     def check(self) -> None:

@@ -139,3 +139,33 @@ def test_images_that_lie_on_each_other(
     words = re.findall(r"growdisk (image rebase .*?)\)", advice("show", one))[0].split()
     assert in_process(*words, one, "-b", image).code == 0
     assert in_process("show", other).code == 0
+
+
+def test_a_raw_luks_image_is_converted_whatever_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image, secret = Path("my disk,1.luks"), "secret,id=key,file=KEYFILE"
+    Path("KEYFILE").write_text("secret")
+    source = "driver=luks,key-secret=key,file.filename=my disk,,1.luks"
+    target = "driver=qcow2,file.filename=my disk,,1.qcow2"
+    create = ("create", "-q", "--object", secret, "-f", "luks")
+    qemu_img(*create, "-o", "key-secret=key,iter-time=10", image, "4M")
+    hint = advice("image", "info", image)
+    done(hint.split(" makes it")[0])
+    assert qemu_img("compare", "--object", secret, "--image-opts", source, target)
+
+
+def test_another_disk_is_to_grow_too_whatever_its_name(copied: Copier) -> None:
+    image, other = copied("guest.qcow2"), copied("guest.raw", "another disk.raw")
+    hint = advice("plan", image, "+1G", "--with", other)
+    done(f"growdisk plan '{image}' +1G --swap move {hint.partition(': ')[2]}")
+
+
+def test_an_image_that_is_only_upgraded_is_changed(tmp_path: Path) -> None:
+    image = tmp_path / "old.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-o", "compat=0.10", image, "4M")
+    words = ("image", "resize", image, "+0", "--upgrade")
+    first, again = in_process(*words), in_process(*words, "--json")
+    assert first.err == f"{image}: version 2 -> 3\n"
+    assert again.json()["result"] == "nochange"

@@ -11,7 +11,7 @@ from growdisk.block.raw import RawFile
 from growdisk.filesystems.content import LuksContent
 from growdisk.guest_systems.look import find_homes
 from growdisk.units import MiB
-from growdisk.volumes.inspect import look_inside
+from growdisk.volumes.inspect import InnerLook
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.luks import DecryptedView, LuksUnreadable, read_luks_header
 from growdisk.volumes.lvm import PhysicalVolumeFinder
@@ -69,7 +69,7 @@ def test_data_in_an_unknown_cipher_stay_closed_although_the_passphrase_fits(tmp_
     with closing(RawFile.open(image, writable=False)) as device:
         assert read_luks_header(device).volume_key(device, b"secret") is not None
         look = find_homes(device, image, keyring=Keyring((b"secret",)))
-        content = look_inside(device, Keyring((b"secret",)), PhysicalVolumeFinder([]))
+        content = InnerLook(Keyring((b"secret",)), PhysicalVolumeFinder([])).content(device)
     assert look.closed == {"/dev/sda": "it is encrypted, and no key that was given opens it"}
     assert isinstance(content, LuksContent)
     assert (content.unlocked, content.fixed) == (False, "abc-xts-plain64")

@@ -45,6 +45,8 @@ def judge(expansion: Expansion, code: int) -> None:
     if code == STUCK:
         assert told["state"] == "unfinished"
         expansion.host.answer(told["next"][0], expansion.image)
+        if expansion.keep and expansion.state()["state"] == "kept":
+            expansion.host.answer("commit", expansion.image)
         expansion.judge(grown=told["next"][0] == "resume")
         return
     assert code in (DONE, REFUSED, RESTORED)

@@ -104,10 +104,14 @@ def failed(play: Play, changes: Iterable[int]) -> set[int]:
         ended, _ = play.host.failing(*play.words, change=change, error=error)
         try:
             assert ended.code in (0, 3, 4, 5)
+            grown = ended.code == 0
             if ended.code == 5:
-                play.host.answer(*play.words, "--undo")
+                undone = play.host.command(*play.words, "--undo")
+                assert undone is not None and undone.code in (0, 3), undone
+                if grown := undone.code == 3:  # it had ended, and a part of its way back is gone
+                    play.host.answer(*play.words, "--resume")
             # the folder of a run that could not be put away is its record
-            play.judge_disks(grown=ended.code == 0)
+            play.judge_disks(grown=grown)
         except AssertionError as wrong:
             told = f"{os.strerror(error)} at change {change}: {ended}: {wrong}"
             raise AssertionError(told) from wrong

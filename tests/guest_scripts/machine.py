@@ -120,6 +120,7 @@ def booted(
     bus: str = "scsi",
     root: int = 1,
     data: Path | None = None,
+    data_sector: int = 512,
     drivers: Sequence[str] = (),
 ) -> Iterator[Machine]:
     """The guest on the qcow2 `disk`, which it writes to; up, with the scripts at hand.
@@ -139,7 +140,8 @@ def booted(
                 "-blockdev",
                 f"driver=qcow2,file.driver=file,file.filename={data},node-name=data",
             ]
-            command += ["-device", "scsi-hd,drive=data,serial=DATA-1"]
+            sectors = f"logical_block_size={data_sector},physical_block_size={data_sector}"
+            command += ["-device", f"scsi-hd,drive=data,serial=DATA-1,{sectors}"]
         with (folder / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()

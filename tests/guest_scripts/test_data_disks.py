@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from growdisk.guest_scripts.render import render
 from growdisk.guest_scripts.script_plan import GuestFilesystem, GuestPlan, Phase
 from growdisk.partitions.blocks import BlockerPolicy
 from growdisk.partitions.growth import Grown, plan_growth
-from growdisk.planner.goal import Goal
+from growdisk.planner.goal import Goal, SwapPolicy
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
@@ -22,7 +23,9 @@ from tests.guest_scripts.machine import booted
 from tests.guest_scripts.micro import EXT, UTIL_LINUX
 from tests.guest_scripts.worlds import RUN, make_world
 from tests.guests.layouts import Layout
+from tests.guests.loops import loop
 from tests.guests.small import SmallDisk, make_disk
+from tests.guests.tools import run
 
 pytestmark = pytest.mark.boot
 
@@ -96,6 +99,45 @@ def test_a_mounted_file_system_grows_on_a_data_disk(
     after = inspect(data)
     assert after.table == plan.after
     assert (after.contents[1].size or 0) > SIZE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="loop devices")
+@pytest.mark.parametrize("swap", ["drop", pytest.param("move", marks=pytest.mark.slow)])
+def test_a_disk_with_sectors_of_4096_bytes_grows_mounted(tmp_path: Path, swap: SwapPolicy) -> None:
+    """Swap stands in the way, and is off, as on a disk of another guest."""
+    raw, data = tmp_path / "data.raw", tmp_path / "data.qcow2"
+    with raw.open("wb") as file:
+        file.truncate(256 * MiB)
+    table = "label: gpt\n1: start=256, size=51200\n2: start=51456, size=4096, type=swap\n"
+    with loop(raw, "--sector-size", "4096") as device:
+        run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", device, stdin=table)
+    for start, size, make in ((1, 200, ("mke2fs", "-q", "-b", "4096")), (201, 16, ("mkswap",))):
+        where = ("--offset", str(start * MiB), "--sizelimit", str(size * MiB))
+        with loop(raw, "--sector-size", "4096", *where) as device:
+            run(*make, device)
+    run("qemu-img", "convert", "-O", "qcow2", raw, data)
+    root = make_world(tmp_path, (*UTIL_LINUX, *EXT))
+    facts = inspect(data, sector_size=4096)
+    proposal = propose(facts, Goal(parse_size("+512M"), swap=swap, sector_size=4096))
+    assert isinstance(proposal, Proposal), proposal
+    plan = guest_plan(RUN, facts, proposal.steps)
+    with booted(root.disk, render(plan), data=data, data_sector=4096) as guest:
+        guest.grow_disk(proposal.after.image.virtual_size, "data")
+        guest.run("mkdir -p /mnt; mount /dev/sdb1 /mnt; echo kept >/mnt/file")
+        done = guest.drive(Phase.VERIFY, RUN)
+        assert done.result is ScriptOutcome.DONE, (done, guest.run("cat /var/log/growdisk.log"))
+        assert guest.run("cat /mnt/file").strip() == "kept"
+        guest.run("umount /mnt")
+        guest.commit()
+    after = inspect(data, sector_size=4096)
+    assert after.table == plan.after
+    assert after.contents[1].size == plan.filesystem.new_size > 650 * MiB
+    assert (2 in after.contents) == (swap == "move")
+    run("qemu-img", "convert", "-O", "raw", data, raw)
+    with loop(raw, "--sector-size", "4096") as device:
+        assert "No errors detected" in run("sfdisk", "--verify", device)
+        assert "No problems found" in run("sgdisk", "-v", device)
+    run("e2fsck", "-fn", f"{raw}?offset={MiB}")
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from growdisk.partitions.blocks import BlockerPolicy
 from growdisk.partitions.growth import Grown, Growth
-from growdisk.partitions.shares import Percent, Rest, Share, Size, plan_shares
+from growdisk.partitions.shares import Percent, Rest, Share, plan_shares
 from growdisk.partitions.table import Partition, PartitionTable, Role
-from growdisk.units import GiB, MiB, align_down
+from growdisk.units import GiB, MiB, SizeSpec, align_down
 from tests.unit.partitions.disks import make_disk, table_of
 from tests.unit.partitions.layouts import write_random_mbr
 
@@ -78,7 +78,7 @@ def random_request(table: PartitionTable, dice: random.Random) -> Request:
 def _share(dice: random.Random, among: int) -> Share:
     if dice.random() < 0.5:
         return Percent(dice.randint(1, 100 // among))
-    return Size(dice.randint(1, 150) * MiB, relative=True)
+    return SizeSpec(dice.randint(1, 150) * MiB, relative=True)
 
 
 def assert_sound(table: PartitionTable, request: Request, growth: Grown) -> None:

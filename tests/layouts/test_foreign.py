@@ -109,6 +109,20 @@ def test_no_consent_is_advised_for_what_is_somebody_elses(tmp_path: Path) -> Non
     assert "--move" not in said and "--delete" not in said
 
 
+@pytest.mark.parametrize(
+    "recovery", ["label: dos\n{}type=27", "label: gpt\n{}type=DE94BBA4-06D1-4D40-A16A-BFD50179D6AC"]
+)
+def test_no_growth_of_the_recovery_of_windows_is_advised(tmp_path: Path, recovery: str) -> None:
+    ntfs = tmp_path / "ntfs"
+    with ntfs.open("wb") as file:
+        file.truncate(20 * MiB)
+    run("mkntfs", "-q", "-F", "-f", ntfs)
+    script = recovery.format("start=2048,size=81920\nstart=83968,size=40960,")
+    image = disk(tmp_path / "disk.raw", script, s2048=ntfs, s83968=ntfs)
+    said = assert_refused(image, "+100M", "--partition", "1", naming="--move 2")
+    assert "could grow" not in said
+
+
 def test_a_small_partition_beside_a_large_member_is_not_what_is_meant(tmp_path: Path) -> None:
     boot = volume(tmp_path / "boot", ext4=True, pieces=[], size=16 * MiB)
     member = volume(tmp_path / "member", ext4=True, pieces=AT_THE_END["md 1.0"][1](_SIZE))

@@ -13,6 +13,7 @@ from growdisk.errors import ImageUnsupported
 from growdisk.qcow2 import metadata, refcounts
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
 
 KIB = 1 << 10
@@ -29,6 +30,12 @@ GEOMETRIES = [
     (3, 14, 5, True, 2048 * KIB),
     (3, 21, 4, True, 16384 * KIB),
     (3, 12, 0, False, 1024 * KIB),
+]
+WITH_OPTIONS = [
+    (3, 16, 4, True, 4096 * KIB, ",extended_l2=on"),
+    (3, 14, 3, False, 2048 * KIB, ",extended_l2=on"),
+    (3, 16, 4, True, 512 * KIB, ",extended_l2=on,data_file=data.raw"),
+    (3, 12, 4, True, 1024 * KIB, ",data_file=data.raw"),
 ]
 
 
@@ -50,6 +57,7 @@ class Actor:
         self.version, self.backing_size = version, backing_size
         self.image = Qcow2Image.open(path, writable=True)
         self.names = 0
+        self.has_snapshots = not self.image.header.has(Incompatible.DATA_FILE)
 
     def act(self) -> None:
         actions = (
@@ -57,8 +65,10 @@ class Actor:
             + [self.zero] * 2
             + [self.discard, self.flush, self.reopen, self.read, self.read]
         )
-        actions += [self.create, self.create, self.apply, self.delete, self.grow, self.shrink]
-        actions += [self.go_back, self.forget_newest]
+        actions += [self.grow, self.shrink]
+        if self.has_snapshots:
+            actions += [self.create, self.create, self.apply, self.delete]
+            actions += [self.go_back, self.forget_newest]
         self.rng.choice(actions)()
 
     def span(self) -> tuple[int, int]:
@@ -163,7 +173,8 @@ class Actor:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
-    ("version", "cluster_bits", "refcount_order", "backed", "size"), GEOMETRIES
+    ("version", "cluster_bits", "refcount_order", "backed", "size", "more"),
+    [*((*geometry, "") for geometry in GEOMETRIES), *WITH_OPTIONS],
 )
 def test_random_operations_leave_what_the_model_says_and_qemu_finds_no_error(
     tmp_path: Path,
@@ -173,12 +184,13 @@ def test_random_operations_leave_what_the_model_says_and_qemu_finds_no_error(
     refcount_order: int,
     backed: bool,
     size: int,
+    more: str,
     seed: int,
 ) -> None:
     if seed:  # tables are evicted all the time
         monkeypatch.setattr(metadata, "L2_CACHE_BYTES", 2 << cluster_bits)
         monkeypatch.setattr(refcounts, "CACHE_BYTES", 1 << cluster_bits)
-    rng = random.Random(f"{version} {cluster_bits} {refcount_order} {backed} {seed}")
+    rng = random.Random(f"{version} {cluster_bits} {refcount_order} {backed} {seed}{more}")
     path, base = tmp_path / "image.qcow2", tmp_path / "base.raw"
     content = bytearray(size)
     backing_size = 0
@@ -187,10 +199,11 @@ def test_random_operations_leave_what_the_model_says_and_qemu_finds_no_error(
         below = rng.randbytes(64) * (backing_size // 64)
         base.write_bytes(below)
         content = bytearray(below[:size].ljust(size, b"\0"))
+    options = f"cluster_size={1 << cluster_bits},refcount_bits={1 << refcount_order}{more}"
     create(
         path,
         size,
-        CreateOptions(1 << cluster_bits, "0.10" if version == 2 else "1.1", 1 << refcount_order),
+        CreateOptions.parse(f"compat={'0.10' if version == 2 else '1.1'},{options}"),
         backing=Path(base.name) if backed else None,
         backing_format="raw" if backed else None,
     )

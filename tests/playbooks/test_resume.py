@@ -12,6 +12,8 @@ import pytest
 
 from growdisk import api
 from growdisk.block.raw import RawFile
+from growdisk.playbook.reports import HostEnded
+from growdisk.playbook.run import Listener, resume_playbook
 from growdisk.units import MiB
 from growdisk.workflow.journal import Event, read_journal
 from tests.e2e.judges import virtual_size
@@ -73,6 +75,62 @@ def test_a_play_that_died_is_taken_back(place: Place) -> None:
         assert virtual_size(image) == 128 * MiB and qemu_img("snapshot", "-l", image).strip() == ""
         assert place.left() == []
         shutil.rmtree(f"{image}.growdisk", ignore_errors=True)
+
+
+def test_a_play_whose_way_back_is_gone_is_not_taken_back(place: Place) -> None:
+    playbook, image = place.playbook(PLAY.format(how_far="play")), place.disk()
+    assert die_at(place, RECORDS, playbook, before=True) == 5
+    for _ in range(2):
+        refused = place.run(playbook, "--undo")
+        assert (refused.code, refused.json()["error"]["id"]) == (3, "play-has-ended"), refused
+        assert virtual_size(image) == 160 * MiB
+    ended = place.run(playbook, "--resume")
+    assert (ended.code, ended.json()["result"]) == (0, "changed"), ended
+    assert (virtual_size(image), place.left()) == (160 * MiB, [])
+
+
+def test_a_play_that_has_ended_on_an_image_in_use_again_waits_for_it(place: Place) -> None:
+    playbook, image = place.playbook(PLAY.format(how_far="play")), place.disk()
+    assert die_at(place, RECORDS - 1, playbook, before=False) == 5
+    with closing(RawFile.open(image, writable=True)):
+        stuck = place.run(playbook, "--resume")
+        why = stuck.json()["hosts"][0]["error"]["why"]
+        assert (stuck.code, "in use" in why) == (5, True), stuck
+    ended = place.run(playbook, "--resume")
+    assert (ended.code, ended.json()["result"]) == (0, "changed"), ended
+    assert "growdisk-play" not in qemu_img("snapshot", "-l", image)
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("verb", ["--resume", "--undo"])
+def test_a_play_whose_variables_cannot_be_read_any_more_can_still_be_ended(
+    place: Place, verb: str
+) -> None:
+    variables, image = place.playbook("spare: 1\n", "vars.yml"), place.disk()
+    text = PLAY.format(how_far="play").replace("  tasks:", "  vars_files: [vars.yml]\n  tasks:")
+    playbook = place.playbook(text)
+    assert die_at(place, 5, playbook, before=True) == 5
+    variables.write_text("spare: [\n")
+    stuck = place.run(playbook, verb)
+    assert (stuck.code, "vars.yml" in stuck.json()["hosts"][0]["error"]["why"]) == (5, True), stuck
+    variables.write_text("spare: 1\n")
+    back = place.run(playbook, "--undo")
+    assert (back.code, back.json()["result"]) == (0, "restored"), back
+    assert (virtual_size(image), place.left()) == (128 * MiB, [])
+
+
+def test_a_file_that_has_two_names_when_growdisk_is_killed_keeps_one(place: Place) -> None:
+    place.disk()
+    playbook = place.playbook(
+        "- hosts: guest.qcow2\n  tasks:\n"
+        "    - growdisk.disk.convert: {image: '{{ image }}', dest: new.raw}\n"
+    )
+    assert die_at(place, 2, playbook, before=True) == 5
+    made, second = place.folder / "new.raw", place.folder / ".new.raw.growdisk-new"
+    second.hardlink_to(made)  # as between the last two calls of the conversion
+    ended = place.run(playbook, "--resume")
+    assert (ended.code, ended.json()["result"]) == (0, "changed"), ended
+    assert (made.exists(), second.exists()) == (True, False)
 
 
 def test_a_play_that_is_killed_within_a_task_is_gone_on_with(place: Place) -> None:
@@ -170,3 +228,25 @@ def test_an_undo_that_cannot_be_done_now_can_be_done_later(place: Place) -> None
     assert place.run(playbook, "--undo").code == 0
     assert qemu_img("compare", image, original)
     assert place.left() == []
+
+
+def test_a_host_that_an_undo_did_not_come_to_can_still_be_taken_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disks = [place.disk(), place.disk("other.qcow2")]
+    playbook = place.playbook(PLAY.format(how_far="play"))
+    assert die_at(place, 5, playbook, before=True) == 5
+    monkeypatch.chdir(place.folder)
+    monkeypatch.setenv("XDG_STATE_HOME", place.environment["XDG_STATE_HOME"])
+
+    def stop(event: object) -> None:
+        if isinstance(event, HostEnded):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    listener = Listener(lambda names: None, stop, lambda: None)
+    ended = resume_playbook(playbook, listener, jobs=1, undo=True)
+    assert ([report.result for report in ended.hosts], ended.stopped) == (["restored"], True)
+    assert sorted(map(virtual_size, disks)) == [128 * MiB, 160 * MiB]
+    back = place.run(playbook, "--undo")
+    assert (back.code, back.json()["result"]) == (0, "restored"), back
+    assert ([virtual_size(disk) for disk in disks], place.left()) == ([128 * MiB] * 2, [])

@@ -46,7 +46,10 @@ class Wanted:
 
 
 def list_disks(wanted: Wanted) -> list[DiskEntry]:
-    """An entry for each disk, as named, machines last. libvirt-unreachable, if it is needed."""
+    """An entry for each disk, as named, machines last.
+
+    libvirt-unreachable, if machines are asked for.
+    """
     entries = [DiskEntry(one, one) for one in images_in(wanted.paths, forgiving=wanted.forgiving)]
     if wanted.domains or wanted.all_domains:
         entries += _forgiven(wanted) if wanted.forgiving else _of_machines(wanted)
@@ -192,9 +195,10 @@ _QCOW2 = b"QFI\xfb"
 
 
 def images_in(named: Iterable[str], *, forgiving: bool = False) -> list[str]:
-    """Each image once, as named; those of a folder or a glob by name.
+    """Each image once, in the order in which they were named; those of a folder or a glob by name.
 
-    A glob for no file stays, and will be an entry with an error; `forgiving`: it is left out.
+    A glob that is for no file stays as it is, and will be an entry with an error; `forgiving`: it
+    is left out.
     """
     return list(dict.fromkeys(path for name in named for path in _meant(name, forgiving)))
 

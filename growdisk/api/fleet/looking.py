@@ -1,4 +1,7 @@
-"""One image for the list, at rest or in use; what goes wrong with it becomes part of its entry."""
+"""One image for the list: at rest by its superblocks, in use by what can be read without a lock.
+
+Launches nothing. What goes wrong with it becomes part of its entry: one image never ends the list.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,10 @@ class GuestDiskAddress:
 
 @dataclass(frozen=True)
 class GuestFileSystem:
-    """Sizes in bytes; `used` leaves out what root keeps for itself, as the guest's df does."""
+    """Sizes in bytes.
+
+    `used` counts what root keeps for itself as used no more than the guest's df does.
+    """
 
     mount_point: str
     kind: str
@@ -61,7 +64,10 @@ GuestAnswer = tuple[GuestFileSystem, ...]
 
 
 def ask_guests(entries: Sequence[DiskEntry], uri: str | None) -> dict[int, GuestAnswer | str]:
-    """By the place in `entries`: what the guest said, or why not. A machine is asked once."""
+    """By the place in `entries`: what the guest said, or why it did not.
+
+    Those of one machine are asked once.
+    """
     # By (machine, "") or ("", image): the disks of one machine are one question.
     questions: dict[tuple[str, str], list[int]] = {}
     for number, entry in enumerate(entries):
@@ -160,22 +166,14 @@ def with_guest_usage(entry: DiskEntry, reported: GuestAnswer | str, alone: bool)
         return replace(entry, note="its guest names no file system on it")
     # A file system on several disks may be larger than this one. One on this disk alone may not:
     # then the letters have misled us.
-    if any(
-        file_system.size > (entry.virtual_size or file_system.size)
-        for file_system in own
-        if alone or len(file_system.disks) == 1
-    ):
+    on_this = [one for one in own if alone or len(one.disks) == 1]
+    if any(one.size > (entry.virtual_size or one.size) for one in on_this):
         return replace(entry, note="its guest tells of a file system that is larger than the disk")
     found = tuple(
-        FileSystemUse(
-            file_system.mount_point, file_system.kind, file_system.size, file_system.used, "agent"
-        )
-        for file_system in own
+        FileSystemUse(one.mount_point, one.kind, one.size, one.used, "agent") for one in own
     )
-    root = next((file_system for file_system in found if file_system.name == "/"), None)
-    return replace(
-        entry, file_systems=found, root=root or max(found, key=lambda file_system: file_system.size)
-    )
+    root = next((one for one in found if one.name == "/"), None)
+    return replace(entry, file_systems=found, root=root or max(found, key=lambda one: one.size))
 
 
 def _is_on(file_system: GuestFileSystem, target: str) -> bool:

@@ -62,10 +62,13 @@ class Hindrance:
 
 @dataclass(frozen=True)
 class DiskEntry:
-    """One disk; with an `error` (as error_document) only its name is known.
+    """One disk.
 
-    `root`: what a running guest has at /, at rest the file system that would grow. `idle`: room
-    that no file system has, in any layer. `target`: the disk of a machine ("vda").
+    `error` (as error_document) if it could not be read: then only its name is known.
+
+    `root` is what a running guest has at /, at rest the file system that would grow. `idle`: room
+    that no file system has, in any layer. `run`: running, unfinished or kept. `target`: the disk of
+    a machine ("vda").
     """
 
     name: str

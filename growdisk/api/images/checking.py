@@ -32,7 +32,10 @@ def check_image(
     *,
     overlays_may_break: bool = False,
 ) -> CheckReport | None:
-    """The state of an image, after a repair if one is asked for; None for a raw image."""
+    """The state of an image, after the repair if one is asked for.
+
+    None: a raw image has nothing to be checked.
+    """
     if format_of(path, image_format, writing=repair_what is not None) == "raw":
         return None
     report, names_files = _checked(path, repair_what, overlays_may_break=overlays_may_break)

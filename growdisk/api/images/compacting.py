@@ -11,6 +11,7 @@ from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import opened_qcow2, report_create_errors
 from growdisk.block.opening import take_flags
 from growdisk.block.raw import RawFile
+from growdisk.durable import sync_file
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.check.checker import check
 from growdisk.qcow2.named_files import real
@@ -20,9 +21,10 @@ from growdisk.qcow2.open_checks import Passphrase
 def compact_image(
     path: Path, key: Passphrase | None = None, *, overlays_may_break: bool = False
 ) -> tuple[int, int]:
-    """Give unused clusters back; snapshots and backing file stay. Returns bytes before, after.
+    """Give unused clusters back; snapshots and backing file stay.
 
-    The new image takes the old one's place only if it is smaller and all its references count.
+    Returns the host's bytes before and after. The new image is checked by counting all its
+    references before it takes the old one's place, and does that only if it is smaller.
     """
     path = real(path)  # of a link, the link stays
     guard = ConflictGuard(path, overlays_may_break)
@@ -39,7 +41,7 @@ def compact_image(
                 report = check(file, new.temporary)
             if not report.is_clean:
                 raise ImageDamaged(path, "qcow2", f"its copy is not sound: {report.problems[0]}")
-            new.sync()  # only now the host knows what it takes
+            sync_file(new.temporary)  # only now the host knows what it takes
             if _extent(new.temporary) >= _extent(path):
                 return before, before  # what the host counts of it may change while it lies there
             new.replace()
@@ -54,11 +56,8 @@ def _extent(path: Path) -> tuple[int, int]:
 
 def _refuse(path: Path) -> None:
     if path.is_block_device():
-        raise ImageUnsupported(
-            path,
-            reason="it lies on a block device, which cannot be replaced by a smaller file",
-            hint="convert it to another place; it has not been changed",
-        )
+        reason = "it lies on a block device, which cannot be replaced by a smaller file"
+        raise ImageUnsupported(path, reason, "convert it to another place; it has not been changed")
     if path.stat().st_nlink > 1:
         raise ImageUnsupported(
             path,

@@ -25,7 +25,10 @@ _SECTOR = 512
 
 @dataclass(frozen=True)
 class Comparison:
-    """`offset`: the first sector that differs, None if none does. Sizes as a guest sees them."""
+    """`offset`: the first sector that differs, None if the content is the same.
+
+    Sizes as a guest sees them.
+    """
 
     sizes: tuple[int, int]
     offset: int | None
@@ -42,7 +45,10 @@ def compare_images(
     key: Passphrase | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """Compare the guest-visible content of two images; `progress` gets bytes done, bytes in all."""
+    """Compare the guest-visible content of two images.
+
+    `progress` gets (bytes done, bytes in all).
+    """
     with (
         open_guest_content(first, formats[0], key=key) as one,
         open_guest_content(second, formats[1], key=key) as other,
@@ -113,7 +119,10 @@ def _sector_of_difference(one: bytearray, other: bytearray) -> int:
 def differing(
     one: BlockDevice | None, other: BlockDevice | None, start: int, end: int
 ) -> Iterator[tuple[int, int]]:
-    """The parts of [start, end) that may differ: not zeros in both, not from a shared layer."""
+    """The parts of [start, end) that may differ: not zeros in both, not from a shared layer.
+
+    Beyond an end there are zeros.
+    """
     depths = _depths_of_shared(one, other)
     mine, theirs = _extents(one, start, end), _extents(other, start, end)
     for first, last, a, b in side_by_side(mine, theirs, start):

@@ -1,6 +1,8 @@
 """An image in another format or shape: what the guest sees, without what it does not use.
 
-The new image grows under a name of its own and appears when it is whole and durable.
+The new image grows under a name of its own and appears when it is whole and durable. The internal
+snapshots are taken along if that is asked for. One of them can be the source, and then has its own
+size.
 """
 
 from __future__ import annotations
@@ -141,11 +143,8 @@ class Qcow2Target:
         bitmaps, states = self._bitmaps(device, source) if self.bitmaps else None, []
         if self.keep_snapshots and isinstance(device, Qcow2Image):
             if source.snapshot is not None:
-                raise ImageUnsupported(
-                    source.path,
-                    reason="one snapshot has no others",
-                    hint="leave --keep-snapshots out",
-                )
+                reason = "one snapshot has no others"
+                raise ImageUnsupported(source.path, reason, "leave --keep-snapshots out")
             states = states_of(device, self.options)
         return _Material(content, states, bitmaps)
 
@@ -224,7 +223,10 @@ class Qcow2Target:
 def convert_image(
     source: Source, path: Path, target: RawTarget | Qcow2Target, progress: Progress
 ) -> int:
-    """Make `path` from what a guest sees of `source`, or nothing; returns its virtual size."""
+    """Make `path` from what a guest sees of `source`.
+
+    Returns its virtual size. After a failure nothing is there.
+    """
     # As before a write: a *.qcow2 file with a damaged header is not taken for raw and copied.
     source_format = format_of(source.path, source.format, writing=True)
     with open_guest_content(source.path, source_format, key=source.key) as device:
@@ -251,7 +253,10 @@ State = tuple[SnapshotInfo | None, Qcow2Image]  # None: the disk as it is now
 
 
 def states_of(image: Qcow2Image, options: CreateOptions) -> list[State]:
-    """All snapshots, oldest first, and the disk now; ImageUnsupported if one could not be kept."""
+    """All snapshots, oldest first, and the disk as it is now.
+
+    ImageUnsupported if one could not be kept.
+    """
     infos = image.snapshots()
     reason = None
     if any(info.vm_state_size for info in infos):
@@ -264,9 +269,8 @@ def states_of(image: Qcow2Image, options: CreateOptions) -> list[State]:
     elif options.version < 3 and any(info.size != image.size for info in infos):
         reason = "snapshots of another size need compat=1.1"
     if reason is not None:
-        raise ImageUnsupported(
-            image.path, reason=reason, hint="leave --keep-snapshots out; nothing was written"
-        )
+        hint = "leave --keep-snapshots out; nothing was written"
+        raise ImageUnsupported(image.path, reason, hint)
     return [*((info, image.snapshot_view(info.id, by_id=True)) for info in infos), (None, image)]
 
 

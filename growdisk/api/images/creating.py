@@ -1,6 +1,7 @@
 """New, empty images, with the options of qemu-img create.
 
-The format of a backing file is probed here, where its owner is looking, and recorded.
+The format of a backing file is always recorded: found by a probe once, here, where its owner is
+looking, and never again by those who open the image.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ def create_qcow2(
     key: bytes | None = None,
     luks: bytes = b"",
 ) -> int:
-    """A new qcow2 image, durable; `size` None: that of its backing file. Returns whole sectors.
+    """A new qcow2 image; `size` None: that of its backing file.
 
-    A relative name of `backing` counts from the image's directory. `key`: encrypt with LUKS;
-    `luks`: with this encryption header of another image.
+    Returns its size, in whole sectors. Durable. A relative name of `backing` counts from the
+    image's directory. `key`: encrypt with LUKS; `luks`: with this encryption header of another
+    image.
     """
     if backing is None and backing_format is not None:
         raise UsageError("a backing format needs a backing file", hint="name it, too, with -b FILE")
@@ -91,15 +93,15 @@ def place_of_data(new: NewFile, options: CreateOptions) -> Path | None:
 
 
 def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
-    """A new raw image, durable: a hole (off), reserved blocks (falloc), written zeros (full)."""
+    """A new raw image: a hole (off), reserved blocks (falloc) or written zeros (full).
+
+    Returns its size. Durable.
+    """
     size = align_up(size, _SECTOR)
     refuse_raw_preallocation(path, preallocation)
     if is_device(path):
-        raise ImageUnsupported(
-            path,
-            reason="a block device is a raw image already, as large as it is",
-            hint="blkdiscard -z empties it; nothing was written",
-        )
+        reason = "a block device is a raw image already, as large as it is"
+        raise ImageUnsupported(path, reason, "blkdiscard -z empties it; nothing was written")
     with report_create_errors(path, lambda: size), NewFile(path) as new:
         if preallocation in TAKING_ROOM:
             refuse_without_room(path, path, size)
@@ -112,7 +114,10 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
 def create_overlay(
     base: Path, path: Path, base_format: ImageFormat | None = None, luks: bytes = b""
 ) -> int:
-    """An empty image on top of `base`, which it names from its own directory; of its size."""
+    """An empty image on top of `base`, of its size.
+
+    The name in it leads from its own directory to the base.
+    """
     # Only the folders: if the base is a link, the overlay names the link, as its owner did.
     place = real(base.parent) / base.name
     name = str(base) if base.is_absolute() else as_local(os.path.relpath(place, real(path.parent)))
@@ -125,12 +130,8 @@ def raw_preallocation(options: str) -> Preallocation:
     for word in filter(None, options.split(",")):
         name, _, value = word.partition("=")
         if name != "preallocation" or value not in get_args(Preallocation):
-            raise bad_value(
-                f"'{word}' is not an option of a raw image",
-                "-o",
-                word,
-                hint="write preallocation=off, falloc or full",
-            )
+            problem = f"'{word}' is not an option of a raw image"
+            raise bad_value(problem, "-o", word, "write preallocation=off, falloc or full")
         chosen = cast("Preallocation", value)
     return chosen
 

@@ -130,8 +130,6 @@ def _nobody_elses(target: Path, image: Path) -> Iterator[None]:
 
 def _require_inside(path: Path, image: BlockDevice, offset: int, length: int) -> None:
     if offset + length > image.size:
-        raise ImageUnsupported(
-            path,
-            reason=f"bytes {offset} to {offset + length} leave its disk of {image.size} bytes",
-            hint="choose a smaller OFFSET or LENGTH; nothing was changed",
-        )
+        reason = f"bytes {offset} to {offset + length} leave its disk of {image.size} bytes"
+        hint = "choose a smaller OFFSET or LENGTH; nothing was changed"
+        raise ImageUnsupported(path, reason, hint)

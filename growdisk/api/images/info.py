@@ -1,7 +1,8 @@
 """Format, sizes and options of an image, in the keys of `qemu-img info --output=json`.
 
-Only the header and the lists that it names are read: an image whose data cannot be is described
-too, and the name of a backing file is shown but never followed.
+Only the header and the lists that it names are read: an image is described also where its data
+cannot be (a key or a backing file is missing, its tables are damaged), and the name of a backing
+file is shown but never followed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ _NANO = 10**9
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """The facts of one image file; `header` is None for raw, `encrypt` shows a key store."""
+    """The facts of one image file.
+
+    `header` is None for raw; `encrypt` are the keys that QEMU shows of a key store.
+    """
 
     path: Path
     format: ImageFormat
@@ -84,7 +88,11 @@ class ImageInfo:
 def image_info(
     path: Path, image_format: ImageFormat | None = None, *, shared: bool = False
 ) -> ImageInfo:
-    """Describe the image; `shared`: also while it is written to, though it may be wrong then."""
+    """Describe the image at `path`.
+
+    `shared`: also while somebody writes to it, although the answer may be wrong then. Raises
+    ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported.
+    """
     # As qemu-img info -U.
     file = RawFile.open(path, lock=not shared)
     try:
@@ -225,7 +233,10 @@ def _full_name(path: Path, name: str) -> str:
 def backing_chain(
     path: Path, image_format: ImageFormat | None = None, *, shared: bool = False
 ) -> list[ImageInfo]:
-    """The image and all that it lies on, topmost first; ReferenceOutside if not to be followed."""
+    """The image and all that it lies on, topmost first.
+
+    ReferenceOutside for a layer that may not be followed.
+    """
     from growdisk.qcow2.named_files import backing_path, real, require_trusted
 
     chain = [image_info(path, image_format, shared=shared)]

@@ -91,7 +91,10 @@ def rebase_overlay(
     progress: Progress,
     key: Passphrase | None = None,
 ) -> None:
-    """Put the overlay on another base (None: on none), durably; what a guest sees stays."""
+    """Put the overlay on another base (None: on none) without changing what the guest sees.
+
+    Durable. What lies on the overlay sees what it saw.
+    """
     harmless = ConflictGuard(path, shows_the_same=True)
     with opened_qcow2(path, _NOUN, key=key, guard=harmless) as overlay:
         require_keys(overlay)
@@ -122,14 +125,16 @@ def rebase_unsafe(
     *,
     overlays_may_break: bool = False,
 ) -> None:
-    """Write another base into the header and trust that it shows the same; neither is opened."""
+    """Write another base into the header and trust that it shows the same.
+
+    Neither base is opened.
+    """
     guard = ConflictGuard(path, overlays_may_break)
     with opened_qcow2(path, _NOUN, with_backing=False, guard=guard) as overlay:
         name = name and stored_name(path, name)
         if name is not None and real(backing_path(path, name)) == real(path):
-            raise ImageUnsupported(
-                path, reason="an image cannot be its own backing file", hint="choose another"
-            )
+            reason = "an image cannot be its own backing file"
+            raise ImageUnsupported(path, reason, "choose another")
         overlay.record_backing(name, _format_of_base(path, name, backing_format))
 
 
@@ -140,9 +145,8 @@ def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
     """Where the overlay's data go, and in which format."""
     header = overlay.header
     if header.backing_file is None:
-        raise ImageUnsupported(
-            overlay.path, reason="it has no backing file", hint="there is nothing to commit to"
-        )
+        reason = "it has no backing file"
+        raise ImageUnsupported(overlay.path, reason, "there is nothing to commit to")
     # The chain is looked through first: a loop would meet our own locks.
     chain = opened_as_backing(overlay.path, header)
     if chain is not None:

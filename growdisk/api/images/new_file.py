@@ -23,16 +23,19 @@ _NAME_BYTES = 240  # of 255 that a name may have
 
 
 class NewFile:
-    """Make the file at `temporary`, then `publish()` or `replace()` it; else it is removed."""
+    """A context manager: make the file at `temporary`, then `publish()` or `replace()` it.
+
+    The latter replaces the file at its path. Without either it is removed on leaving.
+    """
 
     def __init__(self, path: Path, *, replacing: bool = False) -> None:
         self.path, self._replacing = path, replacing
         self.is_device = path.is_block_device()
         self._data_file: NewFile | None = None  # of no use without it, nor it without that
         self._was_left = False  # by a process that was killed before it could publish it
-        self.temporary = (
-            path if self.is_device or not path.name else path.with_name(_temporary_name(path.name))
-        )
+        # The final name may be as long as names can be.
+        hidden = f".{os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])}.growdisk-new"
+        self.temporary = path if self.is_device or not path.name else path.with_name(hidden)
 
     def __enter__(self) -> NewFile:
         # A run may be recorded under that name, though its image is gone.
@@ -41,8 +44,7 @@ class NewFile:
             return self
         # lexists(): a link that leads nowhere has the name as well.
         if not self._replacing and os.path.lexists(self.path):
-            if self.is_half_published:  # killed right after the last step: it is whole
-                self.temporary.unlink()
+            self.forget_second_name()
             raise destination_exists(self.path)
         if os.path.lexists(self.temporary):
             # With a second name it is whole, and has been published.
@@ -60,17 +62,19 @@ class NewFile:
     def add_data_file(self, path: Path) -> Path:
         """The image's external data file is to be at `path`. Returns where it is made."""
         if path.absolute() == self.path.absolute():
-            raise ImageUnsupported(
-                self.path,
-                reason="its external data file would be itself",
-                hint="choose another data_file; nothing was written",
-            )
+            hint = "choose another data_file; nothing was written"
+            raise ImageUnsupported(self.path, "its external data file would be itself", hint)
         data_file = NewFile(path)
         # Killed between the two names: the data file has its own, and its image never got one.
         if self._was_left and data_file.is_half_published:
             path.unlink()
         self._data_file = data_file.__enter__()
         return data_file.temporary
+
+    def forget_second_name(self) -> None:
+        """Remove the name that it grew under if a process was killed before that: it is whole."""
+        if self.is_half_published and not self.is_device:
+            self.temporary.unlink()
 
     @property
     def is_half_published(self) -> bool:
@@ -96,10 +100,6 @@ class NewFile:
         if self.is_device:
             return RawFile.open(self.path, writable=True)
         return RawFile.create(self.temporary)
-
-    def sync(self) -> None:
-        """Make what it holds so far durable."""
-        sync_file(self.temporary)
 
     def publish(self) -> None:
         """Give the finished file its name, durably."""
@@ -148,8 +148,3 @@ class NewFile:
         self.temporary.replace(self.path)
         with suppress(OSError):  # either file will be there, and both show the same
             sync_directory(self.path.absolute().parent)
-
-
-def _temporary_name(name: str) -> str:
-    """A name beside the final one, which may be as long as names can be."""
-    return f".{os.fsdecode(os.fsencode(name)[:_NAME_BYTES])}.growdisk-new"

@@ -159,18 +159,18 @@ def require_keys(device: BlockDevice | None) -> None:
 def refuse_small_device(file: RawFile, size: int) -> None:
     """A block device has to be as large as what goes there; a file grows."""
     if file.is_block_device and file.size < size:
-        raise ImageUnsupported(
-            file.path,
-            reason=f"the block device has {file.size} bytes, and {size} are to go there",
-            hint="use a larger device; nothing was written",
-        )
+        reason = f"the block device has {file.size} bytes, and {size} are to go there"
+        raise ImageUnsupported(file.path, reason, "use a larger device; nothing was written")
 
 
 # --- what the host has to say ---------------------------------------------------------------------
 
 
 def refuse_without_room(path: Path, place: Path, takes: int) -> None:
-    """no-room-for-image, before anything is written, if the host has no room at `place`."""
+    """no-room-for-image, before anything is written, if the host has no room for a file.
+
+    `place` is where the file is to lie.
+    """
     folder = place.absolute().parent
     if is_device(place) or not folder.is_dir() or (free := free_room(folder)) >= takes:
         return
@@ -199,7 +199,10 @@ def data_length(device: BlockDevice) -> int:
 def report_host_errors(
     path: Path, *, writing: bool, has_changed: Callable[[], bool] = lambda: True
 ) -> Iterator[None]:
-    """An error of the host, as ours about the image, which may have been written to by then."""
+    """An error of the host, as an error of ours about the image.
+
+    `has_changed`: whether anything may have been written by then.
+    """
     try:
         yield
     except OSError as error:
@@ -226,7 +229,10 @@ def report_host_errors(
 
 @contextmanager
 def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> Iterator[None]:
-    """The same for a file that was to be made, which `takes` at the most so many bytes."""
+    """The same for a file that was to be made.
+
+    `takes`: bytes of the host that it will have at the most.
+    """
     try:
         yield
     except OSError as error:

@@ -166,7 +166,10 @@ class _Fetcher:
 
 
 def are_alike(one: list[Part], other: list[Part], buffers: tuple[bytearray, bytearray]) -> bool:
-    """Whether a range is alike in two devices, read in steps; False as well if it cannot be."""
+    """Whether a range is alike in two devices, read in steps into `buffers`.
+
+    False as well if it cannot be read in steps: fetch it then.
+    """
     # Something is compressed, or read through a device.
     if not all(part.place is not None or part.fill is None for part in (*one, *other)):
         return False

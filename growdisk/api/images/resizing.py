@@ -1,4 +1,7 @@
-"""Changing an image's virtual size; shrinking loses data, so it wants to be said."""
+"""Changing an image's virtual size.
+
+Shrinking loses what lies after the new end, so it wants to be said.
+"""
 
 from __future__ import annotations
 
@@ -78,11 +81,8 @@ def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
 
 def refuse_raw_preallocation(path: Path, preallocation: Preallocation) -> None:
     if preallocation == "metadata":
-        raise ImageUnsupported(
-            path,
-            reason="a raw image has no metadata that could be preallocated",
-            hint="choose falloc or full; nothing was changed",
-        )
+        reason = "a raw image has no metadata that could be preallocated"
+        raise ImageUnsupported(path, reason, "choose falloc or full; nothing was changed")
 
 
 def _file_of_data(image: RawFile | Qcow2Image, path: Path) -> Path:

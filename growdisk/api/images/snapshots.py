@@ -1,4 +1,7 @@
-"""Internal snapshots by name or by id; what could mean two of them is refused."""
+"""Internal snapshots by name or by id.
+
+What could mean two of them is refused, where qemu-img picks one.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ def _changing(path: Path, overlays_may_break: bool) -> AbstractContextManager[Qc
 
 
 def is_id(image: Qcow2Image, name: str, selector: Selector | None) -> bool:
-    """Whether `name` is an id here; snapshot-id-or-name if it is also the name of another."""
+    """Whether `name` is an id here.
+
+    snapshot-id-or-name if it is the id of one snapshot and the name of another.
+    """
     if selector is not None:
         return selector == "id"
     named = [snapshot for snapshot in image.snapshots() if snapshot.name == name]

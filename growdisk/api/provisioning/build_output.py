@@ -1,6 +1,7 @@
 """One output, from the hidden image to its name: made, grown, changed, checked, published.
 
-With backend auto, what host tools cannot do is done again in the appliance, from the start.
+With backend auto, host tools try first; what they turn out not to be able to do is done again, from
+the start, in the appliance: the hidden image is thrown away, so nothing half-done can stay.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ from growdisk.workflow.stopping import StopRequest
 
 @dataclass(frozen=True)
 class Batch:
-    """What all outputs of one call have in common; `epoch`: the time of a reproducible output."""
+    """What all outputs of one call have in common.
+
+    `epoch`: the time of a reproducible output.
+    """
 
     base: Base
     recipe: Recipe
@@ -50,7 +54,10 @@ class Batch:
 
 
 class OutputBuild:
-    """`number` counts from 1. `check` finds all that can be wrong, before anything is made."""
+    """`number` counts from 1.
+
+    All that can be wrong with it is found by `check`, before anything is made.
+    """
 
     def __init__(self, batch: Batch, number: int, output: Output) -> None:
         self._batch, self.path = batch, output.path
@@ -200,11 +207,9 @@ def _told_of(base: Path, *, instead_of: Path) -> Iterator[None]:
 def _failure(path: Path, error: GrowdiskError) -> OperationFailed:
     """What stopped growing, in words that fit an image that is gone."""
     cause = error.__cause__ if isinstance(error.__cause__, GrowdiskError) else error
-    hint = (
-        cause.what_to_do
-        if cause is not error
-        else "see what it says with -v -x; the base is as it was"
-    )
+    hint = "see what it says with -v -x; the base is as it was"
+    if cause is not error:
+        hint = cause.what_to_do
     return provisioning_failed(path, reason=str(error.why or error.what), hint=hint)
 
 

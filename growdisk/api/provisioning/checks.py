@@ -42,7 +42,10 @@ class Base:
 
 
 def look_at_base(path: Path, recipe: Recipe) -> Base:
-    """Refused: a base in use, in the middle of a run, locked, or not encrypted as the outputs."""
+    """ImageInUse while somebody writes to one of its files.
+
+    Refused: one in the middle of a run, a locked one, and outputs that would not be encrypted.
+    """
     base_format = format_of(path, recipe.base_format, writing=True)
     with closing(open_device(path, base_format)) as device:
         # Half of a change is in its bytes, and would be in those of the outputs.
@@ -116,9 +119,8 @@ def refuse_outputs(outputs: Sequence[Output], *, seeds: bool) -> None:
             place = real(path.absolute().parent) / path.name
             if place in seen:
                 own = "" if path is output.path else ", as the seed of two outputs"
-                raise UsageError(
-                    f"{path} is named twice{own}", hint="every output needs a name of its own"
-                )
+                problem = f"{path} is named twice{own}"
+                raise UsageError(problem, "every output needs a name of its own")
             seen.add(place)
 
 
@@ -126,9 +128,8 @@ def refuse_place(path: Path, base: Base, *, force: bool) -> None:
     """Raise what stands against an image at `path`."""
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise not_provisioned(
-            path, reason=f"there is no folder {parent}", hint=f"make it first: mkdir -p {parent}"
-        )
+        reason = f"there is no folder {parent}"
+        raise not_provisioned(path, reason, f"make it first: mkdir -p {parent}")
     if not os.path.lexists(path):
         return
     if real(path) in base.files:
@@ -137,9 +138,8 @@ def refuse_place(path: Path, base: Base, *, force: bool) -> None:
     if not force:
         raise output_exists(path)
     if not path.is_file():
-        raise not_provisioned(
-            path, reason="it is not a file that could be replaced", hint="choose another name"
-        )
+        reason = "it is not a file that could be replaced"
+        raise not_provisioned(path, reason, "choose another name")
     # Refused while a guest has it open.
     with closing(RawFile.open(path, writable=True)) as file:
         # Its run would have nothing left to go back to, and images on it another disk below them.

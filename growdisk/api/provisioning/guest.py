@@ -40,7 +40,10 @@ def customize_guest(
     stop: StopRequest,
     keys: tuple[bytes, ...] = (),
 ) -> tuple[str, ...]:
-    """What was done, a line each. If it raises, the image is not to be used."""
+    """What was done, a line each.
+
+    Raises what stands against it; the image is then not to be used.
+    """
     with unmounting_beside(), closing(Disk.open(path, image_format, key=keys)) as disk:
         # No snapshots: the image is hidden, and is thrown away if anything fails.
         disk.activate(disk.base(writable=True))
@@ -134,9 +137,8 @@ def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
             "looking for the guest's root", 1, "no ext file system right in a partition has users"
         )
     hint = "growdisk show draws what is in it; what is encrypted needs its passphrase: --key-file"
-    raise cannot_customize(
-        "find the root file system", f"no file system in the image has {_MARK}", hint
-    )
+    reason = f"no file system in the image has {_MARK}"
+    raise cannot_customize("find the root file system", reason, hint)
 
 
 def _candidates(backend: Backend, facts: Facts, *, direct: bool) -> Iterator[str]:

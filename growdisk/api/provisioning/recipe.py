@@ -142,14 +142,11 @@ _MOST = 10_000
 def counted(pattern: str, count: int) -> tuple[Output, ...]:
     """`count` outputs, numbered from 1."""
     if not 1 <= count <= _MOST:
-        raise bad_value(
-            f"--count {count} makes no sense", "--count", str(count), hint=f"from 1 to {_MOST}"
-        )
+        hint = f"from 1 to {_MOST}"
+        raise bad_value(f"--count {count} makes no sense", "--count", str(count), hint)
     if count > 1 and not _NUMBER.search(pattern):
-        raise UsageError(
-            "all outputs would have one name",
-            hint="put {n} into it: web-{n}.qcow2, or web-{n:02}.qcow2",
-        )
+        problem = "all outputs would have one name"
+        raise UsageError(problem, "put {n} into it: web-{n}.qcow2, or web-{n:02}.qcow2")
     return tuple(Output(Path(numbered(pattern, str(number)))) for number in range(1, count + 1))
 
 

@@ -1,6 +1,7 @@
 """Reads files that say what to make: recipes and lists of outputs.
 
-Names of files count from the recipe's own folder, so that it can be moved with what it needs.
+An unknown word in YAML is an error with its place and a suggestion. Names of files count from the
+recipe's own folder, so that a recipe can be moved together with what it needs.
 """
 
 from __future__ import annotations
@@ -133,24 +134,23 @@ def _seed(node: Located | None, folder: Path) -> Seed | None:
 
 
 def read_output_list(path: Path) -> tuple[Output, ...]:
-    """What a file lists; its ending says how. UsageError, with the line."""
+    """What a file lists; its ending says how.
+
+    UsageError, with the line, for what cannot be read.
+    """
     if path.suffix.lower() in (".yml", ".yaml"):
         document = read_yaml(path)
         if document is None or not document.is_list:
-            raise bad_file(
-                "a list of outputs is a list", place=str(path), hint="begin each one with - name: …"
-            )
+            problem = "a list of outputs is a list"
+            raise bad_file(problem, str(path), hint="begin each one with - name: …")
         return tuple(_outputs(document.items(), path.parent))
     try:
         # -sig: a spreadsheet's byte order mark would belong to the first column's name.
         text = read_given(path, "check its name and permissions").decode("utf-8-sig")
         return tuple(_rows(path, csv.reader(StringIO(text, newline=""))))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(
-            f"{path} is not CSV",
-            hint="write name,size and a line for each output",
-            reason=str(error),
-        ) from error
+        hint = "write name,size and a line for each output"
+        raise UsageError(f"{path} is not CSV", hint, str(error)) from error
 
 
 def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[Output]:
@@ -160,10 +160,8 @@ def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[Output]:
         or not all(head.isidentifier() for head in heads)
         or len(set(heads)) < len(heads)
     ):
-        raise UsageError(
-            f"{path}:1: the first line names the columns",
-            hint="write name,size,… each once, as words",
-        )
+        problem = f"{path}:1: the first line names the columns"
+        raise UsageError(problem, "write name,size,… each once, as words")
     for number, row in enumerate(rows, start=2):
         if any(cell.strip() for cell in row):
             yield _output(f"{path}:{number}", heads, row)
@@ -171,9 +169,8 @@ def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[Output]:
 
 def _output(place: str, heads: Sequence[str], row: Sequence[str]) -> Output:
     if len(row) != len(heads):
-        raise UsageError(
-            f"{place}: {len(row)} fields under {len(heads)} columns", hint="one for each column"
-        )
+        problem = f"{place}: {len(row)} fields under {len(heads)} columns"
+        raise UsageError(problem, "one for each column")
     cells = {head: cell.strip() for head, cell in zip(heads, row, strict=True)}
     name, size = cells.pop("name"), cells.pop("size", "")
     if not name:

@@ -16,10 +16,14 @@ ProvisionOutcome = Literal["created", "planned", "failed"]
 
 @dataclass(frozen=True)
 class Provisioned:
-    """One output; with an `error`, `path` has nothing, or what was there before.
+    """One output.
 
     `growpart` is what cloud-init's growpart would find to do at the first boot: "nothing", one
-    hopes. `steps` are those of growing; `layout` is the finished disk (planned: as it would be).
+    hopes.
+
+    `steps` are those of growing; `layout` is the finished disk (planned: as it would be).
+
+    With an `error` there is nothing at `path`, or what was there before.
     """
 
     path: Path

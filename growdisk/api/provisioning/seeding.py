@@ -22,7 +22,10 @@ def seed_place(out: Path) -> Path:
 
 
 def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, bytes]:
-    """The texts of the seed; its instance-id is new each time, as each guest is to cloud-init."""
+    """The texts of the seed.
+
+    Its instance-id is new each time, so that cloud-init takes the guest for a new one.
+    """
     # As YAML, whatever characters it has.
     hostname = json.dumps(values["hostname"])
     made = f"#cloud-config\nhostname: {hostname}\n".encode()

@@ -59,9 +59,8 @@ def render(text: str, values: Values, what: str) -> str:
         return Sandbox({}, {}).text(text, values)
     except Exception as error:  # an expression may go wrong in as many ways as Python has
         known = ", ".join(sorted(values))
-        raise UsageError(
-            f"cannot fill in {what}", hint=f"the variables are: {known}", reason=str(error)
-        ) from error
+        problem = f"cannot fill in {what}"
+        raise UsageError(problem, f"the variables are: {known}", str(error)) from error
 
 
 def render_file(content: bytes, values: Values, what: str, hint: str) -> bytes:
@@ -85,10 +84,8 @@ def _keys(keys: KeysFor, values: Values) -> LoginKeys:
         # The wrong one of the two files: nothing of it may be shown.
         private = any("PRIVATE KEY" in line for line in wrong)
         problem = "a private key" if private else f"'{wrong[0][:40]}'" if wrong else "nothing"
-        raise UsageError(
-            f"{problem} is not a public key for {keys.user}",
-            hint="give the .pub file that ssh-keygen made",
-        )
+        hint = "give the .pub file that ssh-keygen made"
+        raise UsageError(f"{problem} is not a public key for {keys.user}", hint)
     return LoginKeys(keys.user, lines)
 
 
@@ -103,9 +100,8 @@ def _password(password: PasswordFor, values: Values, recipe: Recipe) -> NewPassw
 def _file(file: FileInto, values: Values) -> FileChange:
     path = render(file.path, values, f"the path {file.path}")
     if not path.startswith("/") or path.endswith("/") or ".." in PurePosixPath(path).parts:
-        raise UsageError(
-            f"'{path}' is not a path of a file in a guest", hint="write it from / on, without .."
-        )
+        problem = f"'{path}' is not a path of a file in a guest"
+        raise UsageError(problem, "write it from / on, without ..")
     content = file.content.encode() if file.source is None else file_content(file.source)
     if file.template:
         what = f"the template {file.source or path}"
@@ -114,6 +110,5 @@ def _file(file: FileInto, values: Values) -> FileChange:
 
 
 def file_content(source: Path) -> bytes:
-    return read_given(
-        source, "check its name; let a command in the guest fetch what is larger", _LARGEST_FILE
-    )
+    hint = "check its name; let a command in the guest fetch what is larger"
+    return read_given(source, hint, _LARGEST_FILE)

@@ -44,7 +44,10 @@ class WorkImage:
 
     @contextmanager
     def begun(self, *, force: bool) -> Iterator[tuple[Path, ImageFormat]]:
-        """The hidden image to work on, and its format; then OUT is there, or nothing is left."""
+        """The hidden image to work on, and its format.
+
+        After the block OUT is there, or nothing is left.
+        """
         hidden_ones = self._work, self._new
         with exclusive_output(self.path):
             # Locked: what is there is of a process that was killed.
@@ -127,7 +130,10 @@ def _remove_left_over(hidden: Path) -> None:
 def rewrite_overlay(
     path: Path, new: Path, luks: bytes, keys: tuple[bytes, ...], progress: Progress
 ) -> None:
-    """Make `new`, in the same folder, show what the overlay shows: same base, same encryption."""
+    """Make `new` show what the overlay `path` shows, on the same base and as encrypted.
+
+    It must be in the same folder.
+    """
     with Qcow2Image.open(path, key=keys) as overlay:
         backing_format: ImageFormat = "qcow2" if overlay.header.backing_format == "qcow2" else "raw"
         create_qcow2(
@@ -156,7 +162,10 @@ def hidden_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def exclusive_output(path: Path) -> Iterator[None]:
-    """Nobody else makes an output at `path` meanwhile, by the same hidden names. ImageInUse."""
+    """Nobody else makes an output at `path` meanwhile: both would use the same hidden names.
+
+    ImageInUse.
+    """
     lock = path.with_name(f".{path.name}.growdisk-lock")
     try:
         fd = open_locked(lock, 0o644)
@@ -171,7 +180,10 @@ def exclusive_output(path: Path) -> Iterator[None]:
 
 
 def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
-    """Give the image its name, durably and atomically; ImageInUse if the old one has users."""
+    """Give the finished image its name, durably and atomically, perhaps in place of another.
+
+    ImageInUse if somebody has opened the other one meanwhile.
+    """
     sync_file(hidden)
     if force:
         with closing(RawFile.open(path, writable=True)) if path.exists() else nullcontext():

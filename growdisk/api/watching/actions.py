@@ -1,7 +1,8 @@
 """What is done about one disk of a round: by a growdisk of its own, whose time is bounded.
 
-When its time is up it is asked to stop, and takes its run back; a minute later it is killed, and
-the next round goes on with what the journal says.
+A process each, so that a guest that hangs or a bug costs nobody else anything. When its time is up
+it is asked to stop, and takes its run back; a minute later it is killed, and the next round goes on
+with what the journal says.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ class Action:
 
 @dataclass(frozen=True)
 class RoundContext:
-    """How a round is done: `uri` of libvirt, and `stop`, which ends it."""
+    """How a round is done.
+
+    `uri`: which libvirt; `stop` ends what is under way, and nothing begins after it.
+    """
 
     uri: str | None
     promises: Promises

@@ -1,4 +1,7 @@
-"""One round, never two at once: list the disks that rules are for, deal with each, report."""
+"""One round: list the disks that rules are for, deal with each, say how it went.
+
+Never two rounds at once.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ def watch_once(
 ) -> Round:
     """`report` hears of each action as soon as it is done. round-going-on.
 
-    `stopping` is entered once disks are known: processes are forked to look at them.
+    `stopping` gives a request to stop; it is entered once disks are known, for processes are forked
+    to look at them.
     """
     begun = time.monotonic()
     with _alone():

@@ -38,7 +38,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class WatchRule:
-    """As it was written, and checked. `domains`, `images`: patterns; `timeout` in seconds."""
+    """As it was written, and checked: its fields are the words of a rule.
+
+    `domains`, `images`: patterns. `timeout`: seconds for one guest.
+    """
 
     domains: tuple[str, ...]
     images: tuple[str, ...]

@@ -73,12 +73,8 @@ def _created(output: CommandOutput, path: Path, key: str, size: int) -> int:
 def copy_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "source", metavar="SRC")
     parser.add_argument("path", type=Path, metavar="DST", help="a new file, or a block device")
-    parser.add_argument(
-        "--sparse",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="holes stay holes (default), zeros become holes too, or holes become zeros",
-    )
+    text = "holes stay holes (default), zeros become holes too, or holes become zeros"
+    parser.add_argument("--sparse", choices=("auto", "always", "never"), default="auto", help=text)
 
 
 def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:

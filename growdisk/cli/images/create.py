@@ -23,12 +23,8 @@ _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
 def create_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
     add_value(parser, "size", "SIZE", "40G (left out: that of the backing file)", nargs="?")
-    parser.add_argument(
-        "-f",
-        "--format",
-        choices=FORMAT.choices,
-        help="the new image's format; by its name (.raw, .img) if left out, else qcow2",
-    )
+    text = "the new image's format; by its name (.raw, .img) if left out, else qcow2"
+    parser.add_argument("-f", "--format", choices=FORMAT.choices, help=text)
     where = "a relative name counts from the new image's folder"
     declare(parser, CREATING["backing"], "-b", type=str, metavar="FILE", more=where)
     declare(parser, CREATING["backing_format"], "-F")
@@ -73,29 +69,22 @@ def _format(arguments: argparse.Namespace) -> str:
         form: str = arguments.format
         # .img counts as a raw name too, but many qcow2 images are called so: only .raw is refused.
         if named == "raw" and arguments.path.suffix == ".raw" and form == "qcow2":
-            raise UsageError(
-                f"{arguments.path} would be a qcow2 image with the name of a raw one",
-                "name it .qcow2",
-            )
+            problem = f"{arguments.path} would be a qcow2 image with the name of a raw one"
+            raise UsageError(problem, "name it .qcow2")
         if named == "qcow2" and form == "raw":
-            raise UsageError(
-                f"{arguments.path} would be a raw image with the name of a qcow2 one",
-                "name it .raw",
-            )
+            problem = f"{arguments.path} would be a raw image with the name of a qcow2 one"
+            raise UsageError(problem, "name it .raw")
         return form
     if named == "raw" and qcow2_only:
-        raise UsageError(
-            f"{arguments.path} is the name of a raw image, which has no such options",
-            "name it .qcow2",
-        )
+        problem = f"{arguments.path} is the name of a raw image, which has no such options"
+        raise UsageError(problem, "name it .qcow2")
     return named or "qcow2"
 
 
 def _raw(arguments: argparse.Namespace, size: int | None) -> int:
     if size is None or arguments.backing is not None or arguments.encrypt:
-        raise UsageError(
-            "a raw image has a SIZE, no backing file and no encryption", hint="make it qcow2"
-        )
+        problem = "a raw image has a SIZE, no backing file and no encryption"
+        raise UsageError(problem, "make it qcow2")
     return create_raw(arguments.path, size, raw_preallocation(",".join(arguments.options)))
 
 

@@ -36,9 +36,8 @@ def position_of(text: str) -> int:
         return 0
     size = parse_size(text)
     if size.relative:
-        raise BadSize(
-            text, reason="there is nothing that it could be added to", hint="write 4096b or 64k"
-        )
+        reason = "there is nothing that it could be added to"
+        raise BadSize(text, "write 4096b or 64k", reason)
     return size.bytes
 
 
@@ -56,7 +55,10 @@ def size_of_qemu_img(size: int) -> str:
 
 
 def note_run(path: Path, output: CommandOutput, *, alone: bool = False) -> None:
-    """Say that an image which is only read, or what it shows unless `alone`, is in a run."""
+    """Say of an image that is only read that a run is in the middle of it.
+
+    Or of what it shows, unless the file is read `alone`.
+    """
     from growdisk.api.guard import in_a_run
 
     found = in_a_run(path, alone=alone)

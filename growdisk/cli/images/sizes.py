@@ -27,11 +27,8 @@ def resize_arguments(parser: argparse.ArgumentParser) -> None:
     # argparse takes a word like -10 for a value, by this pattern of its own; -10G has to count too.
     parser._negative_number_matcher = _SIZE
     add_format(parser)
-    add_flag(
-        parser,
-        "--upgrade",
-        "make a version 2 image version 3 before (compat=1.1): its snapshots need it",
-    )
+    text = "make a version 2 image version 3 before (compat=1.1): its snapshots need it"
+    add_flag(parser, "--upgrade", text)
     add_flag(parser, "--shrink", "consent to lose what lies beyond the new end")
     declare(parser, "preallocation")
     declare(parser, "overlays_may_break")
@@ -39,7 +36,8 @@ def resize_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    size = _change_of(arguments.size)
+    size, header = _change_of(arguments.size), header_at(arguments.path)
+    upgraded = arguments.upgrade and header is not None and header.version < 3
     old, new = unlocking(
         arguments,
         lambda keys: resize_image(
@@ -53,17 +51,18 @@ def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
             overlays_may_break=arguments.overlays_may_break,
         ),
     )
-    output.document(
-        {"result": "nochange" if old == new else "changed", "before": old, "after": new}
-    )
+    result = "changed" if upgraded or old != new else "nochange"
+    output.document({"result": result, "before": old, "after": new})
     # +10G of a disk of odd length may be rounded too: the sum counts, not what was typed.
     note_rounded(output, size.resolve(old), new)
-    if old == new:
-        output.note(f"{arguments.path}: nothing to do, it has {format_size(old)} already")
-    else:
+    if upgraded:
+        output.note(f"{arguments.path}: version 2 -> 3")
+    if old != new:
         output.note(f"{arguments.path}: {format_size(old)} -> {format_size(new)}")
+    elif not upgraded:
+        output.note(f"{arguments.path}: nothing to do, it has {format_size(old)} already")
     if new > old:
-        header, grows = header_at(arguments.path), f"growdisk expand {shell_word(arguments.path)}"
+        grows = f"growdisk expand {shell_word(arguments.path)}"
         if header is not None and header.has(Incompatible.DATA_FILE):
             grows = "a tool inside the guest (growpart, resize2fs)"
         output.note(f"the partitions inside are as before; {grows} grows them")
@@ -109,8 +108,6 @@ def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
     output.document(
         {"result": result, "filename": str(arguments.path), "before": before, "after": after}
     )
-    if before == after:
-        output.note(f"{arguments.path}: nothing to give back, {format_size(after)} on the host")
-        return 0
-    output.note(f"{arguments.path}: {format_size(before)} -> {format_size(after)} on the host")
+    told = "nothing to give back," if before == after else f"{format_size(before)} ->"
+    output.note(f"{arguments.path}: {told} {format_size(after)} on the host")
     return 0

@@ -43,9 +43,8 @@ def run_snapshot(arguments: argparse.Namespace, output: CommandOutput) -> int:
     }
     given = [(selector, word) for selector, word in words.items() if word is not None]
     if len(given) != 1:
-        raise UsageError(
-            f"snapshot {arguments.action} needs one NAME", hint="or --id ID, or --name NAME"
-        )
+        problem = f"snapshot {arguments.action} needs one NAME"
+        raise UsageError(problem, "or --id ID, or --name NAME")
     return _change(arguments, *given[0], output)
 
 

@@ -113,12 +113,8 @@ def compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--format", choices=("qcow2", "raw"), help="the format of A (default: probed)"
     )
-    parser.add_argument(
-        "-F",
-        dest="other_format",
-        choices=("qcow2", "raw"),
-        help="the format of B (default: probed)",
-    )
+    text = "the format of B (default: probed)"
+    parser.add_argument("-F", dest="other_format", choices=("qcow2", "raw"), help=text)
     add_flag(parser, "-s --strict", "images of different size are never the same")
     add_key(parser)
 

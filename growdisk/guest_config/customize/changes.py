@@ -81,7 +81,10 @@ class GuestChanges:
 
 
 class GuestEditor(GuestFiles, Protocol):
-    """Parents are never made on the way; links are followed inside the guest."""
+    """A guest's files, to be changed.
+
+    Parents are never made on the way; links are followed inside the guest.
+    """
 
     def put(self, path: str, content: bytes, owner: FileOwner) -> None:
         """Make the file, or give it new content; then owner and mode."""

@@ -1,7 +1,8 @@
 """Makes the changes to a guest before its first boot. Says what it did, never a password.
 
-Whatever can be refused is, before anything is written. Commands find the files and the name, and
-come before the accounts, which they may have to make.
+Everything that can be refused is looked at while nothing has been written: a user that is not
+there, a folder that is missing. Commands find the files and the name, and come before the accounts,
+which they may have to make.
 """
 
 from __future__ import annotations
@@ -213,7 +214,10 @@ _OWN_ADDRESS = "127.0.1.1"
 
 
 def hosts_for(hosts: str, old: str, new: str) -> str:
-    """/etc/hosts of a guest that was called `old`: its own lines name `new` instead."""
+    """/etc/hosts of a guest that was called `old`: its own lines name `new` instead.
+
+    A full name is followed by the short one.
+    """
     names = [new, new.partition(".")[0]] if "." in new else [new]
     own = f"{_OWN_ADDRESS}\t{' '.join(names)}"
     lines, found = [], False

@@ -23,7 +23,10 @@ _READY = re.compile(r"[!*]|!?\$(?:y|gy|7|2[abxy]|5|6)\$[./A-Za-z0-9$=,]{20,400}"
 
 
 def hash_password(clear: bytes, salt_from: str | None = None) -> tuple[str, str]:
-    """By the host's best method, and by one that every guest knows; the same for a `salt_from`."""
+    """The hashes for /etc/shadow: by the host's best method, and by one that every guest knows.
+
+    `salt_from` makes the salt reproducible.
+    """
     if not clear or b"\0" in clear or b"\n" in clear:
         raise UsageError(
             "a password cannot be empty, nor have more than one line",
@@ -44,7 +47,10 @@ def hash_password(clear: bytes, salt_from: str | None = None) -> tuple[str, str]
 
 
 def check_hash(text: str) -> str:
-    """A hash that somebody else has made. UsageError for what may be a clear text."""
+    """A hash that somebody else has made.
+
+    UsageError if it cannot be one: a clear text must not get into a guest.
+    """
     if not _READY.fullmatch(text):
         raise UsageError(
             "that is not the hash of a password",

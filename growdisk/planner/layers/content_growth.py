@@ -28,7 +28,8 @@ from growdisk.steps.registry import DiskStep
 class GrowthTarget:
     """What stands at `place` now, and how many bytes the place will have.
 
-    `suffix` follows the name of every step: "", or "-sda3" for a further partition that grows.
+    Number 0 of a place is the whole disk, if there is no table. `suffix` follows the name of every
+    step: "" for the only partition that grows, "-sda3" for a further one.
     """
 
     facts: Facts
@@ -59,9 +60,11 @@ class GrowthTarget:
 class ContentGrowth:
     """What is done inside a partition when it has grown; all of it is right too if it has not.
 
-    `content` is how it will be; `pending`: some layer does not fill its device. `system` is the
-    file system that the guest's own files are looked for in (/dev/sda1, /dev/vg0/root; "" if none
-    can be mounted), `free` its free bytes afterwards. `notes` say what was not done and why.
+    `content` is how it will be; `pending`: some layer does not fill its device, so that
+    there is something to do even if the partition stays. `system` is the file system that the
+    guest's own files are looked for in, as the appliance names it (/dev/sda1, /dev/vg0/root; "" if
+    none can be mounted), `free` its free bytes afterwards. `notes` are lines for people: what was
+    not done and why.
     """
 
     steps: tuple[DiskStep, ...]

@@ -1,4 +1,7 @@
-"""How far each kind of content grows once its device has: file systems, what LUKS encrypts."""
+"""How far each kind of content grows once its device has: file systems, what LUKS encrypts.
+
+Other content can still be asked for by number: then the partition alone grows.
+"""
 
 from __future__ import annotations
 
@@ -283,11 +286,9 @@ def _locked(target: GrowthTarget, content: LuksContent) -> ContentGrowth:
             "inside the guest"
         )
         return ContentGrowth((), content, pending=False, system="", notes=(note,))
-    reason = (
-        "no passphrase that was given opens it"
-        if content.tried
-        else "what is in it grows with its passphrase only"
-    )
+    reason = "what is in it grows with its passphrase only"
+    if content.tried:
+        reason = "no passphrase that was given opens it"
     raise KeyNeeded(
         target.facts.image.path,
         reason=f"{name} is encrypted (LUKS), and {reason}; --partition {name} without a key grows "

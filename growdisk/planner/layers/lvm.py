@@ -80,11 +80,9 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
         )
     # LVM does not change a group of which a physical volume is missing.
     if missing := len(group.physical_volumes) - 1 - len(content.other_pvs):
-        where = (
-            "another physical volume, which is"
-            if missing == 1
-            else f"{missing} other physical volumes, which are"
-        )
+        where = f"{missing} other physical volumes, which are"
+        if missing == 1:
+            where = "another physical volume, which is"
         raise target.refusal(
             f"its volume group {group.name} also lies on {where} not on this disk",
             "name the guest's other disk as well: --with IMAGE (if it is encrypted, or the guest "

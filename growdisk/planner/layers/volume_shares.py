@@ -5,9 +5,9 @@ from __future__ import annotations
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup, mapped_name
-from growdisk.partitions.shares import Percent, Rest, Share, Size
+from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.layers.content_growth import GrowthTarget
-from growdisk.units import align_up, format_size
+from growdisk.units import SizeSpec, align_up, format_size
 
 Chosen = list[tuple[LogicalVolume, Share]]
 
@@ -99,7 +99,7 @@ class VolumeShares:
         if most is None or wanted <= most:
             return wanted
         # A share or the rest takes what there is; an amount that was named is a promise.
-        if isinstance(share, Size):
+        if isinstance(share, SizeSpec):
             policy = volume.allocation or self.group.allocation
             raise self.target.refusal(
                 f"{self.group.name}/{volume.name} has the allocation policy {policy}, which leaves "
@@ -112,7 +112,7 @@ class VolumeShares:
         match share:
             case Percent(value):
                 return int(free * value / 100)
-            case Size(size, relative):
+            case SizeSpec(size, relative):
                 extents = align_up(size, self.group.extent_size) // self.group.extent_size
                 if not relative and extents < volume.extents:
                     now = format_size(self.group.size_of(volume))
@@ -169,7 +169,10 @@ _INSIDE = "grow it in the guest (pvresize, lvextend)"
 def why_not_group(
     group: VolumeGroup, name: str, *, inside_a_volume: bool
 ) -> tuple[str, str] | None:
-    """Why a group cannot grow, and a hint; `name`: its physical volume, as people call it."""
+    """Why a group cannot grow, and a hint; None if it can.
+
+    `name` is what people call its physical volume, which may be in a volume of another group.
+    """
     subject = f"its volume group {group.name}"
     if inside_a_volume:
         return f"{subject} stands in a logical volume, where LVM does not look for any", _INSIDE

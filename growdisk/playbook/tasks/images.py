@@ -101,11 +101,9 @@ def _commit(options: Options, context: TaskContext) -> TaskResult:
     if context.check:
         return TaskResult.planned(f"run {report.run} would be final")
     outcome = outcome_of(api.commit(path, context.observer, not_in_use=options.flag("not_in_use")))
-    return (
-        outcome
-        if outcome.failed
-        else TaskResult(True, f"run {report.run} is final", outcome.result)
-    )
+    if outcome.failed:
+        return outcome
+    return TaskResult(True, f"run {report.run} is final", outcome.result)
 
 
 def _run_of(path: Path) -> StatusReport:
@@ -117,11 +115,8 @@ def _run_of(path: Path) -> StatusReport:
 
 def _convert(options: Options, context: TaskContext) -> TaskResult:
     path, dest = options.place("image"), options.place("dest")
-    to = (
-        options.text("to")
-        or format_of_name(dest)
-        or ("qcow2" if options.flag("compress") else "raw")
-    )
+    otherwise = "qcow2" if options.flag("compress") else "raw"
+    to = options.text("to") or format_of_name(dest) or otherwise
     # Before the look at dest: a wrong option is an error even if dest is there already.
     target = _target(options, to)
     size = _size_of(image_info(path, format_of(options)), options.text("snapshot"))
@@ -133,11 +128,8 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
         # A snapshot that is gone by now tells no size: it may have been removed once converted.
         if made.format != to or made.virtual_size < (size or 0):
             raise destination_exists(dest)
-        return TaskResult(
-            False,
-            f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}",
-            made.as_json(),
-        )
+        message = f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}"
+        return TaskResult(False, message, made.as_json())
     if size is None:
         raise snapshot_not_found(path, name=options.word("snapshot"))
     _refuse_no_folder(dest)
@@ -188,12 +180,8 @@ def _create_options(options: Options) -> str:
 
 
 def _image(options: Options, context: TaskContext) -> TaskResult:
-    match options.word("state"):
-        case "sound":
-            return _sound(options, context)
-        case "compacted":
-            return _compacted(options, context)
-    return _present(options, context)
+    states = {"present": _present, "sound": _sound, "compacted": _compacted}
+    return states[options.word("state")](options, context)
 
 
 def _sound(options: Options, context: TaskContext) -> TaskResult:
@@ -243,9 +231,8 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
     new = size.resolve(info.virtual_size) if size else info.virtual_size
     # Never shrunk: 40G is reached by what is larger as well.
     if new <= info.virtual_size:
-        return TaskResult(
-            False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json()
-        )
+        message = f"it is there, {info.format}, {format_size(info.virtual_size)}"
+        return TaskResult(False, message, info.as_json())
     message = format_change(info.virtual_size, new)
     if context.check:
         return TaskResult.planned(f"would be done: {message}", before=info.virtual_size, after=new)
@@ -283,13 +270,8 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
         assert size is not None
         create_raw(path, size.bytes, reserved)
     else:
-        create_qcow2(
-            path,
-            size.bytes if size else None,
-            chosen,
-            str(backing) if backing else None,
-            backing_format,
-        )
+        below = str(backing) if backing else None
+        create_qcow2(path, size.bytes if size else None, chosen, below, backing_format)
     return TaskResult(True, f"{path.name} created, {image_format}", image_info(path).as_json())
 
 

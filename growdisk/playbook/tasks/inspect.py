@@ -105,27 +105,19 @@ def _bytes(options: Options, name: str) -> int | None:
         return None
     size = parse_size(text)
     if size.relative:
-        raise bad_value(
-            f"{options.task}: {name} {text} is a size to grow by",
-            name,
-            text,
-            hint=f"{name}: {text.lstrip('+')}",
-        )
+        problem = f"{options.task}: {name} {text} is a size to grow by"
+        raise bad_value(problem, name, text, f"{name}: {text.lstrip('+')}")
     return size.bytes
 
 
 def _partitions(options: Options, facts: Facts) -> Iterator[str]:
     numbers = {part.number for part in facts.table.partitions} if facts.table else set()
-    yield from (
-        f"there is no {facts.name_of(number)}"
-        for number in options.numbers("present")
-        if number not in numbers
-    )
-    yield from (
-        f"there is a {facts.name_of(number)}"
-        for number in options.numbers("absent")
-        if number in numbers
-    )
+    for number in options.numbers("present"):
+        if number not in numbers:
+            yield f"there is no {facts.name_of(number)}"
+    for number in options.numbers("absent"):
+        if number in numbers:
+            yield f"there is a {facts.name_of(number)}"
     if (wanted := _bytes(options, "filesystem_at_least")) is not None:
         number, size = _filesystem(options, facts)
         if size < wanted:

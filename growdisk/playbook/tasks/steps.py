@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from growdisk.api.current_run import recorded_plan
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
-from growdisk.errors import suggestion
 from growdisk.fast_dataclass import asdict, replace
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.planner.facts import Facts
@@ -32,6 +31,7 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind
 from growdisk.steps.table_steps import RewritePartitions
 from growdisk.steps.worker import SwapSpace
+from growdisk.suggestions import suggestion
 from growdisk.units import parse_size
 from growdisk.workflow.run_directory import RunDirectory
 

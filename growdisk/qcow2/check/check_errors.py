@@ -9,7 +9,10 @@ MAX_LINES = 100  # of each kind
 
 @dataclass
 class CheckErrors:
-    """`broken`: why no repair may trust references; `rebuild`: why refcounts must be new."""
+    """A collector.
+
+    `broken` says why no repair may trust the references; `rebuild` why the refcounts must be new.
+    """
 
     corruptions: int = 0
     leaks: int = 0
@@ -34,7 +37,10 @@ class CheckErrors:
         self.broken = self.broken or line
 
     def cut_off_data(self, line: str, times: int) -> None:
-        """Data beyond the end of a cut-off file: zeros once it has its length again."""
+        """Record data that lie beyond the end of a file that was cut off.
+
+        They are lost, and read as zeros once the file is made longer again.
+        """
         self.corruption(line, times)
         _note(self.cut_off, line)
 

@@ -23,7 +23,10 @@ from growdisk.qcow2.header import Header, read_header
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Counts are clusters; `problems` are lines for people, the first hundred of each kind."""
+    """The result of a check; counts are clusters.
+
+    `problems` are lines for people, the first hundred of each kind.
+    """
 
     path: Path
     check_errors: int
@@ -91,7 +94,10 @@ class Analysis:
 
 
 def check(file: BlockDevice, path: Path) -> CheckReport:
-    """Changes nothing. ImageDamaged, ImageUnsupported if the header cannot be believed."""
+    """Check the image in `file`; changes nothing.
+
+    Raises ImageDamaged or ImageUnsupported if the header itself cannot be believed.
+    """
     return analyse(file, path).report()
 
 

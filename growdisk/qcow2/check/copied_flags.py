@@ -75,7 +75,10 @@ def active_l1(file: BlockDevice, header: Header) -> tuple[int, ...]:
 def mended_l2_table(
     table: bytes, header: Header, refcounts: ClusterCounts, *, setting: bool
 ) -> bytes | None:
-    """Missing COPIED flags set (`setting`), or wrong ones cleared; None if nothing changes."""
+    """An L2 table with missing COPIED flags set (`setting`) or wrong ones cleared.
+
+    None if there is nothing to change.
+    """
     finder = RunFinder(header.cluster_size)
     # Most tables are right: the runs tell that without a look at each entry.
     runs = finder.runs(_entries_in(table, header))

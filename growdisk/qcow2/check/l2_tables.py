@@ -57,7 +57,10 @@ class L2Reader:
         self._misplaced: set[int] = set()  # offsets of tables that are not aligned
 
     def raw(self, offset: int) -> bytes:
-        """A table as it stands in the file; b"" for zeros, or after too many unaligned ones."""
+        """A table as it stands in the file; nothing if it is all zeros.
+
+        Nothing either if too many that are not aligned have been read: they are errors anyway.
+        """
         return self._tables.read(offset) if self._is_worth_reading(offset) else b""
 
     def _is_worth_reading(self, offset: int) -> bool:
@@ -178,7 +181,10 @@ class _Masks(NamedTuple):
 
 
 class FragmentedTables:
-    """Recognises them by a table as one number, with a lane of 64 bits for each entry."""
+    """Recognises them, in one image.
+
+    A table is taken as one number, with a lane of 64 bits for each entry.
+    """
 
     def __init__(self, cluster_bits: int, clusters_in_file: int, *, zero_flag: bool) -> None:
         self._bits, self._end = cluster_bits, clusters_in_file

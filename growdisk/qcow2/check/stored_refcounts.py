@@ -21,7 +21,11 @@ _CODES = {4: "H", 5: "I", 6: "Q"}
 
 
 class StoredRefcounts:
-    """Unreadable blocks count as zeros; `problem`: why the table cannot be read, if so."""
+    """All refcounts of an image, and where each refcount block lies.
+
+    Blocks that cannot be read count as zeros. `problem`: why the table itself cannot be read, if it
+    cannot.
+    """
 
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self.order, self.cluster_size = header.refcount_order, header.cluster_size
@@ -64,7 +68,10 @@ def table_problem(header: Header, file_size: int) -> str | None:
 
 
 def counts_for(file: BlockDevice) -> ClusterCounts:
-    """As large as an image may need: each segment takes 512 bytes of refcounts on the host."""
+    """An empty table that is as large as an image may need.
+
+    Each segment needs at least 512 bytes of refcounts on the host.
+    """
     if not isinstance(file, RawFile):
         return ClusterCounts()
     # What a sparse file really has bounds how many counts there can be.
@@ -99,19 +106,6 @@ def unpack_counts(block: bytes, order: int) -> Sequence[int]:
     return struct.unpack(f">{count}{_CODES[order]}", block)
 
 
-def pack_counts(values: Sequence[int], order: int) -> bytes:
-    """The numbers as they stand in a refcount block. Each must fit into 2^order bits."""
-    if order <= 3:
-        return _encode_narrow(bytes(values), order)
-    width = 1 << order - 3
-    if isinstance(values, (bytes, bytearray)):
-        block = bytearray(len(values) * width)
-        # Big-endian: the low byte of each number is its last.
-        block[width - 1 :: width] = values
-        return bytes(block)
-    return struct.pack(f">{len(values)}{_CODES[order]}", *values)
-
-
 def _decode_narrow(block: bytes, order: int) -> bytes:
     per_byte, bits = 8 >> order, 1 << order
     values = bytearray(len(block) * per_byte)
@@ -120,16 +114,3 @@ def _decode_narrow(block: bytes, order: int) -> bytes:
             bytes(b >> place * bits & (1 << bits) - 1 for b in range(256))
         )
     return bytes(values)
-
-
-def _encode_narrow(values: bytes, order: int) -> bytes:
-    per_byte, bits = 8 >> order, 1 << order
-    values = values.ljust(-(-len(values) // per_byte) * per_byte, b"\0")
-    lanes = (
-        int.from_bytes(values[place::per_byte], "little") << place * bits
-        for place in range(per_byte)
-    )
-    packed = 0
-    for lane in lanes:
-        packed |= lane
-    return packed.to_bytes(len(values) // per_byte, "little")

@@ -1,7 +1,8 @@
 """The snapshot table and the bitmap directory, read only for the tables that their entries name.
 
-Entries have different lengths, padded to 8 bytes; nothing after an absurd one is believed. Follows
-QEMU's docs/interop/qcow2 ("Snapshots", "Bitmaps").
+Both are lists of entries of different length, padded to 8 bytes; a list that is cut off or absurd
+is a corruption, and nothing after that point is believed. Follows QEMU's docs/interop/qcow2
+("Snapshots", "Bitmaps").
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _V3_EXTRA = 16  # vm_state_size and disk_size, which version 3 demands
 def snapshot_tables(
     file: BlockDevice, header: Header, findings: CheckErrors
 ) -> tuple[list[tuple[str, int, int]], int]:
-    """([(label, offset, entries) of each possible L1 table], how long their list is)."""
+    """([(label, offset, entries) of each L1 table], how long their list is), as far as it goes.
+
+    Those that cannot be true are reported and left out.
+    """
     found: list[tuple[str, int, int]] = []
     offset = header.snapshots_offset
     for index in range(header.snapshot_count):

@@ -1,9 +1,14 @@
-"""Names as somebody writes them: a `~` of nobody, a link in a ring, no home, no current folder."""
+"""Names as somebody writes them: a `~` of nobody, a link in a ring, no home, no current folder.
+
+And no streams.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -93,6 +98,27 @@ def test_a_user_without_a_home_is_told_nothing_about_it(
     assert (answer.code, answer.err) == (0, ""), answer
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
+@pytest.mark.parametrize("words", ["status {}", "show {}", "plan {} +64M", "image resize {} +1M"])
+def test_the_home_of_somebody_else_is_not_in_the_way(
+    small_disk: DiskMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # as it is under sudo -u
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "GROWDISK_STATE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        disk = shutil.copy(small_disk(), folder)
+        for path in (folder, disk):
+            os.chown(path, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            answer = in_process(*words.format(disk).split())
+        finally:
+            os.seteuid(0)
+    assert answer.code == 0, answer
+
+
 def test_a_current_folder_that_was_removed_is_told(folder: Path, small_disk: DiskMaker) -> None:
     gone = folder / "gone"
     gone.mkdir()
@@ -102,3 +128,14 @@ def test_a_current_folder_that_was_removed_is_told(folder: Path, small_disk: Dis
         ["sh", "-c", script], capture_output=True, text=True, env=environment(), check=False
     )
     assert (done.returncode, "the current folder is gone" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+def test_streams_that_were_closed_are_not_missed(tmp_path: Path, closed: str) -> None:
+    disk = tmp_path / "empty.raw"
+    disk.write_bytes(bytes(1 << 20))
+    script = f"exec {GROWDISK} expand {disk} +64M {closed}"
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == 3, done.stderr

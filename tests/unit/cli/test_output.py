@@ -153,6 +153,22 @@ def test_run_goes_on_when_nobody_reads_its_progress(copied: Copier) -> None:
     assert done.returncode == 4
 
 
+def test_run_goes_on_when_its_terminal_is_closed(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    leader, follower = pty.openpty()
+    env = environment({"TERM": "xterm", **NO_APPLIANCE})
+    words = ["expand", image, "+8M", "--yes", *GUESTFS]
+    with subprocess.Popen(
+        [GROWDISK, *words], stdin=follower, stdout=follower, stderr=follower, env=env
+    ) as process:
+        os.close(follower)
+        assert os.read(leader, 1)  # the first step moves
+        os.close(leader)
+    # Its code tells of the disk, although its answer could not be written.
+    assert process.returncode == 4
+    assert growdisk("status", image, "--json").json()["state"] == "undone"
+
+
 def test_quiet_leaves_errors_only(copied: Copier) -> None:
     answer = growdisk("expand", copied("guest.qcow2"), "+8M", "-q", *GUESTFS, env=NO_APPLIANCE)
     assert answer.code == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -332,6 +333,20 @@ def test_a_second_image_in_the_place_of_the_size_is_told_of_with(
     assert in_process("plan", "a.raw", "+16M").code == 3, (
         "a size is a size, also where a file is called like that"
     )
+
+
+def test_a_host_that_allows_no_further_thread_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")  # what Python says of a limit (ulimit -u)
+
+    (tmp_path / "a.raw").write_bytes(bytes(4096))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        answer = in_process("expand", tmp_path / "a.raw", "+16M", "--json")
+    assert (answer.code, answer.json()["error"]["id"]) == (4, "too-many-processes")
+    assert "Traceback" not in answer.err
 
 
 # --- names ---------------------------------------------------------------------------------------

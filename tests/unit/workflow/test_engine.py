@@ -301,3 +301,20 @@ def test_what_was_gone_on_with_in_place_is_still_undone_when_a_later_step_fails(
                 first,
                 second,
             )
+
+
+def test_a_host_that_allows_no_further_thread_fails_the_step():
+    class Threaded(FakeStep):
+        def apply(self, context: Storage) -> Evidence:
+            raise RuntimeError("can't start new thread")
+
+    storage = new_world()
+    with raises("step-failed", match="no further process or thread"):
+        Engine(
+            [FakeStep(NAMES[0]), Threaded(NAMES[1])],
+            storage,
+            FakeSnapshots(storage, frozenset(), NAMES, can_restore=True),
+            FakeJournal(storage),
+            Silent(),
+        ).advance()
+    assert fold(storage.records).status is RunStatus.UNDONE
