@@ -135,35 +135,30 @@ def _drawn(table: PartitionTable) -> str:
 def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
     """cloud-init's user-data with the scripts as one archive: some clouds take only 16 KiB."""
     # Compressed together they are small. Not by runcmd, which cloud-init starts once an instance.
+    # It runs at each boot until it ends once; some guests have no xz.
     folder = f"{STATE_FOLDER}/{plan.run}/scripts"
     archive = base64.b64encode(_archive(scripts)).decode()
     return f"""\
 #cloud-config
-# growdisk run {plan.run}: grows the disk at first boot; cloud-init's own growing is in the way.
+# Grows the disk at first boot.
 growpart:
   mode: "off"
   ignore_growroot_disabled: true
 resize_rootfs: false
 write_files:
   - path: {folder}.tar.xz
-    owner: root:root
     permissions: "0600"
     encoding: b64
     content: {archive}
   - path: {_EACH_BOOT}/growdisk-{plan.run}
-    owner: root:root
     permissions: "0700"
     content: |
       #!/bin/sh
-      # At each boot until it ends once.
       set -eu
       mkdir -p {folder}
       cd {folder}
-      if command -v xz >/dev/null; then
-          tar -xJf {folder}.tar.xz
-      else
-          python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall()' {folder}.tar.xz
-      fi
+      tar -xJf ../scripts.tar.xz ||
+          python3 -c 'import tarfile; tarfile.open("../scripts.tar.xz").extractall()'
       status=0
       sh ./{DRIVER} || status=$?
       rm -f "$0"

@@ -114,7 +114,6 @@ def _places() -> dict[str, str]:
         "settings": places.SETTINGS,
         "initrds": places.INITRDS,
         "block_lists": places.BLOCK_LISTS,
-        "limines": places.LIMINE,
         "loader_files": (*places.LOADER_FILES, *places.GRUB_ENVIRONMENTS),
         "boots": places.BOOTS,
         "systems": ("/", *places.SYSTEMS[1:]),

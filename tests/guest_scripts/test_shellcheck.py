@@ -43,8 +43,9 @@ def test_user_data_holds_the_same_scripts_without_comments_and_fits_into_16_kib(
     for file, script in render(plan).items():
         assert len(bare[file]) < len(script)
         assert as_parsed(bare[file]) == as_parsed(script)
-    files = package(plan)
-    assert len(gzip.compress(files[USER_DATA].encode(), 9)) <= SMALL_CLOUD
+    # Who has both a swap partition and layers of each kind may have a little more, and is told so.
+    files = package(planned(name))
+    assert len(gzip.compress(files[USER_DATA].encode(), 9)) <= SMALL_CLOUD - len(USER_DATA)
     assert f"the output of `gzip -9c {USER_DATA}`" in files[README]
 
 

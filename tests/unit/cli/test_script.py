@@ -57,7 +57,8 @@ def test_user_data_carries_the_same_scripts_and_tells_growpart_to_keep_out(
                 for text in (file.read().decode(), script)
             )
             assert said == written
-    assert f"tar -xJf {archive['path']}\n" in each_boot["content"]
+    folder, name = archive["path"].removesuffix(".tar.xz"), Path(archive["path"]).name
+    assert f"cd {folder}\ntar -xJf ../{name} ||\n" in each_boot["content"]
     assert (each_boot["permissions"], "per-boot" in each_boot["path"]) == ("0700", True)
     (tmp_path / "each-boot").write_text(each_boot["content"])
     run("shellcheck", tmp_path / "each-boot")
