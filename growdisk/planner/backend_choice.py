@@ -180,6 +180,8 @@ def _why_not_inside(facts: Facts, step: DiskStep) -> str:
             return "its journal is on another partition, and a tool is shown one alone"
         case ExtContent() as content if step.is_plain_ext and content.ro_compat & _BIGALLOC:
             return "resize2fs cannot safely grow a bigalloc file system"
+        case ExtContent() as content if step.is_plain_ext and _outgrows(content, step.new_size):
+            return "it becomes so much larger that resize2fs has no room for its descriptors"
         case F2fsContent(clean=False):
             return "its F2FS was not unmounted in order: only a kernel knows what was written last"
     return ""
@@ -273,17 +275,20 @@ def _moves_what_starts(content: ExtContent, new_size: int) -> tuple[str, str] | 
     return reason, f"let it grow to {format_size(most)} at most: more GDT blocks are not reserved"
 
 
+def _outgrows(content: ExtContent, new_size: int) -> bool:
+    """Whether resize2fs fails at that unless a kernel has it mounted, or loses the resize_inode."""
+    # It has to move what is in the way of the new group descriptors, which it can only so far.
+    return (
+        grows_far(content, new_size)
+        and has_feature(content, "resize_inode")
+        and new_size > size_in_place(content)
+    )
+
+
 def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | None:
     """Why only a kernel could grow it so far, and none can mount it; None if it is possible."""
-    # resize2fs has to move what is in the way of the new group descriptors. So far beyond the old
-    # size it fails at that, or loses the resize_inode.
-    if (
-        not grows_far(content, new_size)
-        # A kernel that has it mounted puts the new descriptors elsewhere (meta_bg).
-        or kernel_can_mount(content)
-        or not has_feature(content, "resize_inode")
-        or new_size <= size_in_place(content)
-    ):
+    # A kernel that has it mounted puts the new descriptors elsewhere (meta_bg).
+    if not _outgrows(content, new_size) or kernel_can_mount(content):
         return None
     reason = (
         "it becomes so much larger that only a kernel that mounts it has room for its new "

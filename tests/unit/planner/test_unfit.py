@@ -93,6 +93,16 @@ def test_a_tiny_ext4_that_no_kernel_here_mounts_does_not_become_huge(tmp_path: P
     assert in_process("plan", image, "200M", "--json").code == 0
 
 
+def test_a_tiny_ext4_becomes_huge_by_a_kernel_alone(tmp_path: Path) -> None:
+    image = empty(tmp_path / "disk.raw", 18 * MiB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", image)
+    assert in_process("plan", image, "518G", "--json").json()["backend"] in ("uml", "guestfs")
+    planned = in_process("plan", image, "518G", "--backend", "direct", "--json")
+    assert planned.code == 3 and "descriptors" in planned.json()["error"]["why"]
+    nearer = in_process("plan", image, "900M", "--backend", "direct", "--json")
+    assert nearer.json()["backend"] == "direct"
+
+
 def test_a_journal_on_another_disk_is_asked_for(tmp_path: Path) -> None:
     """mke2fs takes a device for the journal alone: its UUID is written in afterwards."""
     image = empty(tmp_path / "disk.raw", 64 * MiB)
