@@ -27,6 +27,14 @@ from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
 from tests.guests.untouched import untouched_report
 
+# A growdisk leaves signals ignored that were so when it started, and these tests send them.
+for number, handler in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
+
 DiskMaker = Callable[..., Path]
 Copier = Callable[..., Path]
 _UNTOUCHED_BOOT, _LIBVIRTD = "untouched boot", "libvirtd"

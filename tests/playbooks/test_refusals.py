@@ -137,7 +137,7 @@ def test_two_hosts_with_one_image_are_refused(place: Place) -> None:
         (("-l", "nobody"), "no host matches --limit nobody"),
         (("-e", "size"), "cannot read -e size"),
         (("-e", "@no-such.yml"), "cannot be read"),
-        (("-j", "0"), "-j takes a number"),
+        (("-j", "0"), "is not from 1 to"),
     ],
 )
 def test_a_slip_on_the_command_line_is_told(

@@ -125,7 +125,7 @@ def test_a_file_that_has_two_names_when_growdisk_is_killed_keeps_one(place: Plac
         "- hosts: guest.qcow2\n  tasks:\n"
         "    - growdisk.disk.convert: {image: '{{ image }}', dest: new.raw}\n"
     )
-    assert die_at(place, 2, playbook, before=True) == 5
+    assert die_at(place, 3, playbook, before=True) == 5
     made, second = place.folder / "new.raw", place.folder / ".new.raw.growdisk-new"
     second.hardlink_to(made)  # as between the last two calls of the conversion
     ended = place.run(playbook, "--resume")
@@ -235,7 +235,7 @@ def test_a_host_that_an_undo_did_not_come_to_can_still_be_taken_back(
 ) -> None:
     disks = [place.disk(), place.disk("other.qcow2")]
     playbook = place.playbook(PLAY.format(how_far="play"))
-    assert die_at(place, 5, playbook, before=True) == 5
+    assert die_at(place, 7, playbook, before=True) == 5
     monkeypatch.chdir(place.folder)
     monkeypatch.setenv("XDG_STATE_HOME", place.environment["XDG_STATE_HOME"])
 
