@@ -14,6 +14,7 @@ is collected after its device has been freed ends the process with SIGFPE.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -33,6 +34,9 @@ _NEUTRAL_BOOT_CODE = b"\xfa" + bytes(439) + b"disk" + bytes(2)
 
 _SLOTS = 4
 _SECTOR_SIZE_VARIABLE = "PARTED_SECTOR_SIZE"
+# libparted has one size of sectors and one answer to its questions for all threads: to set and
+# clear that in two of them at once frees it twice, and the process dies when it ends.
+_ALONE = threading.Lock()
 # They have no base of their own.
 _LIBPARTED_ERRORS = tuple(kind for name, kind in vars(_ped).items() if name.endswith("Exception"))
 
@@ -49,7 +53,7 @@ def rewrite_mbr(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[S
         )
     try:
         with _scratch_copy(device, old, new.disk_size) as file:
-            with _sectors_of(new.sector_size):
+            with _ALONE, _sectors_of(new.sector_size):
                 _edit(file, path, old.table, new)
             return _outcome(file, device, path, old, new)
     except OSError as error:
