@@ -140,8 +140,6 @@ def booted(
                 "-blockdev",
                 f"driver=qcow2,file.driver=file,file.filename={data},node-name=data",
             ]
-            sectors = f"logical_block_size={data_sector},physical_block_size={data_sector}"
-            command += ["-device", f"scsi-hd,drive=data,serial=DATA-1,{sectors}"]
         with (folder / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
@@ -150,6 +148,14 @@ def booted(
             with closing(connected(folder / "console", process, folder / "qemu.log")) as console:
                 machine = Machine(process, console, doors)
                 machine.wait()
+                if data is not None:
+                    # Not before it is up: a kernel names disks in the order in which they answer.
+                    sectors = dict.fromkeys(
+                        ("logical_block_size", "physical_block_size"), data_sector
+                    )
+                    disk_of_data = {"driver": "scsi-hd", "drive": "data", "serial": "DATA-1"}
+                    machine.qmp("device_add", {**disk_of_data, **sectors})
+                    machine.wait_until("[ -b /dev/sdb ] && sleep 1")
                 yield machine
         finally:
             process.kill()
