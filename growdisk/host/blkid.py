@@ -24,6 +24,7 @@ _NOTHING, _AMBIVALENT = 2, 8  # blkid's exit statuses
 # "pmbr" is a protective MBR alone, without the GPT that it protects; "atari" has no magic at all.
 _GUESSED = ("atari", "pmbr")
 _SECONDS, _WORK = 60.0, 20
+_POLL_SECONDS = 0.1
 # Reads names, and looks at some at once. What is said of each file comes in one piece, between two
 # lines that name it. The udev format says what it finds where that is more than one thing.
 _ASK = f"""
@@ -93,10 +94,13 @@ class Blkid:
 
     def close(self) -> None:
         """End it, also while it looks."""
-        if self._asked.is_set() and self._thread.is_alive():
-            kill_all(self._walls)
+        looks = self._asked.is_set()
         self._asked.set()
-        self._thread.join()
+        while self._thread.is_alive():
+            # The walls may not stand yet; without a question it ends by itself.
+            if looks and self._walls:
+                kill_all(self._walls)
+            self._thread.join(_POLL_SECONDS)
 
     def _work(self) -> None:
         try:

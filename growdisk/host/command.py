@@ -114,10 +114,29 @@ def run(
         text=True,
         errors="replace",
     )
+    stdout, stderr = _said_by(process, name, input, timeout, on_line, begun)
+    done = CompletedCommand(process.returncode, stdout, stderr, time.monotonic() - started)
+    if accept is not None and done.status not in accept:
+        raise ToolFailed(name, done.status, done.last_words)
+    return done
+
+
+def _said_by(
+    process: subprocess.Popen[str],
+    name: str,
+    input: str | Callable[[], str] | None,
+    timeout: float | None,
+    on_line: Callable[[str], None] | None,
+    begun: Callable[[int], None] | None,
+) -> tuple[str, str]:
+    """What a program said to its end on stdout and on stderr; as run(), which has the arguments."""
     # Not communicate(), which would read without a bound.
     assert process.stdout and process.stderr
-    listeners = _Listener(process, process.stdout), _Listener(process, process.stderr, on_line)
+    listeners: list[_Listener] = []
     try:
+        # Here, for a thread may be refused as well (ulimit -u).
+        for stream, told in ((process.stdout, None), (process.stderr, on_line)):
+            listeners.append(_Listener(process, stream, told))
         if begun:
             begun(process.pid)
         if process.stdin:
@@ -129,7 +148,7 @@ def run(
         for wait in (*(listener.join for listener in listeners), process.wait):
             wait(end and max(end - time.monotonic(), 0))
         if timeout and any(listener.is_alive() for listener in listeners):  # to what it has started
-            raise subprocess.TimeoutExpired(words, timeout)
+            raise subprocess.TimeoutExpired(process.args, timeout)
     except BaseException as error:
         # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
         _kill_group(process)
@@ -144,10 +163,7 @@ def run(
     if any(listener.is_too_much for listener in listeners):
         reason = f"it said more than {MOST_SAID >> 20} MiB, and was ended"
         raise ToolFailed(f"reading what {name} says", process.returncode, reason)
-    done = CompletedCommand(process.returncode, stdout, stderr, time.monotonic() - started)
-    if accept is not None and done.status not in accept:
-        raise ToolFailed(name, done.status, done.last_words)
-    return done
+    return stdout, stderr
 
 
 def start(
@@ -213,7 +229,7 @@ def last_lines(text: str) -> str:
 
 
 class _Listener(threading.Thread):
-    """Takes a stream from communicate(), and passes its lines on as they come.
+    """Reads what a program says, and passes its lines on as they come.
 
     A file system from a stranger may make a tool say anything: it is killed before that fills the
     memory.
@@ -320,6 +336,8 @@ def kill_all(word: str) -> None:
     would wait for it for ever. So the word must be one that nobody else can have, such as a path of
     ours.
     """
+    if not word.strip():
+        raise ValueError("every process has that in its command line")
     foreign: set[int] = set()
     for _ in range(_ROUNDS):
         found = [pid for pid in _everybody() - foreign if word in _command_line(pid)]

@@ -6,9 +6,14 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
+from growdisk.host import blkid as blkid_module
+from growdisk.host import fuse_mount
 from growdisk.host.blkid import Blkid, BlkidResult
+from growdisk.host.command import kill_all
 from tests.guests.tools import run
 
 
@@ -55,3 +60,21 @@ def test_while_it_looks_it_can_be_ended(tmp_path: Path) -> None:
     blkid.close()
     assert blkid.answer() != {"all": BlkidResult("swap", "other")}
     device.close()
+
+
+def test_before_its_walls_stand_nobody_is_killed_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty word is in every command line."""
+    device = RawFile.open(_swap(tmp_path / "swap"), writable=False)
+    killed: list[str] = []
+    monkeypatch.setattr(blkid_module, "kill_all", killed.append)
+    begin = fuse_mount.start
+    monkeypatch.setattr(fuse_mount, "start", lambda *a, **k: time.sleep(0.5) or begin(*a, **k))
+    blkid = Blkid()
+    blkid.ask({"all": device})
+    blkid.close()
+    assert not [word for word in killed if not word.startswith("/")]
+    device.close()
+    with pytest.raises(ValueError, match="every process"):
+        kill_all("")
