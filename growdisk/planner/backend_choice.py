@@ -277,10 +277,13 @@ def _moves_what_starts(content: ExtContent, new_size: int) -> tuple[str, str] | 
 
 def _outgrows(content: ExtContent, new_size: int) -> bool:
     """Whether resize2fs fails at that unless a kernel has it mounted, or loses the resize_inode."""
-    # It has to move what is in the way of the new group descriptors, which it can only so far.
+    # It moves what is in the way of the new group descriptors. In an only group that is not full
+    # that may be the resize_inode's own block: "Illegal doubly indirect block found".
+    group = content.blocks_per_group * content.block_size
     return (
         grows_far(content, new_size)
         and has_feature(content, "resize_inode")
+        and (content.size or 0) < group
         and new_size > size_in_place(content)
     )
 
