@@ -95,9 +95,8 @@ _KNOWN = (
         "start the guest, shut it down, and run growdisk again",
     ),
 )
-_FOUND = tuple((re.compile(pattern), why, do) for pattern, why, do in _KNOWN)
 
 
 def meaning(words: str) -> tuple[str, str] | None:
     """Why, and what to do; None if nobody has written down what these words mean."""
-    return next(((why, do) for pattern, why, do in _FOUND if pattern.search(words)), None)
+    return next(((why, do) for pattern, why, do in _KNOWN if re.search(pattern, words)), None)

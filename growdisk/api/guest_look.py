@@ -44,7 +44,7 @@ _SWAP_FILES = (
     "/swapfile*", "/swap.img", "/swap", "/swap/*", "/var/swap*", "/var/lib/swap*", "/.swapfile",
     "/.swap/*",
 )  # fmt: skip
-_PARTITION = re.compile(r"/dev/(sda\d*)")
+_PARTITION = r"/dev/(sda\d*)"
 _RANDOM_SWAP = SwapContent("swap", random_key=True)
 
 
@@ -200,7 +200,7 @@ def _why_not_at_home(look: Look) -> str:
     if not look.homes:
         return "the guest's files are not where they can be read here"
     for mount in (mount for home in look.homes for mount in home.mounts):
-        if _PARTITION.fullmatch(mount.node) is None:
+        if re.fullmatch(_PARTITION, mount.node) is None:
             # A logical volume, or what a container encrypts.
             return (
                 f"the guest's files are in {mount.node.removeprefix('/dev/')}, which only a "

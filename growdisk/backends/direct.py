@@ -45,7 +45,7 @@ from growdisk.partitions.table import FIRST_DISK
 from growdisk.units import TiB
 
 _SECTOR = 512
-_DEBUGFS_BANNER = re.compile(r"debugfs \d.*|debugfs: .*", re.DOTALL)
+_DEBUGFS_BANNER = r"(?s)debugfs \d.*|debugfs: .*"
 # Seconds of the processor that a tool may take; they need a tenth of it.
 _WORK, _WORK_A_TIB = 300, 60
 _FULL_CHECK_BLOCKS = 64 << 20  # 256 GiB in blocks of 4 KiB: half a second
@@ -241,7 +241,7 @@ class DirectTools:
         complaints = [
             line
             for line in done.stderr.splitlines()
-            if line and not _DEBUGFS_BANNER.fullmatch(line)
+            if line and not re.fullmatch(_DEBUGFS_BANNER, line)
         ]
         if complaints:
             raise ToolFailed("debugfs", done.status, last_lines("\n".join(complaints)))

@@ -28,8 +28,8 @@ _SYSROOT = "/sysroot"
 _SWAP_MODE = 0o600
 _BOOT_PLACES = ("/boot", "/boot/efi", "/efi")
 # as lsattr shows them, which has other words where there are none
-_FLAGS = re.compile(r"[-\w]{10,}(?= /)")
-_PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>\d+)")
+_FLAGS = r"[-\w]{10,}(?= /)"
+_PARTITION = r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>\d+)"
 
 
 _ENVIRONMENT = (
@@ -211,7 +211,7 @@ class MountedGuest:
             if status == 0:  # the subvolume that it is in
                 break
         _, output = self._shell.run("lsattr", "-d", inside, accept=_ANY_STATUS)
-        flags = _FLAGS.match(output)
+        flags = re.match(_FLAGS, output)
         if flags and (locks := "".join(lock for lock in "ia" if lock in flags[0])):
             yield ["chattr", f"-{locks}", inside], ["chattr", f"+{locks}", inside]
 
@@ -224,7 +224,7 @@ class MountedGuest:
             status, found = self._shell.run(*look, accept=_ANY_STATUS)
             return found.strip() if status == 0 else None
         # Whatever the guest calls its disk, the appliance has it as sda. It has one.
-        if match := _PARTITION.fullmatch(entry.plain_source):
+        if match := re.fullmatch(_PARTITION, entry.plain_source):
             return f"/dev/sda{match['number']}"
         if kind.startswith("/dev/mapper/") and self._shell.is_device(kind):
             return entry.plain_source

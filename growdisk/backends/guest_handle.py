@@ -16,9 +16,9 @@ from growdisk.errors import ToolFailed
 from growdisk.host.command import COMMAND_LOG, last_lines
 
 DISK = "/dev/sda"
-_DEVICE = re.compile(rf"{DISK}(\d*)")
+_DEVICE = rf"{DISK}(\d*)"
 _STATUS_MARK = "growdisk-status="
-_STATUS = re.compile(rf"(?P<output>.*){_STATUS_MARK}(?P<status>\d+)\s*\Z", re.DOTALL)
+_STATUS = rf"(?s)(?P<output>.*){_STATUS_MARK}(?P<status>\d+)\s*\Z"
 
 
 class Handle(Protocol):
@@ -79,7 +79,7 @@ class Shell:
             answer = self.handle.debug(
                 "sh", [f"LC_ALL=C {command} 2>&1 </dev/null; echo {_STATUS_MARK}$?"]
             )
-        match = _STATUS.match(answer)
+        match = re.match(_STATUS, answer)
         if match is None:
             raise ToolFailed(words[0], -1, f"unreadable answer {answer!r}")
         # Callers know the disk as /dev/sda, in what they read as well.
@@ -97,5 +97,5 @@ class Shell:
 
     def _translated(self, word: str) -> str:
         # Whole words only: a path or an option that happens to contain the name stays.
-        match = _DEVICE.fullmatch(word)
+        match = re.fullmatch(_DEVICE, word)
         return self.disk + match[1] if match else word

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     Scheme = Literal["nbd", "nbd+unix", "ssh"]
 
 _PORTS = {"nbd": 10809, "ssh": 0}  # ssh looks into its own configuration
-_HOST = re.compile(r"[A-Za-z0-9_][\w.-]*|[0-9A-Fa-f:]+(%[\w.-]+)?")  # a name, or an address of IPv6
-_USER = re.compile(r"[\w.][\w.-]*")
-_ANY = re.compile(
-    r"(nbds?(?:\+\w+)?|rbd|iscsi|iser|ssh|sftp|gluster(?:\+\w+)?|nfs|https?|ftp|s3):/*"
-)
+_HOST = r"[A-Za-z0-9_][\w.-]*|[0-9A-Fa-f:]+(%[\w.-]+)?"  # a name, or an address of IPv6
+_USER = r"[\w.][\w.-]*"
+_ANY = r"(nbds?(?:\+\w+)?|rbd|iscsi|iser|ssh|sftp|gluster(?:\+\w+)?|nfs|https?|ftp|s3):/*"
 NOT_HERE = "{} is an address, which is not taken here"
 WHERE_TAKEN = (
     "show, plan, expand, status, resume, rollback and commit take nbd://, nbd+unix:// and ssh://"
@@ -80,7 +78,7 @@ def address_of(word: str) -> Address | None:
 
 def scheme_of(word: str) -> str:
     """Of any address of a disk, also of one that growdisk does not take; "" if it is none."""
-    match = _ANY.match(word)
+    match = re.match(_ANY, word)
     return match[1] if match else ""
 
 
@@ -116,13 +114,13 @@ def _inet(uri: str, word: str) -> Address:
         port = parts.port or _PORTS[scheme]
     except ValueError as error:
         raise _wrong(word, "its port is not a number") from error
-    if not _HOST.fullmatch(host):
+    if not re.fullmatch(_HOST, host):
         raise _wrong(word, "it names no host")
     if (
         parts.password is not None
         or parts.query
         or parts.fragment
-        or (user and not _USER.fullmatch(user))
+        or (user and not re.fullmatch(_USER, user))
     ):
         raise _wrong(
             word, "it has parts that growdisk does not take: a password, a query, an odd user"

@@ -168,7 +168,7 @@ def format_of(arguments: argparse.Namespace) -> ImageFormat | None:
 # The options that say which partitions grow, and what may happen to those in the way.
 
 # A p stands between a disk's name that ends with a digit and the number of its partition.
-_PARTITION = re.compile(r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?([0-9]{1,9})")
+_PARTITION = r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?([0-9]{1,9})"
 
 
 class PartitionNumber(int):
@@ -179,7 +179,7 @@ class PartitionNumber(int):
 
 def partition_number(text: str) -> PartitionNumber:
     """`5`, `sda5`, `/dev/vda5`, `nvme0n1p5` as 5."""
-    match = _PARTITION.fullmatch(text)
+    match = re.fullmatch(_PARTITION, text)
     if match is None:
         raise argparse.ArgumentTypeError(
             f"'{text}' is not a partition: write its number, or a name such as sda5"

@@ -38,7 +38,7 @@ from growdisk.planner.option_table import CONVERTING, FORMAT, PROVISIONING
 from growdisk.units import format_size, parse_goal_size
 from growdisk.workflow.stopping import SignalsStop, StopRequest
 
-_USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
+_USER = r"[a-z_][a-z0-9_.-]*\$?"
 _COPY = "SRC:DEST[:MODE[:OWNER[:GROUP]]]"
 # What an option that was given replaces in the recipe, by the same name.
 _REPLACED = (
@@ -187,7 +187,7 @@ def _recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]
 
 def _keys(word: str) -> KeysFor:
     user, colon, file = word.partition(":")
-    if not colon or not _USER.fullmatch(user):
+    if not colon or not re.fullmatch(_USER, user):
         # A colon may belong to the file's name: then a user's name does not stand before it.
         user, file = "root", word
     return KeysFor.in_file(user, Path(file))
@@ -197,11 +197,11 @@ def _password(word: str) -> PasswordFor:
     """The clear text itself is not accepted: every user of this machine could read it."""
     user, _, rest = word.partition(":")
     how, _, value = rest.partition(":")
-    if _USER.fullmatch(user) and how == "file" and value:
+    if re.fullmatch(_USER, user) and how == "file" and value:
         return PasswordFor.in_file(user, Path(value))
-    if _USER.fullmatch(user) and how == "hash" and value:
+    if re.fullmatch(_USER, user) and how == "hash" and value:
         return PasswordFor(user, hashed=value)
-    if _USER.fullmatch(user) and rest == "locked":
+    if re.fullmatch(_USER, user) and rest == "locked":
         # In shadow(5) no password has this hash.
         return PasswordFor(user, hashed="!")
     raise UsageError(

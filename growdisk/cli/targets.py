@@ -56,17 +56,17 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
     return target
 
 
-_URL = re.compile(r"(https?|ftp|s3):/+")
+_URL = r"(https?|ftp|s3):/+"
 # POOL/VOLUME: exactly one slash. The pool's part begins without a dot, so ./x and ../x are paths.
-_POOL_VOLUME = re.compile(r"[\w+:@-][\w.+:@-]*/[\w+:@-][\w.+:@ -]*")
-_MACHINE_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
+_POOL_VOLUME = r"[\w+:@-][\w.+:@-]*/[\w+:@-][\w.+:@ -]*"
+_MACHINE_NAME = r"[A-Za-z0-9][\w-]*"
 
 
 def _refuse_no_image(path: Path) -> None:
     """What people write where an image should stand: an address, or the name of a machine."""
-    if _URL.match(str(path)):
+    if re.match(_URL, str(path)):
         reason = "it is an address, and growdisk works on files of this host"
-        address = _URL.sub(r"\1://", str(path), count=1)  # a Path has eaten a slash
+        address = re.sub(_URL, r"\1://", str(path), count=1)  # a Path has eaten a slash
         raise ImageNotReadable(
             path, reason, f"download it first: curl -LO {shlex.quote(address)}; then name the file"
         )
@@ -80,13 +80,13 @@ def _refuse_no_image(path: Path) -> None:
         )
         hint = _attach_nbd(address) if scheme.startswith("nbd") else _ATTACH.get(scheme, _AT_SERVER)
         raise ImageNotReadable(path, reason, hint)
-    if _POOL_VOLUME.fullmatch(str(path)) and not path.exists() and not path.parent.exists():
+    if re.fullmatch(_POOL_VOLUME, str(path)) and not path.exists() and not path.parent.exists():
         reason = "there is no such file, and libvirt knows no such volume of an active pool"
         raise ImageNotReadable(
             path, reason, "check the name: virsh pool-list, virsh vol-list POOL; or name the file"
         )
     # The last guess: a plain word may be a file with a slip of the pen, or a machine.
-    if _MACHINE_NAME.fullmatch(str(path)) and not path.exists():
+    if re.fullmatch(_MACHINE_NAME, str(path)) and not path.exists():
         reason = "there is no such file"
         raise ImageNotReadable(
             path, reason, f"check the path; if it is a machine of libvirt: -d {path}"
@@ -126,7 +126,7 @@ def _attach_nbd(address: str) -> str:
 def _volume_of_pool(path: Path, uri: str | None) -> Path | None:
     """The file of `pool/volume` in libvirt; None if that is a path, or there is no such volume."""
     # With a folder of that name it is a path to a file that is missing.
-    if not _POOL_VOLUME.fullmatch(str(path)) or path.exists() or path.parent.exists():
+    if not re.fullmatch(_POOL_VOLUME, str(path)) or path.exists() or path.parent.exists():
         return None
     pool, volume = path.parts
     try:

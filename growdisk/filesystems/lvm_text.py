@@ -15,12 +15,10 @@ from growdisk.fast_dataclass import dataclass, field
 
 # Blanks and comments match without a group, and are dropped. A number must not be the beginning of
 # a name: a volume may be called 2nd.
-_TOKEN = re.compile(
-    r"""\s+|\#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?)(?![\w.+-])
-    |(?P<name>[\w.+-][\w.+/-]*)|(?P<sign>[{}\[\],=])""",
-    re.VERBOSE,
-)
-_ESCAPE = re.compile(r"\\(.)")
+_TOKEN = r"""(?x)
+    \s+|\#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?)(?![\w.+-])
+    |(?P<name>[\w.+-][\w.+/-]*)|(?P<sign>[{}\[\],=])"""
+_ESCAPE = r"\\(.)"
 _DEPTH = 16
 
 Value = str | int
@@ -77,9 +75,9 @@ def parse(text: str) -> LvmSection:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    at = 0
+    token, at = re.compile(_TOKEN), 0
     while at < len(text):
-        match = _TOKEN.match(text, at)
+        match = token.match(text, at)
         if match is None:
             raise NotLvmText(f"cannot read {text[at : at + 20]!r}")
         if match.lastgroup:
@@ -119,7 +117,7 @@ def _values(tokens: list[str]) -> Iterator[Value]:
 def _value(tokens: list[str]) -> Value:
     token = tokens.pop() if tokens else ""
     if token.startswith('"'):
-        return _ESCAPE.sub(r"\1", token[1:-1])
+        return re.sub(_ESCAPE, r"\1", token[1:-1])
     try:
         return int(token)
     except ValueError as error:

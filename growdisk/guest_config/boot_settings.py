@@ -16,7 +16,7 @@ from growdisk.guest_config.files import change_lines
 from growdisk.guest_config.removed_partition import RemovedPartition
 
 _TAG = "(?:(?:PART)?(?:UUID|LABEL)=)?"  # quotes may begin after it: LABEL="my swap"
-_ASSIGNMENT = re.compile(
+_ASSIGNMENT = (
     rf"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)"""
     rf"""(?P<value>{_TAG}(?:"[^"]*"|'[^']*')|(?:\\[ ]|[^\s;#])*)"""
 )
@@ -35,7 +35,7 @@ def resume_none(text: str, gone: RemovedPartition) -> str:
     """A file of initramfs-tools with RESUME=none if it named `gone`."""
 
     def change(line: str) -> str:
-        match = _ASSIGNMENT.match(line)
+        match = re.match(_ASSIGNMENT, line)
         if match is None or not _is_named(gone, match["value"]):
             return line
         return match["before"] + "none" + line[match.end() :]
@@ -82,13 +82,13 @@ def nodes_opened(text: str, gone: RemovedPartition) -> Iterator[str]:
         found
         for line in lines
         if not line.lstrip().startswith("#")
-        for found in _OPTIONS.finditer(line)
+        for found in re.finditer(_OPTIONS, line)
     )
     for option, value in (match.group("option", "value") for match in options):
         if (
             option in _NODES
             and _WAITS[option](gone, value)
-            and (name := _NODES[option].search(value))
+            and (name := re.search(_NODES[option], value))
         ):
             yield f"/dev/mapper/{name[1]}"
         elif option in _UNNAMED and _is_container(gone, value):
@@ -119,12 +119,12 @@ def _is_first_field(gone: RemovedPartition, value: str) -> bool:
     return gone.is_named_by(value.partition(":")[0])
 
 
-_OPTIONS = re.compile(r"""(?<![\w.])(?P<option>[\w.]+)=(?P<value>[^\s"';\\]+)""")
-_NODES: Mapping[str, re.Pattern[str]] = {
-    "rd.luks.name": re.compile("=(.+)"),
-    "luks.name": re.compile("=(.+)"),
-    "cryptdevice": re.compile(":([^:]+)"),
-    "cryptopts": re.compile("target=([^,]+)"),
+_OPTIONS = r"""(?<![\w.])(?P<option>[\w.]+)=(?P<value>[^\s"';\\]+)"""
+_NODES: Mapping[str, str] = {
+    "rd.luks.name": "=(.+)",
+    "luks.name": "=(.+)",
+    "cryptdevice": ":([^:]+)",
+    "cryptopts": "target=([^,]+)",
 }
 # Of the value of each, the name under which it is opened; others are opened by their UUID.
 _UNNAMED = frozenset({"rd.luks.uuid", "luks.uuid"})
@@ -158,10 +158,10 @@ _WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = {
 def _is_named(gone: RemovedPartition, value: str) -> bool:
     """Whatever a shell, or GRUB, takes away from it first."""
     value = value.removeprefix("swap:")
-    return gone.is_named_by(value) or gone.is_named_by(_ESCAPED.sub(r"\1", value))
+    return gone.is_named_by(value) or gone.is_named_by(re.sub(_ESCAPED, r"\1", value))
 
 
-_ESCAPED = re.compile(r"""\\([ "\\])""")
+_ESCAPED = r"""\\([ "\\])"""
 
 
 def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> str:
@@ -182,7 +182,7 @@ def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> st
 # settings as well:
 #
 #    kernel_cmdline+=" resume=UUID=… "      add_device+=" /dev/disk/by-uuid/… "
-_DRACUT_DEVICES = re.compile(
+_DRACUT_DEVICES = (
     r"""(?P<before>[ \t]*(?:add_device|host_devs)\+?=)"""
     r"""(?P<quote>["']?)(?P<words>(?<=["']).*?|\S*)(?P=quote)"""
 )
@@ -192,7 +192,7 @@ def without_dracut_devices(text: str, gone: RemovedPartition) -> str:
     """dracut.conf, so that initrds that it makes in future do not look for the partition."""
 
     def change(line: str) -> str:
-        match = _DRACUT_DEVICES.match(line)
+        match = re.match(_DRACUT_DEVICES, line)
         if match is None or not any(gone.is_named_by(word) for word in match["words"].split()):
             return line
         # dracut joins such settings as they are: a blank has to stay at both ends.

@@ -20,7 +20,7 @@ from growdisk.guest_config.files import change_lines
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy, without_escapes
 
 SWAP_FILE = "/swapfile"
-_LINE = re.compile(
+_LINE = (
     r"(?P<indent>[ \t]*)(?P<source>[^#\s]\S*)[ \t]+(?P<mount_point>\S+)[ \t]+(?P<kind>\S+)(?:[ "
     r"\t]+(?P<options>\S+))?"
 )
@@ -73,7 +73,7 @@ class Entry:
 def parse_fstab(text: str) -> Iterator[Entry]:
     """The lines that mount something or swap."""
     for line in text.split("\n"):
-        if match := _LINE.match(line):
+        if match := re.match(_LINE, line):
             yield Entry(
                 match["source"], match["mount_point"], match["kind"], match["options"] or ""
             )
@@ -140,14 +140,14 @@ def _mount_of(entry: Entry, places: Iterable[str]) -> str | None:
 
 
 def _with_source(line: str, source: str) -> str:
-    match = _LINE.match(line)
+    match = re.match(_LINE, line)
     assert match is not None, line
     return match["indent"] + source + line[match.end("source") :]
 
 
 # --- crypttab -----------------------------------------------------------------------------------
 
-_CONTAINER = re.compile(
+_CONTAINER = (
     r"[ \t]*(?P<name>[^#\s]\S*)[ \t]+(?P<source>\S+)"
     r"(?:[ \t]+(?P<key>\S+)[ \t]+(?P<options>\S+))?"
 )
@@ -156,7 +156,7 @@ _RANDOM = frozenset({"/dev/urandom", "/dev/random", "/dev/hwrng"})
 
 def _container(line: str, part: RemovedPartition) -> re.Match[str] | None:
     """The line, if it opens a container in `part`."""
-    match = _CONTAINER.match(line)
+    match = re.match(_CONTAINER, line)
     return match if match and part.is_named_by(match["source"]) else None
 
 

@@ -163,14 +163,14 @@ def _is_in(line: bytes, needle: bytes) -> bool:
 
 _SELINUX_CONFIG = "/etc/selinux/config"
 # As libselinux reads it: the first line with a mode that it knows, whatever comes after the mode.
-_MODE = re.compile(r"^SELINUX=\s*(enforcing|permissive|disabled)", re.MULTILINE | re.IGNORECASE)
+_MODE = r"(?mi)^SELINUX=\s*(enforcing|permissive|disabled)"
 _SWAP_FILE = "system_u:object_r:swapfile_t:s0"
 
 
 def selinux_is_on(files: GuestFiles) -> bool:
     """Going by the guest's own configuration; without a mode it is permissive."""
     config = text_of(files, _SELINUX_CONFIG)
-    mode = _MODE.search(config)
+    mode = re.search(_MODE, config)
     return bool(config) and (mode is None or mode[1].lower() != "disabled")
 
 

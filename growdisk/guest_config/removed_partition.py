@@ -24,32 +24,29 @@ _NAMED_DIRECTORIES = {
     "by-partlabel": "PARTLABEL",
 }
 _HEX_TAGS = frozenset({"UUID", "PARTUUID"})
-_FSTAB_ESCAPE = re.compile(r"\\([0-7]{3})")
-_UDEV_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
+_FSTAB_ESCAPE = r"\\([0-7]{3})"
+_UDEV_ESCAPE = r"\\x([0-9a-fA-F]{2})"
 
 
 # by-id, by-path, by-diskseq, azure, …: whatever folder names no content of the partition.
-_OF_SOME_DISK = re.compile(
-    r"/dev/disk/(?P<stem>(?!by-(?:part)?(?:uuid|label)/)[^/]+/.+)-part(?P<number>\d+)"
-)
+_OF_SOME_DISK = r"/dev/disk/(?P<stem>(?!by-(?:part)?(?:uuid|label)/)[^/]+/.+)-part(?P<number>\d+)"
 # The same names once more, below that of the disk: …-part/by-partnum/5, …-part/by-uuid/…
-_BELOW_DISK = re.compile(r"/dev/disk/(?P<disk>by-path/.+-part)/(?P<name>by-[a-z]+/.+)")
+_BELOW_DISK = r"/dev/disk/(?P<disk>by-path/.+-part)/(?P<name>by-[a-z]+/.+)"
 _NUMBER = "by-partnum/"
 # udev's other names of what device mapper has as /dev/mapper/NAME; a disk with several paths has
 # …-part5.
-_MAPPED_LINK = re.compile(
-    r"/dev/disk/by-id/dm-(?:name|uuid-CRYPT-(?:PLAIN|LUKS\d-[0-9a-f]{32}))-(?P<name>.+)(?<!-part\d)(?<!-part\d\d)"
+_MAPPED_LINK = (
+    r"/dev/disk/by-id/dm-(?:name|uuid-CRYPT-(?:PLAIN|LUKS\d-[0-9a-f]{32}))-"
+    r"(?P<name>.+)(?<!-part\d)(?<!-part\d\d)"
 )
 # kpartx's partitions of what device mapper has: mostly a disk with several paths.
-_OF_MAPPED_DISK = re.compile(r"/dev/mapper/(.+-part\d+)")
+_OF_MAPPED_DISK = r"/dev/mapper/(.+-part\d+)"
 _MAPPED_DISK = "by-id/dm-name-"
-_OF_KERNEL = re.compile(
-    r"/dev/(?P<disk>(?:sd|vd|xvd|hd|dasd|ubd)[a-z]+|(?:nvme\d+n|mmcblk|nbd|pmem)\d+p)\d+"
-)
+_OF_KERNEL = r"/dev/(?P<disk>(?:sd|vd|xvd|hd|dasd|ubd)[a-z]+|(?:nvme\d+n|mmcblk|nbd|pmem)\d+p)\d+"
 # What udev writes as \xNN in a link's name: ASCII but for letters, digits and these few.
-_SPECIAL = re.compile(r"(?![\w#+\-.:=@])[\x00-\x7f]")
-_SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
-_PLAIN = re.compile(r"[A-Za-z0-9]+")
+_SPECIAL = r"(?![\w#+\-.:=@])[\x00-\x7f]"
+_SPECIAL_IN_UNIT = rb"(?a)[^\w:./]"
+_PLAIN = r"[A-Za-z0-9]+"
 _DISTINCT = 8  # characters of a UUID that stand in no file by chance
 
 
@@ -97,8 +94,8 @@ class RemovedPartition:
         These are on the same disk.
         """
         paths = [_as_path(source) for source in sources]
-        stems = [match["stem"] for path in paths if (match := _OF_SOME_DISK.fullmatch(path))]
-        disks = [match["disk"] for path in paths if (match := _OF_KERNEL.fullmatch(path))]
+        stems = [match["stem"] for path in paths if (match := re.fullmatch(_OF_SOME_DISK, path))]
+        disks = [match["disk"] for path in paths if (match := re.fullmatch(_OF_KERNEL, path))]
         # With its root on the first disk, sda5 and its like are meant already. Else the disk's own
         # name is the only one.
         if set(disks).isdisjoint(_FIRST_DISKS):
@@ -151,7 +148,7 @@ class RemovedPartition:
         values = [value for value in self._tags().values() if value]
         values += [node.rpartition("/")[2] for node in self.mapped]
         # A name in other letters has no such run: then what goes before all names of that kind.
-        runs = [max(_PLAIN.findall(value), key=len, default="label") for value in values]
+        runs = [max(re.findall(_PLAIN, value), key=len, default="label") for value in values]
         found = dict.fromkeys(
             (*runs, *(f"{name}{self.number}" for name in (*self._disks, "part", "partnum/")))
         )
@@ -159,7 +156,7 @@ class RemovedPartition:
 
     def may_be_named_by(self, source: str) -> bool:
         """Whether `source` is partition `number` of some disk, maybe this: only udev could tell."""
-        match = _OF_SOME_DISK.fullmatch(_as_path(source))
+        match = re.fullmatch(_OF_SOME_DISK, _as_path(source))
         return (
             match is not None
             and int(match["number"]) == self.number
@@ -204,14 +201,14 @@ class RemovedPartition:
         if directory in _NAMED_DIRECTORIES:
             return self._has_tag(
                 _NAMED_DIRECTORIES[directory],
-                _UDEV_ESCAPE.sub(lambda match: chr(int(match[1], 16)), name),
+                re.sub(_UDEV_ESCAPE, lambda match: chr(int(match[1], 16)), name),
             )
         return any(f"{directory}/{name}" == f"{stem}-part{self.number}" for stem in self._links)
 
 
 def without_escapes(text: str) -> str:
     """What fstab writes as \\040 is a blank."""
-    return _FSTAB_ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
+    return re.sub(_FSTAB_ESCAPE, lambda match: chr(int(match[1], 8)), text)
 
 
 def _as_path(source: str) -> str:
@@ -224,13 +221,13 @@ def _as_path(source: str) -> str:
     if source.startswith("ID="):
         source = f"/dev/disk/by-id/{_without_quotes(source[3:])}"
     source = without_escapes(source)
-    if match := _BELOW_DISK.fullmatch(source):
+    if match := re.fullmatch(_BELOW_DISK, source):
         number = match["name"].removeprefix(_NUMBER)
         name = match["name"] if number == match["name"] else match["disk"] + number
         source = f"/dev/disk/{name}"
-    if match := _OF_MAPPED_DISK.fullmatch(source):
+    if match := re.fullmatch(_OF_MAPPED_DISK, source):
         return f"/dev/disk/{_MAPPED_DISK}{match[1]}"
-    return f"{_MAPPER}{match['name']}" if (match := _MAPPED_LINK.fullmatch(source)) else source
+    return f"{_MAPPER}{match['name']}" if (match := re.fullmatch(_MAPPED_LINK, source)) else source
 
 
 def _without_quotes(text: str) -> str:
@@ -246,14 +243,14 @@ def _octal(value: str) -> str:
 
 def for_udev(value: str) -> str:
     """As it is in /dev/disk/by-label."""
-    return _SPECIAL.sub(lambda match: f"\\x{ord(match[0]):02x}", value)
+    return re.sub(_SPECIAL, lambda match: f"\\x{ord(match[0]):02x}", value)
 
 
 def _for_systemd(name: str) -> str:
     """As it is in the name of a unit: dev-disk-by\\x2duuid-…"""
     written = name.removeprefix("/").encode("utf-8", "surrogateescape")
     return (
-        _SPECIAL_IN_UNIT.sub(lambda match: b"\\x%02x" % ord(match[0]), written)
+        re.sub(_SPECIAL_IN_UNIT, lambda match: b"\\x%02x" % ord(match[0]), written)
         .decode()
         .replace("/", "-")
     )

@@ -231,15 +231,11 @@ _LINK = (
     "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, "
     "fileSystems), and rebuild"
 )
-_OF_SOME_DISK = re.compile(
-    r"/dev/(?:disk|mapper)/[^\s\"',;]{1,512}?-part(?:/by-partnum/)?\d+(?!\w)"
-)
+_OF_SOME_DISK = r"/dev/(?:disk|mapper)/[^\s\"',;]{1,512}?-part(?:/by-partnum/)?\d+(?!\w)"
 # What the kernel takes as well: the number of the device, or how many partitions it comes after
 # another.
-_BY_NUMBER = re.compile(
-    r"(?<![\w.-])resume=\"?(\d+:\d+|PARTUUID=[^\s\"']+/PARTNROFF=-?\d+)(?![\w:])"
-)
-_SWAP_TYPE = re.compile(r"^[ \t]*Type[ \t]*=[ \t]*swap[ \t\r]*$", re.MULTILINE)
+_BY_NUMBER = r"(?<![\w.-])resume=\"?(\d+:\d+|PARTUUID=[^\s\"']+/PARTNROFF=-?\d+)(?![\w:])"
+_SWAP_TYPE = r"(?m)^[ \t]*Type[ \t]*=[ \t]*swap[ \t\r]*$"
 
 
 def doubtful(files: GuestFiles, gone: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
@@ -277,8 +273,10 @@ def _in_texts(
             continue
         for line in decode(content).split("\n"):
             if not line.lstrip().startswith("#"):
-                names = [name for name in _OF_SOME_DISK.findall(line) if gone.may_be_named_by(name)]
-                for name in (*names, *(_BY_NUMBER.findall(line) if by_number else ())):
+                names = [
+                    name for name in re.findall(_OF_SOME_DISK, line) if gone.may_be_named_by(name)
+                ]
+                for name in (*names, *(re.findall(_BY_NUMBER, line) if by_number else ())):
                     yield unmended(path, _LEFT.format(name=name))
 
 
@@ -294,7 +292,7 @@ def _links(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
 def _made_again(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
     """systemd-repart takes a swap partition for its own by its type, whatever it is called."""
     for path, content in settings(files, places.DEFINITIONS if gone.is_swap else ()):
-        if _SWAP_TYPE.search(decode(content)):
+        if re.search(_SWAP_TYPE, decode(content)):
             what = "systemd-repart fails if it cannot make a swap partition again: remove it"
             yield unmended(path, what)
 

@@ -12,13 +12,13 @@ import re
 from growdisk.guest_config.files import change_lines, decode, encode
 from growdisk.guest_config.removed_partition import RemovedPartition
 
-_WHAT = re.compile(r"^[ \t]*What[ \t]*=[ \t]*(?P<source>.*?)[ \t\r]*$", re.MULTILINE)
-_WANTS = re.compile(
+_WHAT = r"(?m)^[ \t]*What[ \t]*=[ \t]*(?P<source>.*?)[ \t\r]*$"
+_WANTS = (
     r"(?P<before>[ \t]*(?:Requires|Requisite|Wants|BindsTo|PartOf|Upholds|After|Before)[ "
     r"\t]*=)(?P<words>.*)"
 )
 _KINDS = (".swap", ".device")
-_ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
+_ESCAPE = rb"\\x([0-9a-fA-F]{2})"
 
 
 def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
@@ -27,7 +27,7 @@ def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
     Without What=, its own name counts.
     """
     # The last What= counts, as in systemd.
-    sources = [match["source"] for match in _WHAT.finditer(text)]
+    sources = [match["source"] for match in re.finditer(_WHAT, text)]
     if not any(sources):
         return "" if "[Swap]" in text and _is_unit_of(path.rpartition("/")[2], gone) else text
     return "" if gone.is_named_by(sources[-1]) else text
@@ -35,7 +35,7 @@ def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
 
 def swap_file_of(text: str) -> str:
     """The path of the file that a swap unit swaps on; "" for a device, or another unit."""
-    sources = [match["source"] for match in _WHAT.finditer(text)] if "[Swap]" in text else []
+    sources = [match["source"] for match in re.finditer(_WHAT, text)] if "[Swap]" in text else []
     source = sources[-1] if sources else ""
     return source if source.startswith("/") and not source.startswith("/dev/") else ""
 
@@ -44,7 +44,7 @@ def without_wants(text: str, gone: RemovedPartition) -> str:
     """Without the units of the partition in Requires=, After= and their like."""
 
     def change(line: str) -> str:
-        match = _WANTS.match(line)
+        match = re.match(_WANTS, line)
         if match is None or not any(_is_unit_of(word, gone) for word in match["words"].split()):
             return line
         kept = " ".join(word for word in match["words"].split() if not _is_unit_of(word, gone))
@@ -61,5 +61,5 @@ def _is_unit_of(name: str, gone: RemovedPartition) -> bool:
     # Hyphens first: an escaped one (\x2d) is a hyphen of the path, and none of its slashes.
     path = "/" + name.rpartition(".")[0].replace("-", "/")
     return gone.is_named_by(
-        decode(_ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), encode(path)))
+        decode(re.sub(_ESCAPE, lambda match: bytes.fromhex(match[1].decode()), encode(path)))
     )

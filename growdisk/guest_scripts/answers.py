@@ -28,7 +28,7 @@ PROTOCOL = 1
 MAX_LINE = 1 << 20
 _MAX_TEXT = 500
 _MAX_NUMBER = (1 << 63) - 1
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"
 
 
 class ScriptOutcome(Enum):
@@ -144,7 +144,7 @@ def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
 def clean(text: str | bytes) -> str:
     """Foreign text as it may be shown: one line, no control characters, not endless."""
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    words = _CONTROL.sub(" ", words).strip()
+    words = re.sub(_CONTROL, " ", words).strip()
     return words if len(words) <= _MAX_TEXT else words[: _MAX_TEXT - 1] + "…"
 
 

@@ -30,8 +30,8 @@ from growdisk.guest_scripts.table_edits import (
 from growdisk.host.templating import shell_environment
 from growdisk.partitions.table import Role
 
-_RUN = re.compile(r"[A-Za-z0-9-]{1,60}")
-_FSTAB_SPECIAL = re.compile(r"[\s\\#]")
+_RUN = r"[A-Za-z0-9-]{1,60}"
+_FSTAB_SPECIAL = r"[\s\\#]"
 
 
 def render(plan: GuestPlan, *, comments: bool = True) -> Mapping[str, str]:
@@ -39,7 +39,7 @@ def render(plan: GuestPlan, *, comments: bool = True) -> Mapping[str, str]:
 
     Without `comments` for scripts that nobody reads.
     """
-    assert _RUN.fullmatch(plan.run), plan.run  # it is the name of a folder in the guest
+    assert re.fullmatch(_RUN, plan.run), plan.run  # it is the name of a folder in the guest
     environment = shell_environment(shell_value, comments=comments)
     values = _values(plan)
     names = {phase.file_name: phase.value for phase in Phase} | {DRIVER: ""}
@@ -224,7 +224,7 @@ def _names(part: RemovedPartition) -> Iterator[str]:
         )
         for spelling in sorted(spellings - {""}):
             yield f"{tag}={spelling}"
-            yield f"{tag}={_FSTAB_SPECIAL.sub(_octal, spelling)}"
+            yield f"{tag}={re.sub(_FSTAB_SPECIAL, _octal, spelling)}"
             yield f"/dev/disk/{directory}/{spelling}"
             yield f"/dev/disk/{directory}/{for_udev(spelling)}"
 

@@ -43,7 +43,7 @@ while read -r name; do
 done
 wait
 """
-_PAIR = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
+_PAIR = r"(?P<name>[A-Z_]+)=(?P<value>.*)"
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _read(text: str) -> Iterator[tuple[str, BlkidResult]]:
         elif line.startswith("= "):
             yield name, _verdict(pairs, line[2:])
             name, pairs = "", {}
-        elif match := _PAIR.fullmatch(line):
+        elif match := re.fullmatch(_PAIR, line):
             pairs[match["name"]] = match["value"]
 
 

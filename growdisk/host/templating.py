@@ -166,7 +166,7 @@ _METHODS: Mapping[str, str] = {
     "zfill": "width",
 }
 # Width and precision come after a % or the ")" of its key, and after flags; "*" has no key.
-_PERCENT_WIDTHS = re.compile(r"(?:%[-+ #0]*|\)[-+ #0]*(?!\*))(\*|\d+)?(?:\.(\*|\d+))?")
+_PERCENT_WIDTHS = r"(?:%[-+ #0]*|\)[-+ #0]*(?!\*))(\*|\d+)?(?:\.(\*|\d+))?"
 
 
 class TooLarge(ValueError):
@@ -246,7 +246,7 @@ def _limit_percent_widths(text: object, values: object) -> None:
     if isinstance(text, str | bytes):
         plain = text if isinstance(text, str) else text.decode("latin-1")
         widest = _largest(values if isinstance(values, tuple) else (values,))
-        widths = (width for found in _PERCENT_WIDTHS.findall(plain) for width in found if width)
+        widths = (width for found in re.findall(_PERCENT_WIDTHS, plain) for width in found if width)
         _limit(sum(widest if width == "*" else int(width) for width in widths))
 
 

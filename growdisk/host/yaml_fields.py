@@ -12,7 +12,7 @@ from growdisk.host.yaml_reader import Located, bad_file
 from growdisk.suggestions import suggestion
 from growdisk.units import SizeSpec, parse_goal_size
 
-_MODE = re.compile(r"[0-7]{3,4}")
+_MODE = r"[0-7]{3,4}"
 
 
 class Fields:
@@ -103,7 +103,7 @@ class Fields:
         if node is None:
             return default
         value = node.value
-        if not isinstance(value, str) or not _MODE.fullmatch(value):
+        if not isinstance(value, str) or not re.fullmatch(_MODE, value):
             raise node.bad(f"{word} is a mode in quotes", hint=f'write {word}: "0644"')
         return int(value, 8)
 

@@ -23,7 +23,7 @@ from growdisk.given_file import read_given
 _MOST_VALUES = 100_000
 _LARGEST_FILE = 8 << 20
 # what no file, machine or argument of a command can have
-_NO_NAME = re.compile("[\0\ud800-\udfff]")
+_NO_NAME = "[\0\ud800-\udfff]"
 Scalar = str | int | float | bool | bytes | None
 
 
@@ -219,7 +219,7 @@ class _Reader:
             return str(node.value)
         if value is not None and not isinstance(value, str | int | float | bytes):
             raise bad_file(f"{node.tag} is not known here", place=self._place(node))
-        if isinstance(value, str) and _NO_NAME.search(value):
+        if isinstance(value, str) and re.search(_NO_NAME, value):
             raise bad_file(
                 "this has a character that is none (NUL, or half of one)", place=self._place(node)
             )

@@ -23,7 +23,7 @@ from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
 from growdisk.units import SizeSpec
 
-_FILE = re.compile(r"(?:file|filename|path)=(?:file:)?([^,]+)")
+_FILE = r"(?:file|filename|path)=(?:file:)?([^,]+)"
 # Of libvirtd, and of virtqemud, which is QEMU's part of it as a daemon of its own.
 _LIBVIRT_SOCKETS = ("libvirt-sock-ro", "virtqemud-sock-ro", "libvirt-sock", "virtqemud-sock")
 _SYSTEM, _SESSION = "qemu:///system", "qemu:///session"
@@ -96,7 +96,7 @@ def _folder(pid: int) -> Path:
     if "-daemonize" not in words and "--daemonize" not in words:
         return folder
     # It has changed to / itself: `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
-    names = [name for word in words for name in _FILE.findall(word) if not name.startswith("/")]
+    names = [name for word in words for name in re.findall(_FILE, word) if not name.startswith("/")]
     opened = [(file, f"/{name}") for file in _open_files(proc) for name in names]
     starts = {file.removesuffix(name) for file, name in opened if file.endswith(name)}
     # Only if all files agree on the folder.

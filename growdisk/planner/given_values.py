@@ -160,7 +160,7 @@ def format_of(given: GivenValues) -> ImageFormat | None:
 # --- values as people write them: `sda1=60%`, `vg/home=+5G`, 85%, 200G, 1h ----------------------
 
 
-_DISK = re.compile(
+_DISK = (
     r"(?:/dev/)?(?:(?:[svh]d|xvd)(?P<letter>[a-z])|"
     r"(?:nvme(?P<nvme>\d{1,9})n|mmcblk(?P<card>\d{1,9})p))\d"
 )
@@ -198,7 +198,7 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
 
 def disk_number(word: str) -> int:
     """Which disk a partition's name begins with: 0 for sda, vda, nvme0n1, or no disk at all."""
-    match = _DISK.match(word)
+    match = re.match(_DISK, word)
     if match is None:
         return 0
     if letter := match["letter"]:
@@ -249,8 +249,8 @@ def parse_percent(text: str | None, written: Written = as_flag) -> float | None:
     return value
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])")
-_NUMBER = re.compile(r"\d+(\.\d*)?")
+_DURATION = r"(\d+(?:\.\d+)?) ?([smhd])"
+_NUMBER = r"\d+(\.\d*)?"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -283,7 +283,7 @@ def share(name: str, text: str | None, written: Written = as_key) -> float | Non
         return None
     number = text.strip().removesuffix("%").strip()
     # Everything that is not a number fails the test of the bounds below.
-    value = float(number) if _NUMBER.fullmatch(number) else -1.0
+    value = float(number) if re.fullmatch(_NUMBER, number) else -1.0
     # 0.85 may be meant for 85%, as the metrics have it: such a disk would grow in each round.
     if not 0 <= value <= 100 or (number == text.strip() and 0 < value < 1):
         hint = f"write {written(name, '85%')}, from 0% to 100%"
@@ -306,7 +306,7 @@ def seconds_of(
 ) -> float | None:
     if text is None:
         return None
-    match = _DURATION.fullmatch(text.strip())
+    match = re.fullmatch(_DURATION, text.strip())
     if match is None:
         raise _wrong(name, text, "that is not a time", written, "write 90s, 15m, 1h or 2d")
     return float(match[1]) * _SECONDS[match[2]]

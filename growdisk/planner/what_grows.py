@@ -21,9 +21,7 @@ from growdisk.planner.refusals import (
 from growdisk.units import SizeSpec
 
 # Only the number counts: what the disk is called depends on the guest and its controller.
-_NAME = re.compile(
-    r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d{1,9})"
-)
+_NAME = r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d{1,9})"
 
 
 def is_whole_disk(facts: Facts) -> bool:
@@ -73,7 +71,7 @@ def choose_partition(
         if facts.main is None:
             raise nothing_to_grow(path, reason=_nothing(facts))
         return facts.table, facts.main
-    match = _NAME.fullmatch(wanted)
+    match = re.fullmatch(_NAME, wanted)
     part = facts.table.by_number(int(match["number"])) if match else None
     if part is None:
         present = tuple(facts.name_of(p.number) for p in facts.table.partitions)

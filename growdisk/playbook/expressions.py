@@ -133,7 +133,7 @@ class TaskVariables:
 
 
 # {{- and -}} (and {{+) touch the braces; any other minus belongs to the expression.
-_LONE = re.compile(r"\s*\{\{[-+]?(?P<inner>.*?)-?\}\}\s*", re.DOTALL)
+_LONE = r"(?s)\s*\{\{[-+]?(?P<inner>.*?)-?\}\}\s*"
 
 
 def is_template(text: str) -> bool:
@@ -142,7 +142,7 @@ def is_template(text: str) -> bool:
 
 def lone_expression(text: str) -> str:
     """The inside of `{{ … }}` if that is all there is; "" otherwise."""
-    match = _LONE.fullmatch(text)
+    match = re.fullmatch(_LONE, text)
     inner = match["inner"].strip() if match else ""
     # {{ a }}/{{ b }} begins and ends like one expression, and is a text.
     return "" if any(mark in inner for mark in ("{{", "}}", "{%", "%}", "{#")) else inner

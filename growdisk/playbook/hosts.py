@@ -28,7 +28,7 @@ from growdisk.suggestions import suggestion
 _DOMAIN = "domain:"
 _IMAGES = (".qcow2", ".qcow", ".raw", ".img")
 _NARROWING = ("!", "&")
-_GLOB = re.compile(r"[*?\[]")
+_GLOB = r"[*?\[]"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _is_path(pattern: str, inventory: Inventory) -> bool:
 def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     path = given_path(pattern)
     # A file may be called web[1].qcow2: it is meant if it is there.
-    if not _GLOB.search(pattern) or path.exists():
+    if not re.search(_GLOB, pattern) or path.exists():
         if not path.exists():
             raise bad_file(f"there is no image {pattern}", place=place, hint="check the path")
         yield str(path)

@@ -85,7 +85,7 @@ def _variables(tree: Tree, files: VarsFolders, host: str) -> dict[str, object]:
 # [guests]
 # web[01:03] image="/var/lib/images/{{ inventory_hostname }}.qcow2"
 
-_SECTION = re.compile(r"\[(?P<group>[^\[\]:\s]+)(?::(?P<kind>\w+))?\]\s*(?:[#;].*)?")
+_SECTION = r"\[(?P<group>[^\[\]:\s]+)(?::(?P<kind>\w+))?\]\s*(?:[#;].*)?"
 
 
 def read_ini(path: Path, tree: Tree) -> None:
@@ -112,7 +112,7 @@ def read_ini(path: Path, tree: Tree) -> None:
 
 
 def _section(text: str, place: YamlPosition) -> tuple[str, str]:
-    match = _SECTION.fullmatch(text)
+    match = re.fullmatch(_SECTION, text)
     kind = (match["kind"] or "hosts") if match else ""
     if match is None or kind not in _KINDS:
         hint = "write [group], [group:vars] or [group:children]"
@@ -298,14 +298,15 @@ class Tree:
 
 # web[01:10] and db[a:c] as the hosts that they stand for.
 
-_RANGE = re.compile(
-    r"(?P<before>.*?)\[(?P<first>\d+|[A-Za-z]):(?P<last>\d+|[A-Za-z])(?::(?P<step>\d+))?\](?P<after>.*)"
+_RANGE = (
+    r"(?P<before>.*?)\[(?P<first>\d+|[A-Za-z]):(?P<last>\d+|[A-Za-z])(?::(?P<step>\d+))?\]"
+    r"(?P<after>.*)"
 )
 _MOST = 10_000
 
 
 def spelled_out(name: str, place: YamlPosition) -> Iterator[str]:
-    match = _RANGE.fullmatch(name)
+    match = re.fullmatch(_RANGE, name)
     if match is None:
         yield name
         return

@@ -29,7 +29,7 @@ _BACKING = struct.Struct(">QI")  # of qcow: offset and length of the backing fil
 _QED_BACKING = struct.Struct("<II")  # the same of QED, at byte 56
 _EXTENSION = struct.Struct(">II")
 _DATA_FILE = b"DATA"
-_PROTOCOL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
+_PROTOCOL = rb"[A-Za-z][A-Za-z0-9+.-]*:"
 
 
 def identity(path: str | bytes) -> Identity | None:
@@ -113,7 +113,7 @@ def _spellings(name: bytes) -> Iterator[bytes]:
             yield from _spellings(file_name)
         return
     yield name
-    if _PROTOCOL.match(name):
+    if re.match(_PROTOCOL, name):
         # blkdebug:CONFIG:FILE has two colons; nbd:// and file:// have slashes after theirs.
         bare = name.partition(b":")[2]
         yield from (bare, name.rpartition(b":")[2], _unquoted(bare.removeprefix(b"//")))

@@ -58,7 +58,7 @@ _PACKED = (  # magic in lower case, its offset, what it is, what to do
     (b"<html", 0, "a web page", "download it again: the server answered with a page"),
 )
 # A descriptor alone: comments and empty lines, then the version.
-_VMDK_TEXT = re.compile(rb"(#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
+_VMDK_TEXT = rb"(#[^\n]*\n| +\r?\n)*version=[123]\r?\n"
 _FOOTERS = (
     (b"conectix", 512, "a VHD", "vpc"),
     (b"conectix", 511, "a VHD", "vpc"),  # of old versions of Virtual PC
@@ -151,7 +151,7 @@ def _other_format(start: bytes, file: BlockDevice, path: Path) -> tuple[str, str
     # The end of a qcow2 image may be a guest's bytes, whatever they look like.
     if start[:4] == b"QFI\xfb":
         return None
-    if _VMDK_TEXT.match(start):
+    if re.match(_VMDK_TEXT, start):
         return "a VMDK", "vmdk"
     end = file.read(max(file.size - _END, 0), min(file.size, _END))
     for magic, distance, name, driver in _FOOTERS:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 _CONFIGURATIONS = Path("/etc/pve/qemu-server")
 _MOST = 5000
-_SUSPENDED = re.compile(r"^lock:\s*suspend(?:ed|ing)\s*$", re.MULTILINE)
-_DISK = re.compile(
-    r"^(?:scsi|virtio|ide|sata|efidisk|tpmstate)\d+:\s*(?P<volume>[^,\s]+)", re.MULTILINE
-)
+_SUSPENDED = r"(?m)^lock:\s*suspend(?:ed|ing)\s*$"
+_DISK = r"(?m)^(?:scsi|virtio|ide|sata|efidisk|tpmstate)\d+:\s*(?P<volume>[^,\s]+)"
 
 
 def folders_beside(folder: str) -> list[str]:
@@ -43,7 +41,7 @@ def suspended_with(path: Path) -> str:
         except OSError:
             continue
         # local:100/vm-100-disk-0.qcow2, local-lvm:vm-100-disk-0: the last part is the file's name.
-        volumes = {re.split("[:/]", match["volume"])[-1] for match in _DISK.finditer(own)}
-        if _SUSPENDED.search(own) and not names.isdisjoint(volumes):
+        volumes = {re.split("[:/]", match["volume"])[-1] for match in re.finditer(_DISK, own)}
+        if re.search(_SUSPENDED, own) and not names.isdisjoint(volumes):
             return file.stem
     return ""

@@ -95,7 +95,7 @@ class NoSnapshots(SnapshotStore):
 
 
 # A run is named by its date, its time and some random hexadecimal digits.
-_NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
+_NAME = r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)"
 
 
 @dataclass(frozen=True)
@@ -115,5 +115,5 @@ def snapshot_names(run: str, steps: Sequence[str]) -> dict[str, str]:
 
 def run_snapshots(names: Iterable[str]) -> list[RunSnapshot]:
     """Those of `names` that are a run's, in their order. Nobody else's name looks like that."""
-    found = ((name, _NAME.fullmatch(name)) for name in names)
+    found = ((name, re.fullmatch(_NAME, name)) for name in names)
     return [RunSnapshot(name, match[1], int(match[2]), match[3]) for name, match in found if match]

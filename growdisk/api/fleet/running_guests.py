@@ -31,7 +31,7 @@ _ANSWER_SECONDS = 8.0
 _PSEUDO = ("squashfs", "iso9660", "udf", "tmpfs", "overlay", "CDFS", "UDF")
 _AT_ONCE = 16
 SECONDS = 15.0
-_DISK = re.compile(r"(?:/dev/)?(?P<bus>[svh]d|xvd)(?P<letter>[a-z]+)\d*")
+_DISK = r"(?:/dev/)?(?P<bus>[svh]d|xvd)(?P<letter>[a-z]+)\d*"
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _is_on(file_system: GuestFileSystem, target: str) -> bool:
 
 def _place(name: str) -> tuple[str, str] | None:
     """Of vdb1: ("vd", "b"). A guest has IDE disks among those of SCSI."""
-    match = _DISK.fullmatch(name)
+    match = re.fullmatch(_DISK, name)
     return (match["bus"].replace("hd", "sd"), match["letter"]) if match else None
 
 

@@ -135,7 +135,7 @@ class Output:
 # Many outputs by a pattern and a number: web-{n:02}.qcow2.
 
 # {n} or {n:02}, but not {{ n }}, which is a template's.
-_NUMBER = re.compile(r"(?<!\{)\{n(?::0?(?P<width>\d))?\}(?!\})")
+_NUMBER = r"(?<!\{)\{n(?::0?(?P<width>\d))?\}(?!\})"
 _MOST = 10_000
 
 
@@ -144,7 +144,7 @@ def counted(pattern: str, count: int) -> tuple[Output, ...]:
     if not 1 <= count <= _MOST:
         hint = f"from 1 to {_MOST}"
         raise bad_value(f"--count {count} makes no sense", "--count", str(count), hint)
-    if count > 1 and not _NUMBER.search(pattern):
+    if count > 1 and not re.search(_NUMBER, pattern):
         problem = "all outputs would have one name"
         raise UsageError(problem, "put {n} into it: web-{n}.qcow2, or web-{n:02}.qcow2")
     return tuple(Output(Path(numbered(pattern, str(number)))) for number in range(1, count + 1))
@@ -152,10 +152,10 @@ def counted(pattern: str, count: int) -> tuple[Output, ...]:
 
 def numbered(pattern: str, number: str) -> str:
     """{n} and {n:02} in `pattern` filled in."""
-    return _NUMBER.sub(lambda match: number.zfill(int(match["width"] or 0)), pattern)
+    return re.sub(_NUMBER, lambda match: number.zfill(int(match["width"] or 0)), pattern)
 
 
 def as_template(pattern: str) -> str:
     """The same as a template, for texts that are filled in later; {name} as well."""
-    text = _NUMBER.sub(lambda match: "{{ n.zfill(%d) }}" % int(match["width"] or 0), pattern)  # noqa: UP031
+    text = re.sub(_NUMBER, lambda match: "{{ n.zfill(%d) }}" % int(match["width"] or 0), pattern)  # noqa: UP031
     return re.sub(r"(?<!\{)\{name\}(?!\})", "{{ name }}", text)

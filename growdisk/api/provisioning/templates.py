@@ -14,7 +14,7 @@ from growdisk.guest_config.customize.given_values import check_hash, check_hostn
 
 _LARGEST_FILE = 256 << 20
 # options, if any; type; base64 of the key; a comment, if any
-_KEY = re.compile(r"[^\n]*\b(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]{20,}( [^\n]*)?")
+_KEY = r"[^\n]*\b(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]{20,}( [^\n]*)?"
 
 Values = Mapping[str, str]
 
@@ -79,7 +79,7 @@ def _keys(keys: KeysFor, values: Values) -> LoginKeys:
         for line in text.splitlines()
         if line.strip() and not line.lstrip().startswith("#")
     )
-    wrong = [line for line in lines if not _KEY.fullmatch(line)]
+    wrong = [line for line in lines if not re.fullmatch(_KEY, line)]
     if wrong or not lines:
         # The wrong one of the two files: nothing of it may be shown.
         private = any("PRIVATE KEY" in line for line in wrong)

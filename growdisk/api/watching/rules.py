@@ -32,7 +32,7 @@ from growdisk.units import MiB, align_up, parse_goal_size
 
 _STEP, _WHEN, _INTERVAL, _KEEP, _TIMEOUT = "20%", "85%", "10m", "10%", "15m"
 _LONGEST_TIMEOUT = 7 * 86400.0
-_HOURS = re.compile(r"([01]?\d|2[0-3]):([0-5]\d) ?- ?([01]?\d|2[0-3]):([0-5]\d)")
+_HOURS = r"([01]?\d|2[0-3]):([0-5]\d) ?- ?([01]?\d|2[0-3]):([0-5]\d)"
 T = TypeVar("T")
 
 
@@ -203,7 +203,7 @@ def _quiet(fields: Fields) -> tuple[time, time] | None:
     text, node = fields.text("quiet_hours"), fields.node("quiet_hours")
     if node is None or not text:
         return None
-    match = _HOURS.fullmatch(text.strip())
+    match = re.fullmatch(_HOURS, text.strip())
     if match is None:
         raise node.bad(f"quiet_hours cannot be '{text}'", hint='write quiet_hours: "22:00-06:00"')
     first, last = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))

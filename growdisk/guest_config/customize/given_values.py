@@ -19,7 +19,7 @@ _METHODS = (b"$y$", b"$6$")  # yescrypt, sha512-crypt
 _SALT_BYTES = 16
 # crypt(3) of libxcrypt: CRYPT_GENSALT_OUTPUT_SIZE, and the size of struct crypt_data.
 _SETTING_SIZE, _STATE_SIZE = 192, 32768
-_READY = re.compile(r"[!*]|!?\$(?:y|gy|7|2[abxy]|5|6)\$[./A-Za-z0-9$=,]{20,400}")
+_READY = r"[!*]|!?\$(?:y|gy|7|2[abxy]|5|6)\$[./A-Za-z0-9$=,]{20,400}"
 
 
 def hash_password(clear: bytes, salt_from: str | None = None) -> tuple[str, str]:
@@ -51,7 +51,7 @@ def check_hash(text: str) -> str:
 
     UsageError if it cannot be one: a clear text must not get into a guest.
     """
-    if not _READY.fullmatch(text):
+    if not re.fullmatch(_READY, text):
         raise UsageError(
             "that is not the hash of a password",
             hint="mkpasswd (or openssl passwd -6) makes one; ! or * locks",
@@ -75,13 +75,13 @@ def _hashed(library: ctypes.CDLL, method: bytes, clear: bytes, salt: bytes) -> s
 
 # --- hostnames ----------------------------------------------------------------------------------
 
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _LONGEST = 64  # what Linux takes
 
 
 def check_hostname(name: str) -> None:
     """UsageError for what Linux, or the DNS, would not take."""
-    if len(name) > _LONGEST or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+    if len(name) > _LONGEST or not all(re.fullmatch(_LABEL, label) for label in name.split(".")):
         raise bad_value(
             f"'{name}' cannot be a hostname",
             "--hostname",

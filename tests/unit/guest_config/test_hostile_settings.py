@@ -16,24 +16,24 @@ from tests.unit.backends.memory_files import Files
 from tests.unit.guest_config.archives import cpio
 
 MiB = 1 << 20
-PATIENCE = 30.0  # seconds; what is looked for here takes hours, or a second
+PATIENCE = 30.0  # seconds of the processor; what is looked for here takes hours, or a second
 
 
 @pytest.mark.parametrize(
     "piece", ["=resume=x y", "=resume=\\ ", "resume=LABEL=", " resume=\t", "\n", 'resume="']
 )
 def test_options_without_an_end_are_gone_through_in_little_time(piece: str) -> None:
-    text, started = " resume=" + piece * (MiB // 4 // len(piece)), time.monotonic()
+    text, started = " resume=" + piece * (MiB // 4 // len(piece)), time.process_time()
     assert without_kernel_options(text, SWAP) == text
     assert without_dracut_devices(text, SWAP) == text
-    assert time.monotonic() - started < PATIENCE
+    assert time.process_time() - started < PATIENCE
 
 
 def test_doubtful_names_without_an_end_are_gone_through_in_little_time() -> None:
     files = Files(**{"/etc/fstab": "", "/etc/default/grub": "-part7 " + "/dev/mapper/a" * 70_000})
-    started = time.monotonic()
+    started = time.process_time()
     assert list(doubtful(files, SWAP, rooted=True)) == []
-    assert time.monotonic() - started < PATIENCE
+    assert time.process_time() - started < PATIENCE
 
 
 def test_what_is_too_large_for_settings_is_not_read_whole() -> None:
