@@ -18,7 +18,7 @@ from growdisk.api.provisioning.seeding import seed_place
 from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.options import typed
 from growdisk.playbook.perform import TaskResult
@@ -27,6 +27,7 @@ from growdisk.qcow2.create import data_file_of
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.steps.failures import snapshot_missing
 from growdisk.steps.table_steps import RereadPartitions
 from growdisk.units import parse_goal_size
 from growdisk.workflow.engine import Observer
@@ -165,6 +166,14 @@ class PlaySnapshot:
         # Under its name it is whole or not there: half a copy would be restored as the image.
         self._unfinished.replace(self.copy)
         sync_directory(self.copy.parent)
+
+    def refuse_missing(self) -> None:
+        """snapshot-missing if somebody has removed it."""
+        names = [snapshot.name for snapshot in image_info(self._image).snapshots]
+        if self._name not in names and not self.copy.exists():
+            copied = f"cp {shell_word(self._image)} {shell_word(self.copy)}"
+            hint = f"{copied} lets the image stay as it is now"
+            raise snapshot_missing(self._name, self._image, hint)
 
     def restore(self) -> None:
         """The image is as it was; nothing of the snapshot is left."""

@@ -153,12 +153,10 @@ class HostRun:
             outcome = before.finish(chosen, self._stop, self._observer)
             if outcome is not None:
                 return outcome
-        if self._on_failure == "play" and image is not None and image.exists():
-            # In the journal first: a snapshot that it does not name would never be removed.
-            journal.record_snapshot(image)
-            self._snapshot_of(image).take()
         creates = _path(chosen, spec.creates)
         if self._on_failure == "play":
+            if image is not None and image.exists():
+                self._take_snapshot(image, journal)
             self._refuse_no_way_back(spec, chosen, image, creates)
         # A resumed task may find its file made: what counts is the record from before.
         made = creates if creates is not None and not creates.exists() else None
@@ -176,6 +174,14 @@ class HostRun:
         if before.made is not None and not outcome.failed:
             return replace(outcome, changed=True)
         return outcome
+
+    def _take_snapshot(self, image: Path, journal: PlayJournal) -> None:
+        """The play's snapshot, if it has none of this image yet."""
+        if journal.needs_snapshot(image):
+            self._snapshot_of(image).refuse_missing()
+        # In the journal first: a snapshot that it does not name would never be removed.
+        journal.record_snapshot(image)
+        self._snapshot_of(image).take()
 
     def _pin(self, image: Path | None, *, may_change: bool = False) -> None:
         """Go on with this very file, or with what the play's snapshot puts in its place."""
@@ -277,11 +283,16 @@ class HostRun:
 
     def _restore_image(self, image: Path, run: str | None) -> None:
         """As before the play; `run` is its last one from then, None if no task has begun on it."""
+        assert self._journal is not None
         self._refuse_exchanged(image)
         if run is not None:
             self._end_run_on(image, run)
         # No run is open now: resume would have mixed the rest of one into the old image.
-        self._snapshot_of(image).restore()
+        snapshot = self._snapshot_of(image)
+        if self._journal.needs_snapshot(image):
+            snapshot.refuse_missing()
+            self._journal.record_image_restoring(image)
+        snapshot.restore()
         if run is not None:
             clear_up(image, run)
 

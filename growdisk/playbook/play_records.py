@@ -181,7 +181,7 @@ class PlayJournal:
 
     begin · (snapshotting IMAGE · applying TASK.ITEM · checked IMAGE)* · verified TASK · …
       └ … settling · done
-      └ failed · rollback · undone
+      └ failed · rollback · (restoring IMAGE)* · undone
     """
 
     # The events have other meanings here: `step` is a task's number, TASK.ITEM, or an image.
@@ -246,6 +246,11 @@ class PlayJournal:
         """Those that have a snapshot from before the play, in the order in which it was taken."""
         return [Path(str(record.step)) for record in self._of(Event.SNAPSHOTTING)]
 
+    def needs_snapshot(self, image: Path) -> bool:
+        """Whether a task has begun on it, and nothing has begun to bring it back."""
+        restoring = (record.step for record in self._of(Event.RESTORING))
+        return self.run_before(image) is not None and str(image) not in restoring
+
     def created_files(self) -> list[Path]:
         """Files that were not there before the play."""
         begun = self._all(TaskCheckpoint, Event.APPLYING)
@@ -295,6 +300,10 @@ class PlayJournal:
     def record_restoring(self, error: Mapping[str, object]) -> None:
         if not self.is_restoring:
             self._append(Event.ROLLBACK, error, detail=str(error.get("what", "")))
+
+    def record_image_restoring(self, image: Path) -> None:
+        """From now on its snapshot may be gone."""
+        self._journal.append(JournalRecord(Event.RESTORING, str(image)))
 
     def record_settling(self, report: HostReport) -> None:
         self._append(Event.COMMITTING, asdict(report))

@@ -7,14 +7,16 @@ from pathlib import Path
 from growdisk.errors import NeedsUser, OperationFailed, Refused
 from growdisk.fast_dataclass import dataclass
 
+_GO_ON = "go on with growdisk resume, or accept the image as it is with growdisk commit --force"
 
-def snapshot_missing(name: str, path: Path) -> NeedsUser:
+
+def snapshot_missing(name: str, path: Path, hint: str = _GO_ON) -> NeedsUser:
     return NeedsUser.named(
         "snapshot-missing",
         "cannot go back: the snapshot {name} of {path} is gone",
         "somebody else removed it",
-        "go on with growdisk resume, or accept the image as it is with growdisk commit --force",
-        {"name": name, "path": path},
+        "{hint}",
+        {"name": name, "path": path, "hint": hint},
     )
 
 

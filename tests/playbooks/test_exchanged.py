@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -101,3 +102,25 @@ def test_a_file_that_was_copied_over_it_is_another_one(tmp_path: Path) -> None:
         seen.add(file_identity(file))
         file.unlink()
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
+def test_a_play_whose_snapshot_was_removed_does_not_say_that_it_is_restored(
+    place: Place, name: str
+) -> None:
+    image = place.disk(name, name)
+    playbook = place.playbook(PLAY.format(name=name, how_far="play"))
+    assert die_at(place, FIRST_DONE + 1, playbook, before=False) == 5
+    if image.suffix == ".raw":
+        next(image.parent.glob(f".{name}.growdisk-play-*")).unlink()
+    else:
+        (snapshot,) = json.loads(qemu_img("info", "--output=json", image))["snapshots"]
+        qemu_img("snapshot", "-d", snapshot["name"], image)
+    for way in ("--undo", "--resume", "--undo"):
+        ended = place.run(playbook, way)
+        error = ended.json()["hosts"][0]["error"]
+        assert (ended.code, "is gone" in error["why"]) == (5, True), ended
+    accept = error["do"].partition(" lets the image stay")[0]
+    run("sh", "-c", accept)
+    content = place.run(playbook, "--undo")
+    assert (content.code, virtual_size(image), place.left()) == (0, 144 << 20, []), content
