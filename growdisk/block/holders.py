@@ -34,10 +34,11 @@ from growdisk.block.host_devices import (
     mounts,
     node_of,
     partitions_of,
+    sysfs_text,
     unescaped,
     value_of,
 )
-from growdisk.block.locks import open_files, process_name
+from growdisk.block.locks import named_process, open_files
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.fast_dataclass import dataclass
 
@@ -94,7 +95,7 @@ def use_of(path: Path, *, claimed: bool = False) -> Use:
     pids, unseen = _openers(family, all_of_target=isinstance(target, int))
     # Only if nothing has been found: the kernel says that there is a claim, and not whose.
     held = held or ([] if pids else _claims(family, target, claimed=claimed))
-    words = [*(use.words for use in held), *(f"{process_name(pid)} (pid {pid})" for pid in pids)]
+    words = [*(use.words for use in held), *map(named_process, pids)]
     return Use(tuple(dict.fromkeys(words)), tuple(pids), unseen, held[0].release if held else "")
 
 
@@ -242,7 +243,8 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], tuple[
             if _has_open(name, always, writers):
                 found.append(int(name))
         except PermissionError:
-            hidden += not _has_no_files(name)
+            # Kernel threads and ending processes have no memory of their own, and no files.
+            hidden += "\nVmSize:" in sysfs_text(Path(f"/proc/{name}/status"))
         except OSError:  # it has ended
             continue
     return found, tuple(_unseen(hidden))
@@ -289,14 +291,6 @@ def _hides_processes() -> bool:
         for m in mounts()
         for option in m.options
     )
-
-
-def _has_no_files(pid: str) -> bool:
-    """Whether this is a kernel thread or an ending process, which have no memory of their own."""
-    try:
-        return "\nVmSize:" not in Path(f"/proc/{pid}/status").read_text(errors="replace")
-    except OSError:
-        return True
 
 
 def refuse_users(

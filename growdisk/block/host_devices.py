@@ -91,7 +91,8 @@ def size_of(number: int) -> int:
 def sysfs_text(path: Path) -> str:
     """What a small file of the kernel says; "" if there is none."""
     try:
-        return path.read_text().strip()
+        # Names of files and programs need not be text.
+        return path.read_text(errors="surrogateescape").strip()
     except OSError:
         return ""
 
@@ -140,7 +141,8 @@ def file_behind(number: int) -> Path | None:
 
 def _loop(folder: Path) -> LoopDevice | None:
     try:
-        path = (folder / "loop/backing_file").read_text().rstrip("\n")
+        file = folder / "loop/backing_file"
+        path = file.read_text(errors="surrogateescape").rstrip("\n")
         start, limit = (
             int((folder / "loop" / name).read_text()) for name in ("offset", "sizelimit")
         )

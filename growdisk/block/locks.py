@@ -22,6 +22,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from growdisk.block.host_devices import sysfs_text
 from growdisk.errors import ImageInUse, ImageUnsupported
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -56,7 +57,7 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
         blocked = any(_is_held(fd, byte) for byte in against)
         # Let go before the holder is searched for: this process would be found too.
         if blocked:
-            unlock_image(fd)
+            _lock(fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _USED, 2 * _USED)  # bytes 100 to 299
     except OSError as error:
         raise ImageUnsupported(
             path,
@@ -64,19 +65,8 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
             hint="copy the image to a local file system first",
         ) from error
     if blocked:
-        raise ImageInUse(path, holder=lock_holders(fd, frozenset(against)))
-
-
-def unlock_image(fd: int) -> None:
-    """Let go of all of QEMU's lock bytes on this file description."""
-    _lock(fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _USED, 2 * _USED)  # 100 to 299
-
-
-def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
-    """The processes with any of these locks, `qemu-system-x86 (pid 4711)` or `another program`."""
-    status = os.fstat(fd)
-    names = [f"{process_name(pid)} (pid {pid})" for pid in _pids_that_lock(status, lock_bytes)]
-    return ", ".join(names) or "another program"
+        holders = map(named_process, _pids_that_lock(os.fstat(fd), frozenset(against)))
+        raise ImageInUse(path, holder=", ".join(holders) or "another program")
 
 
 def image_writers(path: Path) -> list[int]:
@@ -162,11 +152,9 @@ def _holds_lock(process: Path, status: os.stat_result, lock_bytes: frozenset[int
     return any(int(first) <= byte <= int(last) for first, last in locks for byte in lock_bytes)
 
 
-def process_name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return "a program"
+def named_process(pid: int) -> str:
+    """For people: qemu-system-x86 (pid 4711)."""
+    return f"{sysfs_text(Path(f'/proc/{pid}/comm')) or 'a program'} (pid {pid})"
 
 
 # --- leases: one is granted only if nobody else has the file open -------------------------------

@@ -163,8 +163,8 @@ def split(key: bytes, stripes: int, digest: str) -> bytes:
     # All stripes but the last are random; the last is what makes the key come out of all.
     drawn, state = [os.urandom(len(key)) for _ in range(stripes - 1)], bytes(len(key))
     for stripe in drawn:
-        state = _diffused(_xor(state, stripe), digest)
-    return b"".join((*drawn, _xor(state, key)))
+        state = _diffused(xor(state, stripe), digest)
+    return b"".join((*drawn, xor(state, key)))
 
 
 def key_from(
@@ -173,8 +173,8 @@ def key_from(
     """What a key slot's encrypted stripes hold: a key, or noise if `cipher` is not theirs."""
     plain, state = cipher.decrypt(0, material)[: length * stripes], bytes(length)
     for start in range(0, len(plain) - length, length):
-        state = _diffused(_xor(state, plain[start : start + length]), digest)
-    return _xor(state, plain[-length:])
+        state = _diffused(xor(state, plain[start : start + length]), digest)
+    return xor(state, plain[-length:])
 
 
 def _diffused(block: bytes, digest: str) -> bytes:
@@ -190,7 +190,7 @@ def _diffused(block: bytes, digest: str) -> bytes:
     return b"".join(hashed)
 
 
-def _xor(one: bytes, other: bytes) -> bytes:
+def xor(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(
         len(one), "little"
     )

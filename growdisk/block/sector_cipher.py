@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Callable
 from typing import Protocol
 
+from growdisk.block.luks1 import xor
 from growdisk.errors import ToolMissing
 
 try:
@@ -243,7 +244,7 @@ class _Cbc:
         before = array("Q", bytes(16) + data[:-16])
         ivs = array("Q", self._ivs(sector, len(data) // SECTOR))
         before[0::_WORDS], before[1::_WORDS] = ivs[0::2], ivs[1::2]
-        return _xor(self._aes.decrypt(data), before.tobytes())
+        return xor(self._aes.decrypt(data), before.tobytes())
 
     def _encrypt_one(self, sector: int, data: bytes) -> bytes:
         return (
@@ -251,9 +252,3 @@ class _Cbc:
             .encryptor()
             .update(data)
         )
-
-
-def _xor(one: bytes, other: bytes) -> bytes:
-    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(
-        len(one), "little"
-    )

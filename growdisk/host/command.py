@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from growdisk.block.host_devices import sysfs_text
 from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
 from growdisk.fast_dataclass import dataclass
 from growdisk.fast_imports import LateLogger
@@ -338,28 +339,23 @@ def kill_all(word: str) -> None:
     """
     if not word.strip():
         raise ValueError("every process has that in its command line")
-    foreign: set[int] = set()
+    left_alone = {os.getpid()}
     for _ in range(_ROUNDS):
-        found = [pid for pid in _everybody() - foreign if word in _command_line(pid)]
+        everybody = {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()}
+        found = [pid for pid in everybody - left_alone if word in _command_line(pid)]
         if not found:
             return
         for pid in found:
             try:
                 _kill_one(pid)
             except PermissionError:
-                foreign.add(pid)  # an administrator's, who looks into our folder
+                left_alone.add(pid)  # an administrator's, who looks into our folder
         time.sleep(_ROUND_SECONDS)
 
 
 def _kill_one(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def _everybody() -> set[int]:
-    return {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()} - {
-        os.getpid()
-    }
 
 
 def _children() -> list[int]:
@@ -373,9 +369,4 @@ def _children() -> list[int]:
 
 
 def _command_line(pid: int) -> str:
-    try:
-        return (
-            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        )
-    except OSError:
-        return ""
+    return sysfs_text(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
@@ -80,6 +81,15 @@ class Allocator:
         for run in runs:
             self._count_down([run])
             self._note_free(*run)
+
+    @contextmanager
+    def taken_back(self, runs: Sequence[Run]) -> Iterator[None]:
+        """Release these, to which nothing durable points yet, if the block fails."""
+        try:
+            yield
+        except BaseException:
+            self.release(runs)
+            raise
 
     def hand_out_next(self, runs: Iterable[Run]) -> None:
         """Free clusters that were just allocated and are unused; they are the next to be given."""

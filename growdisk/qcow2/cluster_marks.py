@@ -104,14 +104,12 @@ class FragmentedDataTables:
         clusters = from_lanes((whole & self._offsets) >> self._bits, len(table))[first:end]
         if max(clusters) >= self._end:
             return None
-        self._marks = self._marks or self._marks_of_all()
+        if not self._marks:
+            known = _marks(self._file, self._bits) if self._holes else bytearray([DATA]) * self._end
+            known[0] = NOWHERE  # no guest cluster lies in the header's: this is what 0 stands for
+            self._marks = bytes(known)
         # itemgetter looks all marks up in one call.
         return FragmentedRun(start, clusters, bytes(itemgetter(*clusters)(self._marks)))
-
-    def _marks_of_all(self) -> bytes:
-        marks = _marks(self._file, self._bits) if self._holes else bytearray([DATA]) * self._end
-        marks[0] = NOWHERE  # no guest cluster lies in the header's; so this is what 0 stands for
-        return bytes(marks)
 
     def _is_fragmented(self, table: array[int], first: int, end: int) -> bool:
         """Whether most of a few sampled pairs of entries do not follow each other in the file."""

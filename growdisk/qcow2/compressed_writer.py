@@ -66,7 +66,9 @@ class CompressedWriter:
             raise self._metadata.unsupported("an encrypted image has no compressed clusters")
         if self._metadata.data_file is not None:
             raise self._metadata.unsupported("an external data file has no compressed clusters")
-        if not self._ends_with_disk_or_cluster(cluster):
+        end = cluster.offset + len(cluster.data)
+        is_whole = len(cluster.data) == self.cluster_size or end == self._metadata.header.size
+        if cluster.offset % self.cluster_size or not is_whole:
             raise ValueError(
                 f"{len(cluster.data)} bytes at {cluster.offset:#x} are neither a cluster nor the "
                 "last one"
@@ -81,28 +83,20 @@ class CompressedWriter:
             self._writer.write(cluster.offset, memoryview(cluster.data))
         self._metadata.relieve()
 
-    def _ends_with_disk_or_cluster(self, cluster: CompressedCluster) -> bool:
-        end = cluster.offset + len(cluster.data)
-        return cluster.offset % self.cluster_size == 0 and (
-            len(cluster.data) == self.cluster_size or end == self._metadata.header.size
-        )
-
     def _write_packed(self, guest_offset: int, packed: bytes) -> bool:
         """False if the file has grown too long for compressed entries."""
         bits = self._geometry.cluster_bits
         l1_index = guest_offset // self._geometry.l2_coverage
         table = self._metadata.writable_l2(l1_index)
         place = CompressedRange(self._place(len(packed)), len(packed))
+        taken = [(cluster, 1) for cluster in place.clusters(bits)]
         # A compressed entry has 62 - (cluster_bits - 8) bits for the offset (docs/interop/qcow2,
         # "Compressed Clusters Descriptor"); QEMU takes none from 2^56 on.
         if place.offset + place.length > min(_MAX_OFFSET, 1 << 62 - (bits - 8)):
-            self._give_back(place)
+            self._metadata.allocator.release(taken)
             return False
-        try:
+        with self._metadata.allocator.taken_back(taken):
             self._metadata.file.write(place.offset, packed)
-        except BaseException:
-            self._give_back(place)  # nothing points there yet
-            raise
         entry = place.entry(bits)
         # The reader may still hold, decompressed, what was at this place before.
         self._reader.forget(entry)
@@ -139,8 +133,3 @@ class CompressedWriter:
         if run.entry != last.entry or not 0 < count < self._geometry.refcount_max:
             return 0
         return last.end
-
-    def _give_back(self, place: CompressedRange) -> None:
-        self._metadata.allocator.release(
-            [(cluster, 1) for cluster in place.clusters(self._geometry.cluster_bits)]
-        )

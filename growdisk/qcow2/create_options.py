@@ -153,17 +153,13 @@ def _value(name: str, text: str) -> int | str | bool:
             raise UsageError("the name of a data file cannot be empty", hint="leave data_file out")
         return text
     if name in _POWERS:
-        return _power(name, _bytes(name, text), text)
+        if (value := _bytes(name, text)) not in _POWERS[name]:
+            least, most = _POWERS[name][0], _POWERS[name][-1]
+            raise _cannot_be(name, text, f"write a power of two from {least} to {most}")
+        return value
     if text not in _SWITCH:
         raise _cannot_be(name, text, f"write {name}=on or {name}=off", ("on", "off"))
     return _SWITCH[text]
-
-
-def _power(name: str, value: int, text: str) -> int:
-    if value not in _POWERS[name]:
-        least, most = _POWERS[name][0], _POWERS[name][-1]
-        raise _cannot_be(name, text, f"write a power of two from {least} to {most}")
-    return value
 
 
 def _bytes(name: str, text: str) -> int:

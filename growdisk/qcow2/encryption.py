@@ -14,8 +14,7 @@ import os
 import struct
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Part, ResizableDevice, read_padded
@@ -72,12 +71,7 @@ def open_encrypted(
             raise damaged(path, "its encryption header is cut off")
         return file.read(offset + start, count)
 
-    luks = luks_header_of(read, length, path)
-    # WrongKey of the last one is the answer for all.
-    for key in keys[:-1]:
-        with suppress(WrongKey):
-            return EncryptedData(data, unlock(luks, key, read, path))
-    return EncryptedData(data, unlock(luks, keys[-1], read, path))
+    return EncryptedData(data, unlock(luks_header_of(read, length, path), keys, read, path))
 
 
 def luks_header_of(read: Read, length: int, path: Path) -> Luks1Header:
@@ -100,12 +94,14 @@ def luks_header_of(read: Read, length: int, path: Path) -> Luks1Header:
     return header
 
 
-def unlock(header: Luks1Header, passphrase: bytes, read: Read, path: Path) -> SectorCipher:
-    """The cipher of the data. WrongKey if the passphrase opens no key slot."""
-    key = header.key(passphrase, read)
-    if key is None:
-        raise WrongKey(path)
-    return sector_cipher(header.cipher, header.mode, key)
+def unlock(
+    header: Luks1Header, passphrases: Iterable[bytes], read: Read, path: Path
+) -> SectorCipher:
+    """The cipher of the data. WrongKey if none of the passphrases opens a key slot."""
+    for passphrase in passphrases:
+        if (key := header.key(passphrase, read)) is not None:
+            return sector_cipher(header.cipher, header.mode, key)
+    raise WrongKey(path)
 
 
 def _require_known(header: Luks1Header, path: Path) -> None:

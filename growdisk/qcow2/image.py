@@ -183,8 +183,7 @@ class Qcow2Image(VirtualDisk):
             l1_size=entry.l1_size,
             l1_offset=entry.l1_offset,
         )
-        data = None if self._metadata.is_locked else self._metadata.data
-        view = Qcow2Image(self._file, self.path, header, self._services.backing, data)
+        view = Qcow2Image(self._file, self.path, header, self._services.backing, self.unlocked)
         # A snapshot's table may be shorter than its disk: nothing is allocated there.
         missing = header.geometry.l1_entries(header.size) - len(l1)
         view._metadata.replace_l1(l1 + array("Q", bytes(8 * max(missing, 0))))
@@ -277,8 +276,7 @@ class Qcow2Image(VirtualDisk):
 
     def _take_header(self, header: Header) -> None:
         """Go on with tables that were replaced in the file; there must be nothing unwritten."""
-        data = None if self._metadata.is_locked else self._metadata.data
-        self._metadata = Metadata(self._file, self.path, header, data, self._data_file)
+        self._metadata = Metadata(self._file, self.path, header, self.unlocked, self._data_file)
         self._services = ImageServices(self._metadata, self._services.backing)
         self._guard.take_over(self._metadata)
 

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from itertools import zip_longest
 
 from growdisk.block.device import TableReader
-from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
+from growdisk.errors import ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, OFFSET_MASK
 from growdisk.qcow2.header_fields import Geometry
 from growdisk.qcow2.mapping import Mapping
@@ -156,9 +156,7 @@ class Walker:
         """Raise ImageDamaged or ImageUnsupported unless all can be counted `up` (or down)."""
         runs, highest = references.runs(), self._geometry.refcount_max
         # In use now: at least 1. To be counted up: room for one more.
-        bad = self._metadata.refcounts.first_outside(runs, 1, highest - up)
-        if bad is not None:
-            raise self.bad_count(*bad)
+        self.require_counts(runs, 1, highest - up)
         # runs() has such a cluster once for each reference, and each was compared with 1 alone.
         if references.overlap or references.compressed:
             self.check_released(runs, up=up)
@@ -171,10 +169,7 @@ class Walker:
         """
         highest = self._geometry.refcount_max
         for first, count, times in overlaid(runs):
-            high = highest - times * up
-            bad = self._metadata.refcounts.first_outside([(first, count)], times, high)
-            if bad is not None:
-                raise self.bad_count(*bad, times)
+            self.require_counts([(first, count)], times, highest - times * up)
 
     def check_disjoint(self, references: References, tables: list[int]) -> None:
         """Raise ImageDamaged if a cluster of `references` is in `tables`, which are in order."""
@@ -259,35 +254,36 @@ class Walker:
     def _restore_single(self, table: array[int], start: int, end: int, raw: bytearray) -> None:
         """Set COPIED in `raw` for each entry of [start, end) whose cluster has the count 1."""
         bits, step = self._geometry.cluster_bits, self._geometry.l2_entry_size
-        clusters = self.plain_clusters(table[start:end])
-        if clusters is not None:
-            counts = self._metadata.refcounts.get_each(clusters)
-            # COPIED is the top bit of an entry's first byte: one byte for each entry is ORed in.
-            marks = bytes(
-                [
-                    0x80 if count == 1 and cluster else 0
-                    for cluster, count in zip(clusters, counts, strict=True)
-                ]
-            )
-            area = slice(step * start, step * end, step)
-            raw[area] = (int.from_bytes(raw[area], "big") | int.from_bytes(marks, "big")).to_bytes(
-                len(marks), "big"
-            )
-            return
-        get = self._metadata.refcounts.get
-        for index in range(start, end):
-            entry = table[index]
-            host = entry & OFFSET_MASK
-            if host and not entry & COMPRESSED and get(host >> bits) == 1:
-                raw[step * index] |= 0x80
+        clusters = self.plain_clusters(table[start:end]) or [
+            0 if entry & COMPRESSED else (entry & OFFSET_MASK) >> bits for entry in table[start:end]
+        ]
+        counts = self._metadata.refcounts.get_each(clusters)
+        # COPIED is the top bit of an entry's first byte: one byte for each entry is ORed in.
+        marks = bytes(
+            [
+                0x80 if count == 1 and cluster else 0
+                for cluster, count in zip(clusters, counts, strict=True)
+            ]
+        )
+        area = slice(step * start, step * end, step)
+        raw[area] = (int.from_bytes(raw[area], "big") | int.from_bytes(marks, "big")).to_bytes(
+            len(marks), "big"
+        )
 
-    def bad_count(self, cluster: int, count: int, times: int = 1) -> ImageError:
-        """What to raise for a cluster that is in use so many times and has this count."""
+    def require_counts(self, runs: Iterable[Run], times: int, highest: int) -> None:
+        """ImageDamaged unless clusters that are in use so many times are counted as often.
+
+        RefcountsTooNarrow if one is counted more than `highest` times.
+        """
+        bad = self._metadata.refcounts.first_outside(runs, times, highest)
+        if bad is None:
+            return
+        cluster, count = bad
         if count < times:
-            return self._metadata.damaged(
+            raise self._metadata.damaged(
                 f"cluster {cluster:#x} is in use {times} times and its reference count is {count}"
             )
-        return RefcountsTooNarrow(
+        raise RefcountsTooNarrow(
             self._metadata.path,
             reason=f"cluster {cluster:#x} is referenced {count} times and a count of "
             f"{self._geometry.refcount_bits} bits cannot hold more",

@@ -77,24 +77,19 @@ class Mapping:
             if table is None:
                 yield GuestRun(L2Kind.UNALLOCATED, first, stop, 0)
                 continue
-            fragmented = fragmented or self._fragmented_tables(holes=holes)
-            index = first >> bits & self._geometry.l2_entries - 1
             whole = first % self._geometry.cluster_size == stop % self._geometry.cluster_size == 0
+            found = None
             # Only whole clusters: a fragmented table is not cut within one.
-            found = (
-                fragmented.of(table, first, index, index + (stop - first >> bits))
-                if fragmented and whole
-                else None
-            )
+            if whole and not self._elsewhere and not self._geometry.extended_l2:
+                fragmented = fragmented or FragmentedDataTables(
+                    self._metadata.file, self._geometry, holes=holes
+                )
+                index = first >> bits & self._geometry.l2_entries - 1
+                found = fragmented.of(table, first, index, index + (stop - first >> bits))
             if found is None:
                 yield from self.table_runs(table, first, stop)
             else:
                 yield found
-
-    def _fragmented_tables(self, *, holes: bool) -> FragmentedDataTables | None:
-        if self._elsewhere or self._geometry.extended_l2:
-            return None
-        return FragmentedDataTables(self._metadata.file, self._geometry, holes=holes)
 
     def _tables(self, start: int, end: int) -> Iterator[tuple[int, int, array[int] | None]]:
         """The range cut at L2 tables' borders, with these; stretches without any are one."""

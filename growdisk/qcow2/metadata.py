@@ -98,7 +98,11 @@ class Metadata:
         self.check_l1(self.l1, "L1 table")
         # A changed table never leaves the cache alone: what it points to has to be durable first,
         # so all is flushed.
-        self._l2 = TableCache(self._load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
+        self._l2 = TableCache(
+            lambda offset: load_table(file.read(offset, header.cluster_size)),
+            lambda _key: self.flush(),
+            L2_CACHE_BYTES,
+        )
         self._dirty_l1: set[int] = set()
         # a sync failed: what is on the disk is unknown, so nothing more is written
         self._broken = False
@@ -182,9 +186,6 @@ class Metadata:
                     f"entry {index} of its {name} ({entry:#x}) is not a cluster of the file"
                 )
 
-    def _load_l2(self, offset: int) -> array[int]:
-        return load_table(self.file.read(offset, self.geometry.cluster_size))
-
     def l2_table(self, l1_index: int) -> array[int] | None:
         """The L2 table to look into, or None if there is none."""
         offset = self.l1[l1_index] & OFFSET_MASK
@@ -218,11 +219,8 @@ class Metadata:
         """Put a table into new clusters of its own, which nothing names yet."""
         run = self.allocator.allocate(count := self.geometry.clusters(len(data))), count
         padded = data.ljust(count * self.geometry.cluster_size, b"\0")
-        try:
+        with self.allocator.taken_back([run]):
             self.file.write(run[0] << self.geometry.cluster_bits, padded)
-        except OSError:
-            self.allocator.release([run])
-            raise
         return run
 
     def set_l1(self, l1_index: int, entry: int) -> None:

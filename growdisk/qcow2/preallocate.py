@@ -54,11 +54,8 @@ class Preallocator:
             self._empty(offset, min(count << bits, self._file.size - offset), mode)
             return guest_cluster
         cluster = self._metadata.allocator.allocate(count)
-        try:
+        with self._metadata.allocator.taken_back([(cluster, count)]):
             self._empty(cluster << bits, count << bits, mode)
-        except OSError:
-            self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
-            raise
         return cluster
 
     def _empty(self, offset: int, length: int, mode: Preallocation) -> None:

@@ -61,10 +61,7 @@ class Preflight:
                 self._entries(header.size, cluster_end)
                 self._readable(align_down(header.size, self._geometry.cluster_size), header.size)
             # The L1 table is freed if a longer one takes its place.
-            highest = self._geometry.refcount_max
-            bad = self._metadata.refcounts.first_outside([header.l1_run], 1, highest)
-            if bad is not None:
-                raise self._walker.bad_count(*bad)
+            self._walker.require_counts([header.l1_run], 1, self._geometry.refcount_max)
 
     def dropping_beyond(self, size: int) -> None:
         """Before everything beyond a disk of `size` bytes is dropped."""
@@ -132,22 +129,15 @@ class Reservation:
     def _take_clusters(self, file: RawFile) -> list[Run]:
         allocator, end = self._metadata.allocator, file.size
         runs: list[Run] = []
-        try:
-            self._allocate(runs)
+        missing = self._new_clusters + sum(map(self._is_replaced, self._tables))
+        with allocator.taken_back(runs):
+            while missing:
+                runs.append(allocator.allocate_some(missing))
+                missing -= runs[-1][1]
             # Allocating may have lengthened the file, by a hole from `end` on.
             reserve_ranges(file, joined(sorted([*self._in_place(runs), (end, file.size)])))
-        except BaseException:
-            allocator.release(runs)  # nothing points to them yet
-            raise
         allocator.hand_out_next(runs)
         return runs
-
-    def _allocate(self, runs: list[Run]) -> None:
-        allocator = self._metadata.allocator
-        missing = self._new_clusters + sum(map(self._is_replaced, self._tables))
-        while missing:
-            runs.append(allocator.allocate_some(missing))
-            missing -= runs[-1][1]
 
     def _in_place(self, runs: list[Run]) -> Iterator[ByteRange]:
         """What is written of the image file itself, new clusters and old ones, joined or not."""

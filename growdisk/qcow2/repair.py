@@ -63,7 +63,9 @@ def repair(
             analysis = analyse(file, path)
         _mend(file, analysis, errors=errors)
         if errors and analysis.findings.incomplete:
-            _complete_snapshots(file, path)
+            # A new snapshot table that has the disks' sizes; the counts are right by now.
+            metadata = Metadata(file, path, read_header(file, path))
+            ImageServices(metadata, None).snapshots.complete(lambda: None)
         analysis = analyse(file, path)
     after = analysis.report()
     # If errors are left, the bits become again what they were at first.
@@ -124,12 +126,6 @@ def _forget_misplaced_zeros(file: ResizableDevice, analysis: Analysis) -> None:
 def _is_misplaced_zero(entry: int, cluster_size: int) -> bool:
     is_zero = entry & entries.ZERO and not entry & entries.COMPRESSED
     return bool(is_zero and (entry & entries.OFFSET_MASK) % cluster_size)
-
-
-def _complete_snapshots(file: ResizableDevice, path: Path) -> None:
-    """A new snapshot table that has the disks' sizes; the counts are right by now."""
-    metadata = Metadata(file, path, read_header(file, path))
-    ImageServices(metadata, None).snapshots.complete(lambda: None)
 
 
 def _mend(file: ResizableDevice, analysis: Analysis, *, errors: bool) -> None:

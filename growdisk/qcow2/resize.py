@@ -238,12 +238,8 @@ class Resizer:
             return
         longer = self._metadata.l1 + array("Q", bytes(8 * (entries - old.l1_size)))
         run = self._metadata.store_table(dump_table(longer))
-        try:
+        with self._metadata.allocator.taken_back([run]):
             self._metadata.flush()
-        except OSError:
-            # Nothing names the new table yet.
-            self._metadata.allocator.release([run])
-            raise
         # The new table is durable, and the old one is in use until the header is written.
         self._metadata.change_header(
             SIZE_AND_L1, l1_size=entries, l1_offset=run[0] << old.cluster_bits

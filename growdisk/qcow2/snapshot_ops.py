@@ -183,7 +183,7 @@ class SnapshotManager:
             runs = gained.runs()
             l1_run = self._metadata.store_table(dump_table(wanted))
             self._metadata.refcounts.add(runs, +1)
-            with self._undone_on_failure([*runs, l1_run]):
+            with self._metadata.allocator.taken_back([*runs, l1_run]):
                 self._write_counts()
             old = self._switch_l1(wanted, l1_run[0], size)
             self._metadata.release([*lost.runs(), old])
@@ -312,9 +312,7 @@ class SnapshotManager:
         `others`: further tables that are about to be freed.
         """
         tables = [*self.present_tables(), *others]
-        bad = self._metadata.refcounts.first_outside(tables, 1, self._geometry.refcount_max)
-        if bad is not None:
-            raise self._walker.bad_count(*bad)
+        self._walker.require_counts(tables, 1, self._geometry.refcount_max)
         self._metadata.allocator.check_metadata()
         fixed = self._metadata.fixed_clusters()
         fixed.update(cluster for first, count in tables for cluster in range(first, first + count))
@@ -339,10 +337,11 @@ class SnapshotManager:
         the switch. `last`: the switch is all that was missing, so that the dirty bit goes with it.
         """
         data = dump_entries(entries)
-        with self._undone_on_failure(counted):
+        taken_back = self._metadata.allocator.taken_back
+        with taken_back(counted):
             # Without snapshots there is no table; a run of no clusters does nothing below.
             new_run = self._metadata.store_table(data) if data else (0, 0)
-            with self._undone_on_failure([new_run]):
+            with taken_back([new_run]):
                 self._write_counts()
         old_run = self.list_run
         header, area = self._metadata.header, SNAPSHOTS
@@ -388,12 +387,3 @@ class SnapshotManager:
         self._walker.restore_copied(self._metadata.l1)
         self._metadata.flush()
         self._metadata.set_dirty_bit(dirty=False)
-
-    @contextmanager
-    def _undone_on_failure(self, runs: list[Run]) -> Iterator[None]:
-        """Count the runs down again, in memory, if the header could not be switched to them."""
-        try:
-            yield
-        except OSError:
-            self._metadata.allocator.release(runs)
-            raise

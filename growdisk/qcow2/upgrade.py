@@ -54,7 +54,9 @@ def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
     place = len(head)
     if name and len(whole) > _SECTOR:
         # After everything that the old header has, which is in use until the new one appears.
-        place = align_up(max(len(head), _old_end(metadata), _SECTOR), 8)
+        fixed = metadata.file.read(0, V2_LENGTH)
+        name_end = int.from_bytes(fixed[8:16], "big") + int.from_bytes(fixed[16:20], "big")
+        place = align_up(max(len(head), len(old.to_bytes()), name_end, _SECTOR), 8)
         # to_bytes() has assumed that the name follows directly.
         head = head[:_BACKING_OFFSET] + place.to_bytes(8, "big") + head[_BACKING_OFFSET + 8 :]
     if len(head) > _SECTOR or place + len(name) > old.cluster_size:
@@ -63,10 +65,3 @@ def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
             "convert it (growdisk image convert); growdisk has not changed it",
         )
     return head, name, place
-
-
-def _old_end(metadata: Metadata) -> int:
-    """Behind everything that the old header has in the first cluster."""
-    fixed = metadata.file.read(0, V2_LENGTH)
-    offset, length = int.from_bytes(fixed[8:16], "big"), int.from_bytes(fixed[16:20], "big")
-    return max(len(metadata.header.to_bytes()), offset + length)

@@ -132,12 +132,9 @@ class Writer:
         index, wanted = self._geometry.entries_of(start, start + len(data))
         cluster, count = self._new_clusters(start >> bits, wanted)
         end = min(start + len(data), ((start >> bits) + count) << bits)
-        try:
+        taken = [] if self._elsewhere else [(cluster, count)]
+        with self._metadata.allocator.taken_back(taken):
             self._write_clusters(cluster << bits, start, end, data[: end - start])
-        except BaseException:
-            if not self._elsewhere:
-                self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
-            raise
         # Data first, entry afterwards: a table never names a cluster that has not been filled.
         entries = progression(cluster << bits | COPIED, count, self._geometry.cluster_size)
         self.replace_entries(l1_index, table, index, entries)

@@ -102,9 +102,18 @@ def check(file: BlockDevice, path: Path) -> CheckReport:
 
 
 def analyse(file: BlockDevice, path: Path) -> Analysis:
-    """ReferenceCount and compare."""
+    """Count the references, and compare them with what is stored."""
+    header, findings = read_header(file, path), CheckErrors()
     try:
-        return _analyse(file, path)
+        stored = StoredRefcounts(file, header)
+        recount = ReferenceCount(file, header, stored, findings)
+        analysis = Analysis(path, header, stored, recount, findings)
+        _check_overflow(analysis)
+        _check_sole_owners(analysis)
+        end = max(recount.end_cluster, 1)
+        for row in recount.counted.differing(stored.counts, end):
+            findings.wrong_counts(*row)
+        check_copied_flags(file, header, recount.l2, stored.counts, findings)
     except TooScattered as error:
         raise ImageUnsupported(
             path,
@@ -112,17 +121,6 @@ def analyse(file: BlockDevice, path: Path) -> Analysis:
             "to be counted",
             hint="convert it, if it can be read; nothing was changed",
         ) from error
-
-
-def _analyse(file: BlockDevice, path: Path) -> Analysis:
-    header, findings = read_header(file, path), CheckErrors()
-    stored = StoredRefcounts(file, header)
-    recount = ReferenceCount(file, header, stored, findings)
-    analysis = Analysis(path, header, stored, recount, findings)
-    _check_overflow(analysis)
-    _check_sole_owners(analysis)
-    _compare(analysis)
-    check_copied_flags(file, header, recount.l2, stored.counts, findings)
     return analysis
 
 
@@ -142,7 +140,7 @@ def _check_overflow(analysis: Analysis) -> None:
         analysis.findings.broken_structure(
             f"cluster {cluster} has {count} references; {largest} fit", count - largest
         )
-        # Counted as the largest from here on: _compare() must not report the rest again.
+        # Counted as the largest from here on: the comparison must not report the rest again.
         analysis.recount.counted.add(cluster, largest - count)
 
 
@@ -167,9 +165,3 @@ def _check_sole_owners(analysis: Analysis) -> None:
             # If the refcount is wrong, the comparison counts the corruption.
             line = f"the {name} shares cluster {cluster} with something else"
             analysis.findings.broken_structure(line, times=int(stored[cluster] == counted[cluster]))
-
-
-def _compare(analysis: Analysis) -> None:
-    end = max(analysis.recount.end_cluster, 1)
-    for row in analysis.recount.counted.differing(analysis.stored.counts, end):
-        analysis.findings.wrong_counts(*row)

@@ -78,10 +78,10 @@ def test_the_passphrase_gives_the_same_key_and_another_one_none() -> None:
         return blob[offset : offset + length]
 
     header = luks_header_of(read, len(blob), NAME)
-    one, two = unlock(header, b"secret", read, NAME), unlock(header, b"secret", read, NAME)
+    one, two = unlock(header, [b"secret"], read, NAME), unlock(header, [b"secret"], read, NAME)
     assert one.encrypt(1, bytes(512)) == two.encrypt(1, bytes(512))
     with pytest.raises(WrongKey):
-        unlock(header, b"Secret", read, NAME)
+        unlock(header, [b"Secret"], read, NAME)
 
 
 @pytest.mark.parametrize(
