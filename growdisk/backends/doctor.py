@@ -212,22 +212,17 @@ def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
     The appliance of guestfs brings tools of its own.
     """
     for feature in _FEATURES:
-        yield _capability(feature, backends)
-
-
-def _capability(feature: _Feature, backends: Mapping[str, bool]) -> Capability:
-    by = next((name for name in feature.backends if backends.get(name)), "")
-    missing = {PACKAGES.get(tool, tool) for tool in feature.tools if not is_here(tool)}
-    missing |= {package for module, package in feature.modules if not _importable(module)}
-    # The other two work with the tools of this machine.
-    if missing and "guestfs" in feature.backends and backends.get("guestfs"):
-        return Capability(feature.what, True, "guestfs")
-    # Some features need no backend (running guests, devices): then the packages alone decide.
-    ok = not missing and (bool(by) or not feature.backends)
-    names = tuple(sorted(missing))
-    return Capability(
-        feature.what, ok, by if ok else "", names, tuple(_FEDORA.get(name, name) for name in names)
-    )
+        by = next((name for name in feature.backends if backends.get(name)), "")
+        missing = {PACKAGES.get(tool, tool) for tool in feature.tools if not is_here(tool)}
+        missing |= {package for module, package in feature.modules if not _importable(module)}
+        # The other two work with the tools of this machine.
+        if missing and "guestfs" in feature.backends and backends.get("guestfs"):
+            by, missing = "guestfs", set()
+        # Some features need no backend (running guests, devices): then the packages alone decide.
+        ok = not missing and (bool(by) or not feature.backends)
+        names = tuple(sorted(missing))
+        fedora = tuple(_FEDORA.get(name, name) for name in names)
+        yield Capability(feature.what, ok, by if ok else "", names, fedora)
 
 
 def _importable(module: str) -> bool:

@@ -178,14 +178,7 @@ class ExtTree(FileTree):
         size = wanted_size(inode, limit)
         if inode.flags & _INLINE:
             return inode.inline[:size]
-        return self._assembled(self._pieces(inode, size), size)
-
-    def _pieces(self, inode: Inode, size: int) -> Iterator[tuple[int, bytes]]:
-        for run in self.runs(inode):
-            start = run.logical * self.block_size
-            length = min(run.length * self.block_size, size - start)
-            if run.written and length > 0:
-                yield start, self._bytes(run.physical * self.block_size, length)
+        return self._assembled(self.runs(inode), size)
 
     def entries(self, directory: Node) -> dict[str, int]:
         inode = self._own(directory)
@@ -265,7 +258,7 @@ class ExtTree(FileTree):
             logical += covered
 
     def _block(self, number: int) -> bytes:
-        return self._bytes(number * self.block_size, self.block_size)
+        return self._bytes(self._place(number), self.block_size)
 
 
 def _inline_rest(inode: bytes) -> bytes:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import reduce
+from operator import xor
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
@@ -314,7 +316,7 @@ def foreign_table(head: bytes) -> str:
     for name, found in (
         ("SGI", head.startswith(b"\x0b\xe5\xa9\x41")),
         # The words of a Sun label, its checksum among them, give 0.
-        ("Sun", head[508:510] == b"\xda\xbe" and not _xor_of_words(head[:_SECTOR])),
+        ("Sun", head[508:510] == b"\xda\xbe" and not reduce(xor, _words(head[:_SECTOR]))),
         ("Apple", head.startswith(b"ER") and head[_SECTOR : _SECTOR + 2] == b"PM"),
         (
             "Amiga",
@@ -329,11 +331,8 @@ def foreign_table(head: bytes) -> str:
     return ""
 
 
-def _xor_of_words(sector: bytes) -> int:
-    value = 0
-    for (word,) in struct.iter_unpack(">H", sector):
-        value ^= word
-    return value
+def _words(sector: bytes) -> Iterator[int]:
+    return (word for (word,) in struct.iter_unpack(">H", sector))
 
 
 def _entries(head: bytes) -> list[tuple[int, int, int, int]]:

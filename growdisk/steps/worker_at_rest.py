@@ -11,7 +11,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import BtrfsContent, Content, ExtContent, F2fsContent
-from growdisk.filesystems.ext_features import doubt, kernel_mounts
+from growdisk.filesystems.ext_features import doubt, kernel_can_mount
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
@@ -190,7 +190,8 @@ class WorkerAtRest:
         if (
             isinstance(content, ExtContent)
             and doubt(content, new_size, old_size)
-            and kernel_mounts(content)
+            and kernel_can_mount(content)
+            and not content.external_journal
         ):
             self.run_backend.let_a_kernel_mount("ext4", place.device)
 
