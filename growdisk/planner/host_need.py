@@ -26,6 +26,7 @@ from growdisk.filesystems.content import (
 )
 from growdisk.filesystems.ext_growth import written_by_growth
 from growdisk.planner.goal import SnapshotMode
+from growdisk.units import align_up
 
 _SEGMENT = 2 << 20  # of F2FS, each with a block of its own in the summary area
 _BLOCK = 4096  # of F2FS, and of most host file systems
@@ -136,4 +137,4 @@ def _tables(image: GrowingImage, cluster_size: int) -> int:
 def _l1(size: int, cluster_size: int) -> int:
     """Bytes of the clusters of an L1 table."""
     entries = -(-size // (cluster_size // 8 * cluster_size))
-    return -(-8 * entries // cluster_size) * cluster_size
+    return align_up(8 * entries, cluster_size)
