@@ -99,7 +99,10 @@ class FileTree(ABC):
         return self.root
 
     def _bytes(self, offset: int, length: int) -> bytes:
-        return read_device(self.device, offset, length)
+        """Unknown instead of an error if the range leaves the device."""
+        if offset < 0 or length < 0 or offset + length > self.device.size:
+            raise Unknown("it points beyond its end")
+        return self.device.read(offset, length)
 
     def _place(self, block: int) -> int:
         """The byte of a block of the device."""
@@ -136,10 +139,3 @@ def wanted_size(inode: Node, limit: int) -> int:
 def decode_name(raw: bytes) -> str:
     """A name as the readers return it."""
     return raw.decode("utf-8", "surrogateescape")
-
-
-def read_device(device: BlockDevice, offset: int, length: int) -> bytes:
-    """Unknown instead of an error if the range leaves the device."""
-    if offset < 0 or length < 0 or offset + length > device.size:
-        raise Unknown("it points beyond its end")
-    return device.read(offset, length)

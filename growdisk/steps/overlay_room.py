@@ -102,11 +102,6 @@ def room_for_redo(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> list[Ran
     return [*base.metadata_ranges(), *_in_place(base, data), (end, end + length)]
 
 
-def new_length(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> int:
-    """How long a raw image will be; a qcow2 file grows by what is reserved after its end."""
-    return max((one.size for one in overlays), default=0) if isinstance(base, RawFile) else 0
-
-
 def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:
     """Bytes of the clusters that a qcow2 image will have to add, tables and counts among them."""
     geometry = base.header.geometry
