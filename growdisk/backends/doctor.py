@@ -107,7 +107,12 @@ def kernel_finding(boot: Path) -> MachineCheck:
 def appliance_finding(found: Accelerator) -> MachineCheck:
     """Launch the appliance on an empty disk, and end it."""
     try:
-        seconds = _launch(found)
+        from growdisk.backends.guestfs import launch
+
+        with trial_disk() as disk, serve(disk) as server:
+            started = time.monotonic()
+            with launch(server.socket_path, accelerator=found):
+                seconds = time.monotonic() - started
     except (GrowdiskError, ImportError, OSError) as error:
         cure = "sudo apt-get install python3-guestfs"
         if isinstance(error, GrowdiskError):
@@ -126,15 +131,6 @@ def _tried(
         cure = f"{found.cure} (until then libguestfs does it{instead})"
         return MachineCheck(name, False, found.reason, cure, needed=False)
     return MachineCheck(name, True, works.format(time.monotonic() - started), needed=False)
-
-
-def _launch(found: Accelerator) -> float:
-    from growdisk.backends.guestfs import launch
-
-    with trial_disk() as disk, serve(disk) as server:
-        started = time.monotonic()
-        with launch(server.socket_path, accelerator=found):
-            return time.monotonic() - started
 
 
 def _module_finding(module: str, package: str) -> MachineCheck:

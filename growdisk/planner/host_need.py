@@ -13,8 +13,6 @@ refused for lack of space could not have been done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import (
     BtrfsContent,
@@ -39,13 +37,11 @@ class HostWrites:
     places: int = 0
     bytes: int = 0
 
+    def __add__(self, other: HostWrites) -> HostWrites:
+        return HostWrites(self.places + other.places, self.bytes + other.bytes)
+
 
 NOTHING = HostWrites()
-
-
-def sum_of_writes(parts: Iterable[HostWrites]) -> HostWrites:
-    found = tuple(parts)
-    return HostWrites(sum(part.places for part in found), sum(part.bytes for part in found))
 
 
 def host_writes_of(content: Content | None, size: int) -> HostWrites:
