@@ -131,9 +131,6 @@ class ExtTree(FileTree):
             place = self._inode_tables[group] = table * self.block_size
         return place
 
-    def _own(self, node: Node) -> Inode:
-        return node if isinstance(node, Inode) else self.inode(node.number)
-
     def _descriptor_at(self, group: int, size: int) -> int:
         """The byte of a group's descriptor."""
         per_block = self.block_size // size
@@ -171,7 +168,7 @@ class ExtTree(FileTree):
         return found
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
-        inode = self._own(inode)
+        assert isinstance(inode, Inode), inode
         # A fast symlink: its target stands in the place of the block pointers.
         if inode.is_link and inode.size < len(inode.pointers) and not inode.flags & _EXTENTS:
             return inode.pointers[: inode.size]
@@ -181,12 +178,14 @@ class ExtTree(FileTree):
         return self._assembled(self.runs(inode), size)
 
     def entries(self, directory: Node) -> dict[str, int]:
-        inode = self._own(directory)
+        assert isinstance(directory, Inode), directory
         found: dict[str, int] = {}
-        if inode.flags & _INLINE:  # the parent's number, entries, and more of them in an attribute
-            parts = (inode.inline[4 : len(inode.pointers)], inode.inline[len(inode.pointers) :])
+        if directory.flags & _INLINE:
+            # The parent's number, entries, and more of them in an attribute.
+            inline, first = directory.inline, len(directory.pointers)
+            parts = (inline[4:first], inline[first:])
             return {name: number for part in parts for name, number in self._names(part)}
-        raw = self.read(inode)
+        raw = self.read(directory)
         for start in range(0, len(raw), self.block_size):
             found.update(self._names(raw[start : start + self.block_size]))
         return {name: number for name, number in found.items() if name not in (".", "..")}

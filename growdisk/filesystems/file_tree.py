@@ -65,7 +65,10 @@ class Subvolume(NamedTuple):
 
 
 class FileTree(ABC):
-    """`root` is the number of the top directory, `block_size` what a Run counts in."""
+    """`root` is the number of the top directory, `block_size` what a Run counts in.
+
+    A tree takes its own nodes only: those of inode().
+    """
 
     root: int
     block_size: int

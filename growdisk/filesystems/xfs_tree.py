@@ -90,32 +90,29 @@ class XfsTree(FileTree):
         return _XfsInode(number, mode, size, form, raw[start:end], extents)
 
     def entries(self, directory: Node) -> dict[str, int]:
-        inode = self._own(directory)
-        if inode.form == _LOCAL:
-            return dict(self._short_entries(inode.fork))
+        assert isinstance(directory, _XfsInode), directory
+        if directory.form == _LOCAL:
+            return dict(self._short_entries(directory.fork))
         found: dict[str, int] = {}
         # The size is that of the entries: beyond 32 GiB of the directory's own space lie its hash
         # index and free space.
-        content = self._assembled(self._runs(inode), wanted_size(inode, LARGEST))
+        content = self._assembled(self._runs(directory), wanted_size(directory, LARGEST))
         for start in range(0, len(content), self._directory_block):
             found.update(self._block_entries(content[start : start + self._directory_block]))
         return {name: number for name, number in found.items() if name not in (".", "..")}
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
-        own = self._own(inode)
-        size = wanted_size(own, limit)
-        if own.form == _LOCAL:
-            return own.fork[:size]
+        assert isinstance(inode, _XfsInode), inode
+        size = wanted_size(inode, limit)
+        if inode.form == _LOCAL:
+            return inode.fork[:size]
         # 56 bytes in each block (xfs_dsymlink_hdr) are not part of the target.
-        if own.is_link and self._is_v5:  # each block begins with a header
+        if inode.is_link and self._is_v5:  # each block begins with a header
             block = self.block_size
-            raw = self._assembled(self._runs(own), own.size + 56 * (1 + own.size // block))
+            raw = self._assembled(self._runs(inode), inode.size + 56 * (1 + inode.size // block))
             pieces = [raw[at + 56 : at + block] for at in range(0, len(raw), block)]
             return b"".join(pieces)[:size]
-        return self._assembled(self._runs(own), size)
-
-    def _own(self, node: Node) -> _XfsInode:
-        return node if isinstance(node, _XfsInode) else self.inode(node.number)
+        return self._assembled(self._runs(inode), size)
 
     def _runs(self, inode: _XfsInode) -> Iterator[Run]:
         if inode.form == _EXTENTS:
