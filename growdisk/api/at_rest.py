@@ -46,7 +46,7 @@ from growdisk.steps.place_at_rest import look_through
 from growdisk.steps.registry import disk_name
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
-from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 
 if TYPE_CHECKING:
     from growdisk.api.session import Session
@@ -282,7 +282,7 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
         if any(other.samefile(known) for known in (path, *paths[:number])):
             reason, hint = "it is one and the same image", "name each image once"
             raise option_unsupported(path, f"--with {other}", reason, hint)
-        refuse_if_unfinished(RunDirectory.of(other))
+        refuse_if_open(RunDirectory.of(other), unless_kept=True)
     return formats
 
 

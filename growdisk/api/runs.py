@@ -43,7 +43,7 @@ from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import SizeSpec, parse_goal_size
 from growdisk.workflow.failures import run_not_recorded
 from growdisk.workflow.journal import RunState, RunStatus
-from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _opened(
 def _prepare(target: Target, goal: Goal, propose: PlanFunction) -> Prepared | Result:
     """The plan as it would be carried out now; the Result, if there is nothing to do. Refusals."""
     # A kept run is let through here: if there is nothing to do, it hinders nobody.
-    refuse_if_unfinished(target.directory)
+    refuse_if_open(target.directory, unless_kept=True)
     goal = target.completed(_known_to_host(goal, target.path))
     facts = target.facts(goal)
     # What only a change needs (room, no kept run, no overlays) is asked below this line.

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from growdisk.backends.appliance_growth import FilesystemTools
-from growdisk.backends.backend import KernelPartition
 from growdisk.backends.guest_editor import MountedGuest
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
 from growdisk.errors import OperationFailed, ToolFailed
@@ -85,8 +84,8 @@ class Appliance(FilesystemTools):
         else:
             self.kill()
 
-    def kernel_partitions(self) -> list[KernelPartition]:
-        """What the appliance's kernel made of the partition table, in the order of the numbers."""
+    def kernel_partitions(self) -> dict[int, tuple[int, int]]:
+        """The start and size of each partition by its number, as its kernel has them; in bytes."""
         # sysfs counts in 512 bytes, also on a disk with other sectors.
         name = self._shell.disk.removeprefix("/dev/")
         script = (
@@ -95,13 +94,13 @@ class Appliance(FilesystemTools):
         )
         _, answer = self._shell.run("sh", "-c", script)
         # Without a partition the pattern stands for itself: cat complains, and the line is empty.
-        rows = sorted(
+        rows = (
             [int(field) for field in line.split()]
             # What cat complains of comes in the same stream.
             for line in answer.splitlines()
             if line[:1].isdigit()
         )
-        return [KernelPartition(n, start * _SECTOR, size * _SECTOR) for n, start, size in rows]
+        return {number: (start * _SECTOR, size * _SECTOR) for number, start, size in rows}
 
     def size_of(self, device: str = DISK) -> int:
         """Bytes of a block device, by the appliance's kernel."""
@@ -159,16 +158,16 @@ class Appliance(FilesystemTools):
         )
         self._shell.run("udevadm", "settle")
 
-    def grow_physical_volume(self, device: str, owner: str = "") -> str:
+    def grow_physical_volume(self, device: str, owner: str = "") -> None:
         self._synced = False
-        return self._shell.run("lvm", "pvresize", *_acting_for(owner), device)[1]
+        self._shell.run("lvm", "pvresize", *_acting_for(owner), device)
 
-    def grow_logical_volume(self, group: str, volume: str, extents: int, owner: str = "") -> str:
+    def grow_logical_volume(self, group: str, volume: str, extents: int, owner: str = "") -> None:
         """To that many extents in all."""
         self._synced = False
-        return self._shell.run(
+        self._shell.run(
             "lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}"
-        )[1]
+        )
 
     @contextlib.contextmanager
     def mounted_guest(
@@ -179,7 +178,12 @@ class Appliance(FilesystemTools):
         writable: bool = True,
         meanwhile: Callable[[], None] | None = None,
     ) -> Iterator[MountedGuest]:
-        """See Backend. Unmounted and synced after; then there is nothing to wait for."""
+        """The guest's own files, mounted inside the block: `mounts`, of which `root` is at /.
+
+        Without `mounts`: `root`, and what its fstab mounts at /boot and the like. The files are
+        whole again after the block. `meanwhile` is called when all is written; it may read the
+        disk.
+        """
         guest = MountedGuest(self._shell)
         # Set before the mount: also a block that fails half-way has written something.
         self._synced &= not writable
@@ -194,7 +198,7 @@ class Appliance(FilesystemTools):
             meanwhile()
 
     def logical_volumes(self) -> list[str]:
-        """/dev/GROUP/VOLUME of all that are active."""
+        """/dev/GROUP/VOLUME of all that it can reach."""
         with guest_call("lvs"):
             return self._handle.lvs()
 

@@ -20,7 +20,7 @@ import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from growdisk.backends.backend import (
+from growdisk.backends.ext_check import (
     LEFT_ERRORS,
     VERDICTS,
     CheckState,
@@ -75,10 +75,10 @@ class FilesystemTools:
         superblock = self._superblocks[device] = self._superblock(device)
         return self._e2fsck(device, full=_is_checked_in_full(superblock))
 
-    def resize_ext(self, device: str, size: int) -> str:
+    def resize_ext(self, device: str, size: int) -> None:
         """Grow an ext2/3/4, after check_ext(), to `size` bytes.
 
-        Mounted if that is possible and safe, else unmounted. Returns what resize2fs said.
+        Mounted if that is possible and safe, else unmounted.
         """
         self._synced = False
         # Asked before it grows: a mount that failed already proves nothing if it fails again.
@@ -90,22 +90,24 @@ class FilesystemTools:
         if isinstance(superblock, ExtContent) and _may_grow_mounted(superblock, size):
             try:
                 with self._mounted("ext4", "noatime", device):
-                    return self._shell.run(*resize2fs)[1]
+                    self._shell.run(*resize2fs)
+                return
             except ToolFailed as refusal:
                 # a feature that this kernel does not know, or cannot grow while mounted
                 _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
         checked = self._e2fsck(device, full=True)  # resize2fs insists on it
         if checked.state is CheckState.DAMAGED:
             raise ToolFailed("e2fsck", LEFT_ERRORS, checked.last_words)
-        return self._shell.run(*resize2fs)[1]
+        self._shell.run(*resize2fs)
 
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
-    ) -> str:
-        """XFS, btrfs, NTFS or F2FS, to the size of its device: what the tool said.
+    ) -> None:
+        """XFS, btrfs, NTFS or F2FS, to the size of its device.
 
-        `device_id` is btrfs's number of it. ToolFailed, with a hint if the appliance's kernel does
-        not know the file system.
+        `device_id` is btrfs's number of it. `replay`: it was not unmounted in order, and a kernel
+        has to mount it before its tools see all of it. ToolFailed, with a hint if the appliance's
+        kernel does not know the file system.
         """
         # What a mount grew could be mounted. Of the others no mount is asked afterwards.
         self._mountable[device] = kind in _MOUNTED
@@ -115,15 +117,16 @@ class FilesystemTools:
                 # A mount takes in what was synced last, which the tools would cut off (f2fs.py).
                 with self._mounted(kind, "noatime", device):
                     pass
-            # All of them run in order, the check first; only what the last said is of interest.
-            return [self._shell.run(*command, device)[1] for command in UNMOUNTED_GROWTH[kind]][-1]
+            for command in UNMOUNTED_GROWTH[kind]:
+                self._shell.run(*command, device)
+            return
         with self._mounted(kind, _MOUNTED[kind], device):
             if kind == "btrfs":
-                resize = ("btrfs", "filesystem", "resize", f"{device_id}:max")
-                return self._shell.run(*resize, _MOUNT_POINT)[1]
+                self._shell.run("btrfs", "filesystem", "resize", f"{device_id}:max", _MOUNT_POINT)
+                return
             for blocks in self._parts_of_xfs(device):
                 self._shell.run("xfs_growfs", "-D", str(blocks), _MOUNT_POINT)
-            return self._shell.run("xfs_growfs", "-d", _MOUNT_POINT)[1]
+            self._shell.run("xfs_growfs", "-d", _MOUNT_POINT)
 
     def _parts_of_xfs(self, device: str) -> range:
         """Sizes in blocks on the way: a kernel keeps all new groups in memory until the last."""

@@ -59,7 +59,8 @@ def why_no_direct(*, tried: bool = False) -> Obstacle | None:
             f"there is no {_FUSE} on this machine", "modprobe fuse, or give it to this container"
         )
     try:
-        _try_direct()
+        with trial_disk() as disk, fuse_mount.mounted({_NAME: disk}) as (place, _):
+            sandbox.run_confined(["sh", "-c", _TRIAL], place / _NAME, writable=True, seconds=20)
     except ToolFailed as error:
         # The tool that failed says which half of it does not work.
         what = "tools cannot be confined here"
@@ -80,11 +81,6 @@ def trial_disk() -> Iterator[RawFile]:
     os.truncate(fd, _TRIAL_SIZE)
     with closing(RawFile(fd, Path("the trial disk"), writable=True)) as disk:
         yield disk
-
-
-def _try_direct() -> None:
-    with trial_disk() as disk, fuse_mount.mounted({_NAME: disk}) as (place, _):
-        sandbox.run_confined(["sh", "-c", _TRIAL], place / _NAME, writable=True, seconds=20)
 
 
 def why_no_uml(*, fresh: bool = False) -> Obstacle | None:

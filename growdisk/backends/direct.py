@@ -15,15 +15,14 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from growdisk.backends.backend import (
+from growdisk.backends.direct_editor import DirectEditor
+from growdisk.backends.ext_check import (
     LEFT_ERRORS,
     VERDICTS,
     CheckState,
     FilesystemCheck,
-    KernelPartition,
     verdict_of,
 )
-from growdisk.backends.direct_editor import DirectEditor
 from growdisk.backends.judging import CHECKERS, complaint, filesystem_unsound
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
@@ -53,7 +52,7 @@ _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 
 
 class DirectTools:
-    """Implements Backend on a disk whose table is as it will stay.
+    """Does what an appliance does, on a disk whose table is as it will stay.
 
     Nothing is started before it is needed.
     """
@@ -80,18 +79,18 @@ class DirectTools:
         """The first error of the image that a tool met."""
         return self._folder.failure if self._folder else None
 
-    def kernel_partitions(self) -> list[KernelPartition]:
+    def kernel_partitions(self) -> dict[int, tuple[int, int]]:
+        """The start and size of each partition by its number, as sfdisk sees them; in bytes."""
         found = json.loads(self._sfdisk())
         # The sandbox shows the disk as /disk, and _named() has made /dev/sda1 of sfdisk's /disk1.
         # Its units are 512 bytes: the planner gives a disk with other sectors to another backend.
-        rows = [
-            (int(part["node"].removeprefix(f"/dev/{FIRST_DISK}")), part)
+        return {
+            int(part["node"].removeprefix(f"/dev/{FIRST_DISK}")): (
+                part["start"] * _SECTOR,
+                part["size"] * _SECTOR,
+            )
             for part in found["partitiontable"].get("partitions", ())  # none: not even a list
-        ]
-        return sorted(
-            KernelPartition(number, part["start"] * _SECTOR, part["size"] * _SECTOR)
-            for number, part in rows
-        )
+        }
 
     def _sfdisk(self) -> str:
         """What it says of the whole disk. It is asked once as long as nobody writes."""
@@ -112,24 +111,22 @@ class DirectTools:
         done = self._run(argv, _name(device), writable=True, accept=VERDICTS)
         return verdict_of(done.status, done.stdout + done.stderr)
 
-    def resize_ext(self, device: str, size: int) -> str:
+    def resize_ext(self, device: str, size: int) -> None:
         # Without -f, resize2fs insists on a full check, which a huge one was spared.
         unchecked = [] if self._checks_in_full(device) else ["-f"]
-        done = self._run(
+        self._run(
             # With s it is sectors of 512 bytes; a bare number would be blocks of the file system.
             ["resize2fs", *unchecked, SHOWN, f"{size // _SECTOR}s"],
             _name(device),
             writable=True,
         )
-        return done.stdout
 
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
-    ) -> str:
+    ) -> None:
         # `replay` wants a kernel: the planner chooses a backend that has one.
         for command in UNMOUNTED_GROWTH[kind]:
-            done = self._run([*command, SHOWN], _name(device), writable=True)
-        return done.stdout
+            self._run([*command, SHOWN], _name(device), writable=True)
 
     def judge(self, kind: str, device: str) -> None:
         if kind.startswith("ext"):
@@ -166,6 +163,7 @@ class DirectTools:
         writable: bool = True,
         meanwhile: Callable[[], None] | None = None,
     ) -> Iterator[DirectEditor]:
+        """As the appliance's; `meanwhile` is called while e2fsck judges what was written."""
         try:
             self._device(_name(root))
             mounts = mounts or (GuestMount("/", root),)

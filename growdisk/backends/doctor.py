@@ -107,7 +107,12 @@ def kernel_finding(boot: Path) -> MachineCheck:
 def appliance_finding(found: Accelerator) -> MachineCheck:
     """Launch the appliance on an empty disk, and end it."""
     try:
-        seconds = _launch(found)
+        from growdisk.backends.guestfs import launch
+
+        with trial_disk() as disk, serve(disk) as server:
+            started = time.monotonic()
+            with launch(server.socket_path, accelerator=found):
+                seconds = time.monotonic() - started
     except (GrowdiskError, ImportError, OSError) as error:
         cure = "sudo apt-get install python3-guestfs"
         if isinstance(error, GrowdiskError):
@@ -126,15 +131,6 @@ def _tried(
         cure = f"{found.cure} (until then libguestfs does it{instead})"
         return MachineCheck(name, False, found.reason, cure, needed=False)
     return MachineCheck(name, True, works.format(time.monotonic() - started), needed=False)
-
-
-def _launch(found: Accelerator) -> float:
-    from growdisk.backends.guestfs import launch
-
-    with trial_disk() as disk, serve(disk) as server:
-        started = time.monotonic()
-        with launch(server.socket_path, accelerator=found):
-            return time.monotonic() - started
 
 
 def _module_finding(module: str, package: str) -> MachineCheck:
@@ -212,22 +208,17 @@ def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
     The appliance of guestfs brings tools of its own.
     """
     for feature in _FEATURES:
-        yield _capability(feature, backends)
-
-
-def _capability(feature: _Feature, backends: Mapping[str, bool]) -> Capability:
-    by = next((name for name in feature.backends if backends.get(name)), "")
-    missing = {PACKAGES.get(tool, tool) for tool in feature.tools if not is_here(tool)}
-    missing |= {package for module, package in feature.modules if not _importable(module)}
-    # The other two work with the tools of this machine.
-    if missing and "guestfs" in feature.backends and backends.get("guestfs"):
-        return Capability(feature.what, True, "guestfs")
-    # Some features need no backend (running guests, devices): then the packages alone decide.
-    ok = not missing and (bool(by) or not feature.backends)
-    names = tuple(sorted(missing))
-    return Capability(
-        feature.what, ok, by if ok else "", names, tuple(_FEDORA.get(name, name) for name in names)
-    )
+        by = next((name for name in feature.backends if backends.get(name)), "")
+        missing = {PACKAGES.get(tool, tool) for tool in feature.tools if not is_here(tool)}
+        missing |= {package for module, package in feature.modules if not _importable(module)}
+        # The other two work with the tools of this machine.
+        if missing and "guestfs" in feature.backends and backends.get("guestfs"):
+            by, missing = "guestfs", set()
+        # Some features need no backend (running guests, devices): then the packages alone decide.
+        ok = not missing and (bool(by) or not feature.backends)
+        names = tuple(sorted(missing))
+        fedora = tuple(_FEDORA.get(name, name) for name in names)
+        yield Capability(feature.what, ok, by if ok else "", names, fedora)
 
 
 def _importable(module: str) -> bool:

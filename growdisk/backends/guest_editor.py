@@ -39,7 +39,7 @@ _ENVIRONMENT = (
 
 
 class MountedGuest:
-    """Implements GuestSystem (backend.py)."""
+    """Implements GuestEditor (guest_config/customize/changes.py), and makes a swap file."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell, self._handle = shell, shell.handle

@@ -272,17 +272,10 @@ class UmlHandle:
         """Its console is its own: what it says is not to be trusted, nor how much."""
         with (self._exchange.parent / "console").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            console_text = file.read().decode(errors="replace")
-        return last_lines(console_text[: _end_of_panic(console_text)]) or "it gave no reason"
-
-
-def _end_of_panic(console_text: str) -> int:
-    """What brought a kernel down stands before its panic; after it comes where it was."""
-    return (
-        console_text.find("\n", console_text.find(_PANIC))
-        if _PANIC in console_text
-        else len(console_text)
-    )
+            said = file.read().decode(errors="replace")
+        # What brought a kernel down stands before its panic; after it comes where it was.
+        end = said.find("\n", said.find(_PANIC)) if _PANIC in said else len(said)
+        return last_lines(said[:end]) or "it gave no reason"
 
 
 def _answer(base: Path) -> bytes:

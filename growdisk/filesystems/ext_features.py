@@ -114,11 +114,6 @@ def is_unusual(content: ExtContent) -> bool:
     return not _EVERYDAY.issuperset(feature_names(content))
 
 
-def kernel_mounts(content: ExtContent) -> bool:
-    """Whether a kernel that growdisk starts mounts such a file system without more."""
-    return kernel_can_mount(content) and not content.external_journal
-
-
 def kernel_can_mount(content: ExtContent) -> bool:
     """Whether the kernels that growdisk starts (Debian's, 6.1 and later) mount such a file system.
 

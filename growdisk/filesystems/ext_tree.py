@@ -131,9 +131,6 @@ class ExtTree(FileTree):
             place = self._inode_tables[group] = table * self.block_size
         return place
 
-    def _own(self, node: Node) -> Inode:
-        return node if isinstance(node, Inode) else self.inode(node.number)
-
     def _descriptor_at(self, group: int, size: int) -> int:
         """The byte of a group's descriptor."""
         per_block = self.block_size // size
@@ -171,29 +168,24 @@ class ExtTree(FileTree):
         return found
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
-        inode = self._own(inode)
+        assert isinstance(inode, Inode), inode
         # A fast symlink: its target stands in the place of the block pointers.
         if inode.is_link and inode.size < len(inode.pointers) and not inode.flags & _EXTENTS:
             return inode.pointers[: inode.size]
         size = wanted_size(inode, limit)
         if inode.flags & _INLINE:
             return inode.inline[:size]
-        return self._assembled(self._pieces(inode, size), size)
-
-    def _pieces(self, inode: Inode, size: int) -> Iterator[tuple[int, bytes]]:
-        for run in self.runs(inode):
-            start = run.logical * self.block_size
-            length = min(run.length * self.block_size, size - start)
-            if run.written and length > 0:
-                yield start, self._bytes(run.physical * self.block_size, length)
+        return self._assembled(self.runs(inode), size)
 
     def entries(self, directory: Node) -> dict[str, int]:
-        inode = self._own(directory)
+        assert isinstance(directory, Inode), directory
         found: dict[str, int] = {}
-        if inode.flags & _INLINE:  # the parent's number, entries, and more of them in an attribute
-            parts = (inode.inline[4 : len(inode.pointers)], inode.inline[len(inode.pointers) :])
+        if directory.flags & _INLINE:
+            # The parent's number, entries, and more of them in an attribute.
+            inline, first = directory.inline, len(directory.pointers)
+            parts = (inline[4:first], inline[first:])
             return {name: number for part in parts for name, number in self._names(part)}
-        raw = self.read(inode)
+        raw = self.read(directory)
         for start in range(0, len(raw), self.block_size):
             found.update(self._names(raw[start : start + self.block_size]))
         return {name: number for name, number in found.items() if name not in (".", "..")}
@@ -265,7 +257,7 @@ class ExtTree(FileTree):
             logical += covered
 
     def _block(self, number: int) -> bytes:
-        return self._bytes(number * self.block_size, self.block_size)
+        return self._bytes(self._place(number), self.block_size)
 
 
 def _inline_rest(inode: bytes) -> bytes:

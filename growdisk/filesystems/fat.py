@@ -81,7 +81,9 @@ def read_fat(head: bytes) -> Content | None:
     if not kind.startswith(b"FAT"):
         return None
     uuid = f"{serial >> 16:04X}-{serial & 0xFFFF:04X}"
-    return FixedContent("vfat", uuid, _label(label), (short_count or count) * sector_size)
+    name = label.decode("latin-1").rstrip()
+    size = (short_count or count) * sector_size
+    return FixedContent("vfat", uuid, "" if name == "NO NAME" else name, size)
 
 
 def read_exfat(head: bytes) -> Content | None:
@@ -141,8 +143,3 @@ def _entries(fat: bytes, *, wide: bool) -> list[int]:
         return [low | high << 8 for low, high in zip(fat[::2], fat[1::2], strict=False)]
     threes = zip(fat[::3], fat[1::3], fat[2::3], strict=False)
     return [entry for a, b, c in threes for entry in (a | (b & 15) << 8, b >> 4 | c << 4)]
-
-
-def _label(raw: bytes) -> str:
-    label = raw.decode("latin-1").rstrip()
-    return "" if label == "NO NAME" else label

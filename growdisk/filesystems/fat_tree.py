@@ -72,23 +72,21 @@ class FatTree(FileTree):
 
     def entries(self, directory: Node) -> dict[str, int]:
         found: dict[str, int] = {}
-        for name, inode in self._listed(self._own(directory)):
+        assert isinstance(directory, _FatNode), directory
+        for name, inode in self._listed(directory):
             if name not in (".", ".."):
                 self._known[inode.number] = inode
                 found[name] = inode.number
         return found
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
-        own = self._own(inode)
-        size = min(own.size, limit)
-        places = self._places(own.cluster, size)
+        assert isinstance(inode, _FatNode), inode
+        size = min(inode.size, limit)
+        places = self._places(inode.cluster, size)
         content = b"".join(self._bytes(at, self._cluster_size) for at in places)[:size]
         if len(content) < size:
             raise Unknown("a file ends too early")
         return content
-
-    def _own(self, node: Node) -> _FatNode:
-        return node if isinstance(node, _FatNode) else self.inode(node.number)
 
     def _places(self, cluster: int, size: int) -> Iterator[int]:
         """Where its clusters lie, as many as `size` bytes need."""

@@ -65,9 +65,13 @@ class Subvolume(NamedTuple):
 
 
 class FileTree(ABC):
-    """`root` is the number of the top directory."""
+    """`root` is the number of the top directory, `block_size` what a Run counts in.
+
+    A tree takes its own nodes only: those of inode().
+    """
 
     root: int
+    block_size: int
     ignores_case: ClassVar[bool] = False
 
     def __init__(self, device: BlockDevice) -> None:
@@ -98,17 +102,28 @@ class FileTree(ABC):
         return self.root
 
     def _bytes(self, offset: int, length: int) -> bytes:
-        return read_device(self.device, offset, length)
+        """Unknown instead of an error if the range leaves the device."""
+        if offset < 0 or length < 0 or offset + length > self.device.size:
+            raise Unknown("it points beyond its end")
+        return self.device.read(offset, length)
 
-    def _assembled(self, pieces: Iterable[tuple[int, bytes]], size: int) -> bytes:
-        """`size` bytes of (offset, bytes) in order, with zeros between them."""
+    def _place(self, block: int) -> int:
+        """The byte of a block of the device."""
+        return block * self.block_size
+
+    def _assembled(self, runs: Iterable[Run], size: int) -> bytes:
+        """The first `size` bytes of a file with these runs, in order; holes are zeros."""
         found, end = [b""], 0
-        for start, piece in pieces:
+        for run in runs:
+            start = run.logical * self.block_size
+            length = min(run.length * self.block_size, size - start)
+            if not run.written or length <= 0:
+                continue
             # Each byte once: a small tree could have the same blocks read without an end.
             if start < end:
                 raise Unknown("extents overlap")
-            found += [bytes(start - end), piece]
-            end = start + len(piece)
+            found += [bytes(start - end), self._bytes(self._place(run.physical), length)]
+            end = start + length
         found = [piece for piece in (*found, bytes(size - end)) if piece]
         # most files are one piece: nothing is copied
         return found[0] if len(found) == 1 else b"".join(found)
@@ -127,10 +142,3 @@ def wanted_size(inode: Node, limit: int) -> int:
 def decode_name(raw: bytes) -> str:
     """A name as the readers return it."""
     return raw.decode("utf-8", "surrogateescape")
-
-
-def read_device(device: BlockDevice, offset: int, length: int) -> bytes:
-    """Unknown instead of an error if the range leaves the device."""
-    if offset < 0 or length < 0 or offset + length > device.size:
-        raise Unknown("it points beyond its end")
-    return device.read(offset, length)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import reduce
+from operator import xor
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
@@ -30,8 +32,8 @@ _ZFS_LABEL, _ZFS_UBERBLOCKS, _ZFS_SLOT = 256 * KiB, 128 * KiB, 1024
 _ZFS_MAGICS = tuple((0x00BAB10C).to_bytes(8, order) for order in ("little", "big"))
 _ZFS_LEAST, _ZFS_ENOUGH = 64 * MiB, 4
 
-_SILICON_MAGIC, _SILICON_SUM = 0x2F000000, 0x13E
-_VIA_SUM, _JMICRON_SUM = 50, 128
+_SILICON_MAGIC, _SILICON_WORDS = 0x2F000000, 0xA0
+_VIA_SUM, _JMICRON_WORDS = 50, 64
 
 _EXT_MAGIC, _EXT_JOURNAL_DEVICE = 0xEF53, 0x8
 
@@ -151,10 +153,6 @@ class Ends:
             return self._tail[offset - self._tail_start :][:length]
         return self._device.read(offset, length) if self._thorough else b""
 
-    def last_sector(self) -> bytes:
-        """Of the whole ones."""
-        return self.at((self.size // _SECTOR - 1) * _SECTOR, _SECTOR)
-
 
 def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> tuple[Foreign, ...]:
     """All signatures that are found, those of a larger whole first.
@@ -162,7 +160,7 @@ def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> 
     `head` is the beginning of the device.
     """
     ends = Ends(device, head, thorough=thorough)
-    finders = (_linux_raid, _by_magic, _zfs, _silicon, _via, _jmicron, _nilfs, _journal)
+    finders = (_linux_raid, _by_magic, _zfs, _summed_raid, _nilfs, _journal)
     found = [content for finder in finders for content in finder(ends)]
     return tuple(sorted(found, key=lambda content: not content.is_member))
 
@@ -214,31 +212,18 @@ def _zfs(ends: Ends) -> Iterator[Foreign]:
         yield Foreign("zfs_member", places[0])
 
 
-def _silicon(ends: Ends) -> Iterator[Foreign]:
-    raw = ends.last_sector()
-    if (
-        len(raw) == _SECTOR
-        and struct.unpack_from("<I", raw, 0x60)[0] == _SILICON_MAGIC
-        and raw[0x116] < 8
-    ):
-        # The checksum makes the sum of all words up to itself 0.
-        words = struct.unpack_from(f"<{_SILICON_SUM // 2 + 1}H", raw)
-        if sum(words) & 0xFFFF == 0:
-            yield Foreign("silicon_medley_raid_member", ends.size - _SECTOR)
-
-
-def _via(ends: Ends) -> Iterator[Foreign]:
-    raw = ends.last_sector()
+def _summed_raid(ends: Ends) -> Iterator[Foreign]:
+    """Arrays of controllers whose magic, in the last whole sector, needs a checksum as well."""
+    raw = ends.at((ends.size // _SECTOR - 1) * _SECTOR, _SECTOR)
+    if len(raw) < _SECTOR:
+        return
+    magic, words = struct.unpack_from("<I", raw, 0x60)[0], struct.unpack("<256H", raw)
+    # The checksum of Silicon makes the sum of all words up to itself 0.
+    if magic == _SILICON_MAGIC and raw[0x116] < 8 and not sum(words[:_SILICON_WORDS]) & 0xFFFF:
+        yield Foreign("silicon_medley_raid_member", ends.size - _SECTOR)
     if raw[:2] == b"\x55\xaa" and raw[2] <= 2 and sum(raw[:_VIA_SUM]) & 0xFF == raw[_VIA_SUM]:
         yield Foreign("via_raid_member", ends.size - _SECTOR)
-
-
-def _jmicron(ends: Ends) -> Iterator[Foreign]:
-    raw = ends.last_sector()
-    if raw[:2] == b"JM" and sum(struct.unpack_from(f"<{_JMICRON_SUM // 2}H", raw)) & 0xFFFF in (
-        0,
-        1,
-    ):
+    if raw[:2] == b"JM" and sum(words[:_JMICRON_WORDS]) & 0xFFFF in (0, 1):
         yield Foreign("jmicron_raid_member", ends.size - _SECTOR)
 
 
@@ -314,7 +299,7 @@ def foreign_table(head: bytes) -> str:
     for name, found in (
         ("SGI", head.startswith(b"\x0b\xe5\xa9\x41")),
         # The words of a Sun label, its checksum among them, give 0.
-        ("Sun", head[508:510] == b"\xda\xbe" and not _xor_of_words(head[:_SECTOR])),
+        ("Sun", head[508:510] == b"\xda\xbe" and not reduce(xor, _words(head[:_SECTOR]))),
         ("Apple", head.startswith(b"ER") and head[_SECTOR : _SECTOR + 2] == b"PM"),
         (
             "Amiga",
@@ -329,11 +314,8 @@ def foreign_table(head: bytes) -> str:
     return ""
 
 
-def _xor_of_words(sector: bytes) -> int:
-    value = 0
-    for (word,) in struct.iter_unpack(">H", sector):
-        value ^= word
-    return value
+def _words(sector: bytes) -> Iterator[int]:
+    return (word for (word,) in struct.iter_unpack(">H", sector))
 
 
 def _entries(head: bytes) -> list[tuple[int, int, int, int]]:

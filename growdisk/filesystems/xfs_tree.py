@@ -67,7 +67,7 @@ class XfsTree(FileTree):
         ):
             raise Unknown("its superblock is damaged")
         self.root = root
-        self._size, self._group_blocks, self._inode_size = size, group_blocks, inode_size
+        self.block_size, self._group_blocks, self._inode_size = size, group_blocks, inode_size
         self._per_block, self._group_log = per_block, group_log
         self._directory_block = size << directory_log
         self._has_many_extents = bool(incompatible & _MANY_EXTENTS)
@@ -90,41 +90,29 @@ class XfsTree(FileTree):
         return _XfsInode(number, mode, size, form, raw[start:end], extents)
 
     def entries(self, directory: Node) -> dict[str, int]:
-        inode = self._own(directory)
-        if inode.form == _LOCAL:
-            return dict(self._short_entries(inode.fork))
+        assert isinstance(directory, _XfsInode), directory
+        if directory.form == _LOCAL:
+            return dict(self._short_entries(directory.fork))
         found: dict[str, int] = {}
         # The size is that of the entries: beyond 32 GiB of the directory's own space lie its hash
         # index and free space.
-        content = self._content(inode, wanted_size(inode, LARGEST))
+        content = self._assembled(self._runs(directory), wanted_size(directory, LARGEST))
         for start in range(0, len(content), self._directory_block):
             found.update(self._block_entries(content[start : start + self._directory_block]))
         return {name: number for name, number in found.items() if name not in (".", "..")}
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
-        own = self._own(inode)
-        size = wanted_size(own, limit)
-        if own.form == _LOCAL:
-            return own.fork[:size]
+        assert isinstance(inode, _XfsInode), inode
+        size = wanted_size(inode, limit)
+        if inode.form == _LOCAL:
+            return inode.fork[:size]
         # 56 bytes in each block (xfs_dsymlink_hdr) are not part of the target.
-        if own.is_link and self._is_v5:  # each block begins with a header
-            raw = self._content(own, own.size + 56 * (1 + own.size // self._size))
-            pieces = [raw[at + 56 : at + self._size] for at in range(0, len(raw), self._size)]
+        if inode.is_link and self._is_v5:  # each block begins with a header
+            block = self.block_size
+            raw = self._assembled(self._runs(inode), inode.size + 56 * (1 + inode.size // block))
+            pieces = [raw[at + 56 : at + block] for at in range(0, len(raw), block)]
             return b"".join(pieces)[:size]
-        return self._content(own, size)
-
-    def _own(self, node: Node) -> _XfsInode:
-        return node if isinstance(node, _XfsInode) else self.inode(node.number)
-
-    def _content(self, inode: _XfsInode, size: int) -> bytes:
-        return self._assembled(self._pieces(inode, size), size)
-
-    def _pieces(self, inode: _XfsInode, size: int) -> Iterator[tuple[int, bytes]]:
-        for run in self._runs(inode):
-            start = run.logical * self._size
-            length = min(run.length * self._size, size - start)
-            if run.written and length > 0:
-                yield start, self._bytes(self._place(run.physical), length)
+        return self._assembled(self._runs(inode), size)
 
     def _runs(self, inode: _XfsInode) -> Iterator[Run]:
         if inode.form == _EXTENTS:
@@ -147,14 +135,14 @@ class XfsTree(FileTree):
             if block in seen:
                 raise Unknown("an extent tree has a loop")
             seen.add(block)
-            child = self._bytes(self._place(block), self._size)
+            child = self._bytes(self._place(block), self.block_size)
             magic, its_level, its_count = struct.unpack_from(">4sHH", child)
             # xfs_btree_lblock: version 5 adds checksum, UUID and owner.
             header = 72 if magic == b"BMA3" else 24
             if magic not in (b"BMA3", b"BMAP") or its_level != level - 1:
                 raise Unknown("an extent tree is damaged")
             if its_level:
-                most = (self._size - header) // 16
+                most = (self.block_size - header) // 16
                 yield from self._children(child, header + most * 8, its_count, its_level, seen)
             else:
                 yield from _records(child, header, its_count)
@@ -163,7 +151,7 @@ class XfsTree(FileTree):
         """The byte of a block, whose number has its allocation group in the upper bits."""
         group, inside = block >> self._group_log, block & (1 << self._group_log) - 1
         # The number of blocks per group need not be a power of two: block numbers have gaps.
-        place: int = (group * self._group_blocks + inside) * self._size
+        place: int = (group * self._group_blocks + inside) * self.block_size
         return place
 
     def _short_entries(self, fork: bytes) -> Iterator[tuple[str, int]]:

@@ -131,21 +131,17 @@ def _read_copy(device: BlockDevice, path: Path, sector_size: int, lba: int) -> G
     # UEFI 5.3.2: a header that does not name its own place is not valid.
     if header is None or header.my_lba != lba:
         return None
-    _check_supported(path, header)
-    start = header.entries_lba * sector_size
-    if start + header.entries_length > device.size:
-        return None
-    entries = device.read(start, header.entries_length)
-    return GptCopy(header, entries) if zlib.crc32(entries) == header.entries_crc else None
-
-
-def _check_supported(path: Path, header: GptHeader) -> None:
     if header.entry_size != GPT_ENTRY_SIZE or not 0 < header.entry_count <= _MAX_ENTRIES:
         raise table_unsupported(
             path,
             reason=f"its GPT has {header.entry_count} entries of {header.entry_size} bytes",
             hint="growdisk knows entries of 128 bytes only",
         )
+    start = header.entries_lba * sector_size
+    if start + header.entries_length > device.size:
+        return None
+    entries = device.read(start, header.entries_length)
+    return GptCopy(header, entries) if zlib.crc32(entries) == header.entries_crc else None
 
 
 def _table(path: Path, sector_size: int, device_size: int, copy: GptCopy) -> PartitionTable:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import OperationFailed, Refused, TableDamaged
@@ -19,15 +21,12 @@ from growdisk.units import ByteRange
 class LocatedTable:
     """A table and where it is: `ranges` are all its sectors.
 
-    `entries` (of an MBR) are (number, offset of the entry) pairs.
+    `entries` (of an MBR) are the offsets of the entries by the partitions' numbers.
     """
 
     table: PartitionTable
     ranges: tuple[ByteRange, ...]
-    entries: tuple[tuple[int, int], ...] = ()
-
-    def entry_offset(self, number: int) -> int:
-        return dict(self.entries)[number]
+    entries: Mapping[int, int] = MappingProxyType({})
 
 
 def check_no_overlap(path: Path, partitions: list[Partition]) -> None:

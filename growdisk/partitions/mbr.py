@@ -130,7 +130,7 @@ def read_mbr(
     table = PartitionTable(
         "mbr", f"0x{signature:08x}", sector_size, disk_size, (*top, *logicals), claims=claims
     )
-    return LocatedTable(table, tuple(ranges), tuple(offsets.items()))
+    return LocatedTable(table, tuple(ranges), offsets)
 
 
 def _the_extended(path: Path, top: list[Partition]) -> Partition | None:

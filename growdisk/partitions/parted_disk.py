@@ -123,7 +123,9 @@ def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTab
             _set_geometry(disk, part, new.sector_size)
     for part in new.logicals:
         if part.number in gone:
-            _add_logical(disk, part, new.sector_size)
+            geometry = _geometry(disk, part, new.sector_size)
+            fresh = _ped.Partition(disk, _ped.PARTITION_LOGICAL, geometry.start, geometry.end)
+            disk.add_partition(fresh, _ped.constraint_exact(geometry))
     disk.commit_to_dev()
 
 
@@ -157,12 +159,6 @@ def _set_geometry(disk: _ped.Disk, part: Partition, sector_size: int) -> None:
     wanted = _geometry(disk, part, sector_size)
     if (current.geom.start, current.geom.end) != (wanted.start, wanted.end):
         disk.set_partition_geom(current, _ped.constraint_exact(wanted), wanted.start, wanted.end)
-
-
-def _add_logical(disk: _ped.Disk, part: Partition, sector_size: int) -> None:
-    geometry = _geometry(disk, part, sector_size)
-    fresh = _ped.Partition(disk, _ped.PARTITION_LOGICAL, geometry.start, geometry.end)
-    disk.add_partition(fresh, _ped.constraint_exact(geometry))
 
 
 def _geometry(disk: _ped.Disk, part: Partition, sector_size: int) -> _ped.Geometry:
@@ -204,9 +200,9 @@ def _keep_entries(
         at = ENTRIES_OFFSET + slot * ENTRY_SIZE
         copy.write(at, device.read(at, ENTRY_SIZE))
     for part in new.partitions:
-        at = written.entry_offset(part.number)
+        at = written.entries[part.number]
         if part.role is not Role.LOGICAL and part == old.table.by_number(part.number):
-            copy.write(at, device.read(old.entry_offset(part.number), ENTRY_SIZE))
+            copy.write(at, device.read(old.entries[part.number], ENTRY_SIZE))
         else:
             # Of changed entries only flag and type are set again: place and CHS are libparted's new
             # ones.

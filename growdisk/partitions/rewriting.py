@@ -23,7 +23,7 @@ from growdisk.partitions.gpt import (
 )
 from growdisk.partitions.located import SectorChange, table_rewrite_failed
 from growdisk.partitions.mbr import ENTRIES_OFFSET, PROTECTIVE_TYPE, parse_entries
-from growdisk.partitions.table import GPT_ENTRY_SIZE, Partition, PartitionTable
+from growdisk.partitions.table import GPT_ENTRY_SIZE, PartitionTable
 from growdisk.units import align_up
 
 
@@ -161,8 +161,11 @@ def gpt_sectors(table: PartitionTable, boot_code: bytes) -> tuple[SectorChange, 
     entries = _new_entries(table)
     spare = last - align_up(len(entries), sector) // sector
     blank = _blank_header(table, first_usable=2 + last - spare)
+    # Not bootable, CHS 0/0/2 (sector 1), type 0xEE, end in CHS as far as it can say.
+    entry = bytes((0, 0, 2, 0, PROTECTIVE_TYPE, 0xFF, 0xFF, 0xFF))
+    entry += struct.pack("<II", 1, min(last, _MAX_COUNT))
     sectors = {
-        0: _new_protective(boot_code[:ENTRIES_OFFSET], last),
+        0: boot_code[:ENTRIES_OFFSET] + entry + bytes(48) + b"\x55\xaa",
         sector: _header(blank, entries, (1, last), spare - 1, 2),
         last * sector: _header(blank, entries, (last, 1), spare - 1, spare),
     }
@@ -173,26 +176,15 @@ def gpt_sectors(table: PartitionTable, boot_code: bytes) -> tuple[SectorChange, 
     )
 
 
-def _new_protective(boot_code: bytes, last: int) -> bytes:
-    # Not bootable, CHS 0/0/2 (sector 1), type 0xEE, end in CHS as far as it can say.
-    start = bytes((0, 0, 2, 0, PROTECTIVE_TYPE, 0xFF, 0xFF, 0xFF))
-    entry = start + struct.pack("<II", 1, min(last, _MAX_COUNT))
-    return boot_code + entry + bytes(48) + b"\x55\xaa"
-
-
 def _new_entries(table: PartitionTable) -> bytes:
     slots = bytearray(table.gpt_entries * GPT_ENTRY_SIZE)
     for part in table.partitions:
+        name = part.name.encode("utf-16-le")[: 2 * _NAME_UNITS]
+        kind, own = uuid.UUID(part.type_code).bytes_le, uuid.UUID(part.guid or "").bytes_le
+        first, end = part.start // table.sector_size, part.end // table.sector_size
         at = (part.number - 1) * GPT_ENTRY_SIZE
-        slots[at : at + GPT_ENTRY_SIZE] = _entry(part, table.sector_size)
+        ENTRY.pack_into(slots, at, kind, own, first, end - 1, part.attributes, name)
     return bytes(slots)
-
-
-def _entry(part: Partition, sector: int) -> bytes:
-    name = part.name.encode("utf-16-le")[: 2 * _NAME_UNITS]
-    kind, own = uuid.UUID(part.type_code).bytes_le, uuid.UUID(part.guid or "").bytes_le
-    first, end = part.start // sector, part.end // sector
-    return ENTRY.pack(kind, own, first, end - 1, part.attributes, name)
 
 
 def _blank_header(table: PartitionTable, first_usable: int) -> bytes:

@@ -68,7 +68,6 @@ class HostTools(Protocol):
 
 _SECTOR = 512
 _UML_DISKS = 16  # MAX_DEV of arch/um/drivers/ubd_kern.c
-_BIGALLOC = 0x200
 # resize2fs goes through all of a file system, a kernel that has it mounted does not: from these
 # sizes on that takes longer than uml, or libguestfs's appliance, takes to start.
 _LARGE, _LARGE_FOR_APPLIANCE = 128 << 30, 2 << 40
@@ -178,7 +177,7 @@ def _why_not_inside(facts: Facts, step: DiskStep) -> str:
     match facts.contents.get(step.number):
         case ExtContent(external_journal=journal) if step.is_plain_ext and journal:
             return "its journal is on another partition, and a tool is shown one alone"
-        case ExtContent() as content if step.is_plain_ext and content.ro_compat & _BIGALLOC:
+        case ExtContent() as content if step.is_plain_ext and has_feature(content, "bigalloc"):
             return "resize2fs cannot safely grow a bigalloc file system"
         case ExtContent() as content if step.is_plain_ext and _outgrows(content, step.new_size):
             return "it becomes so much larger that resize2fs has no room for its descriptors"
@@ -293,11 +292,8 @@ def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | 
     # A kernel that has it mounted puts the new descriptors elsewhere (meta_bg).
     if not _outgrows(content, new_size) or kernel_can_mount(content):
         return None
-    reason = (
-        "it becomes so much larger that only a kernel that mounts it has room for its new "
-        "group descriptors, and "
-    )
     return (
-        f"{reason}no kernel that growdisk starts can mount it",
+        "it becomes so much larger that only a kernel that mounts it has room for its new "
+        "group descriptors, and no kernel that growdisk starts can mount it",
         f"{_INSIDE}, or let it grow by less",
     )

@@ -18,7 +18,7 @@ from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.refusals import CannotGrow, option_unsupported
 from growdisk.steps.guest_steps import RepairGuest
-from growdisk.steps.registry import DiskStep, ExtraDiskStep
+from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first
 
 
@@ -37,6 +37,10 @@ class ExtraDiskPlan:
     @property
     def steps(self) -> tuple[DiskStep, ...]:
         return self.proposal.steps if self.proposal else ()
+
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        return self.proposal.given_up if self.proposal else ()
 
 
 def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | GoalReached:
@@ -69,16 +73,6 @@ def merge_proposals(
         # A proposal without steps: the run is still recorded with the first disk.
         return Proposal((), facts)
     return main
-
-
-def steps_of(others: Sequence[ExtraDiskPlan]) -> Iterator[ExtraDiskStep]:
-    for number, other in enumerate(others, 1):
-        yield from (ExtraDiskStep(step, number) for step in other.steps)
-
-
-def given_up(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:
-    for other in others:
-        yield from other.proposal.given_up if other.proposal else ()
 
 
 def notes(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:

@@ -38,10 +38,9 @@ def refuse_foreign_disk(facts: Facts) -> None:
         content.kind if isinstance(content, ForeignContent) and content.member else ""
     )
     if owner:
-        # By its second header alone: with the first one sound, it is LUKS and no foreign content.
-        half = owner == "crypto_LUKS"
         reason = f"the whole disk belongs to something larger: {owner}"
-        if half:
+        # By its second header alone: with the first one sound, it is LUKS and no foreign content.
+        if owner == "crypto_LUKS":
             reason = f"the whole disk is {_HALF_LUKS}"
         raise belongs_to_others(facts.image.path, 0, reason=reason, hint=INSIDE)
 
@@ -61,13 +60,6 @@ def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
         raise nothing_to_grow(
             facts.image.path, reason=f"{reason}; --partition {other} grows {facts.name_of(other)}"
         )
-
-
-def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
-    """Before anything is advised that would be of no use."""
-    for part in facts.partitions:
-        if part.number in numbers:
-            refuse_target(facts, part)
 
 
 def refuse_target(facts: Facts, part: Partition) -> None:

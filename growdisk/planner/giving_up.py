@@ -35,7 +35,7 @@ from growdisk.planner.refusals import (
 )
 from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.step_traits import first, of_kind
+from growdisk.steps.step_traits import first
 from growdisk.steps.worker import SwapSpace
 
 _MOUNTABLE = (ExtContent, XfsContent, BtrfsContent)
@@ -220,8 +220,8 @@ def _short(paths: Sequence[str]) -> str:
 
 
 def _notes_on_swap_file(proposal: Proposal, seen: GuestSeen) -> Iterator[str]:
-    nodes = {step.system for step in of_kind(MakeSwapFile, proposal.steps)}
-    for _ in (node for node in seen.on_btrfs if node in nodes):
+    step = first(MakeSwapFile, proposal.steps)
+    if step and step.system in seen.on_btrfs:
         yield (
             "btrfs makes no snapshot of the root's subvolume while a swap file in it is on "
             "(snapper, timeshift): --swap move keeps a partition instead"
@@ -229,12 +229,14 @@ def _notes_on_swap_file(proposal: Proposal, seen: GuestSeen) -> Iterator[str]:
 
 
 def _refuse_swap_file(facts: Facts, proposal: Proposal, seen: GuestSeen) -> None:
-    for step in of_kind(MakeSwapFile, proposal.steps):
-        node = step.system.removeprefix("/dev/")
-        reason = "" if step.system in seen.systems else f"no guest's system can be seen in {node}"
-        reason = reason or (
-            f"the root in {node} is a read-only subvolume" if step.system in seen.read_only else ""
-        )
-        if reason:
-            hint = "keep the swap partition: --swap move"
-            raise option_unsupported(facts.image.path, "--swap file", reason, hint)
+    if not (step := first(MakeSwapFile, proposal.steps)):
+        return
+    node = step.system.removeprefix("/dev/")
+    if step.system not in seen.systems:
+        reason = f"no guest's system can be seen in {node}"
+    elif step.system in seen.read_only:
+        reason = f"the root in {node} is a read-only subvolume"
+    else:
+        return
+    hint = "keep the swap partition: --swap move"
+    raise option_unsupported(facts.image.path, "--swap file", reason, hint)

@@ -13,8 +13,6 @@ refused for lack of space could not have been done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import (
     BtrfsContent,
@@ -26,6 +24,7 @@ from growdisk.filesystems.content import (
 )
 from growdisk.filesystems.ext_growth import written_by_growth
 from growdisk.planner.goal import SnapshotMode
+from growdisk.units import align_up
 
 _SEGMENT = 2 << 20  # of F2FS, each with a block of its own in the summary area
 _BLOCK = 4096  # of F2FS, and of most host file systems
@@ -38,13 +37,11 @@ class HostWrites:
     places: int = 0
     bytes: int = 0
 
+    def __add__(self, other: HostWrites) -> HostWrites:
+        return HostWrites(self.places + other.places, self.bytes + other.bytes)
+
 
 NOTHING = HostWrites()
-
-
-def sum_of_writes(parts: Iterable[HostWrites]) -> HostWrites:
-    found = tuple(parts)
-    return HostWrites(sum(part.places for part in found), sum(part.bytes for part in found))
 
 
 def host_writes_of(content: Content | None, size: int) -> HostWrites:
@@ -136,4 +133,4 @@ def _tables(image: GrowingImage, cluster_size: int) -> int:
 def _l1(size: int, cluster_size: int) -> int:
     """Bytes of the clusters of an L1 table."""
     entries = -(-size // (cluster_size // 8 * cluster_size))
-    return -(-8 * entries // cluster_size) * cluster_size
+    return align_up(8 * entries, cluster_size)

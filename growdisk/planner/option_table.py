@@ -49,8 +49,8 @@ def _by_name(*options: OptionSpec) -> Mapping[str, OptionSpec]:
     return MappingProxyType({option.name: option for option in options})
 
 
-def flag(name: str, description: str) -> OptionSpec:
-    return OptionSpec(name, "bool", description, default=False)
+def flag(name: str, description: str, *, default: bool = False) -> OptionSpec:
+    return OptionSpec(name, "bool", description, default=default)
 
 
 def text(
@@ -64,6 +64,10 @@ def text(
     return OptionSpec(name, "str", description, required, default, choices)
 
 
+def path(name: str, description: str, *, required: bool = False) -> OptionSpec:
+    return OptionSpec(name, "path", description, required)
+
+
 def many(
     elements: OptionType, name: str, description: str, *, required: bool = False
 ) -> OptionSpec:
@@ -71,16 +75,16 @@ def many(
 
 
 _FORMATS = ("qcow2", "raw")
-IMAGE = OptionSpec("image", "path", "The image file.", required=True)
+IMAGE = path("image", "The image file.", required=True)
 FORMAT = text("format", "The image's format; probed if left out.", choices=_FORMATS)
-IMAGE_MAYBE = OptionSpec(
-    "image", "path", "The image file; a running guest may be named by domain or qmp instead."
+IMAGE_MAYBE = path(
+    "image", "The image file; a running guest may be named by domain or qmp instead."
 )
 MACHINE: Options = (
     text("domain", "A machine of libvirt, running or not."),
     text("connect", "The URI of libvirt; its own choice if left out."),
     text("disk", "Which disk of the machine: vda, or QEMU's id."),
-    OptionSpec("qmp", "path", "The socket of a running guest's monitor (QEMU's -qmp)."),
+    path("qmp", "The socket of a running guest's monitor (QEMU's -qmp)."),
 )
 INSIDE: Options = (
     text(
@@ -90,8 +94,8 @@ INSIDE: Options = (
         choices=("auto", "agent", "ssh"),
     ),
     text("ssh", "How ssh reaches the guest: user@host, as root or with sudo."),
-    OptionSpec("ssh_config", "path", "A configuration file for ssh, as of vagrant ssh-config."),
-    OptionSpec("agent", "path", "The socket of the guest agent; found if left out."),
+    path("ssh_config", "A configuration file for ssh, as of vagrant ssh-config."),
+    path("agent", "The socket of the guest agent; found if left out."),
     text("guest_disk", "The disk as the guest names it, such as /dev/vda."),
     flag("allow_reboot", "The guest may restart once, where its disk controller asks for it."),
 )
@@ -133,12 +137,7 @@ TABLE: Options = (
     many("int", "move", "Numbers of partitions that may be copied to the end of the disk."),
     many("int", "delete", "Numbers of partitions that may be given up."),
     flag("to_gpt", "An MBR may become a GPT, on a disk that nothing starts from."),
-    OptionSpec(
-        "guest_repair",
-        "bool",
-        "Bring the guest's own files in line with what is gone.",
-        default=True,
-    ),
+    flag("guest_repair", "Bring the guest's own files in line with what is gone.", default=True),
     SECTOR_SIZE,
 )
 KEY_FILE = many("path", "key_file", "Files with a passphrase of what is encrypted in the guest.")
@@ -204,7 +203,7 @@ CREATE_OPTIONS = OptionSpec(
     "options", "dict", "Options of a new image, named as qemu-img names them."
 )
 CREATING = _by_name(
-    OptionSpec("backing", "path", "The backing file of a new image."),
+    path("backing", "The backing file of a new image."),
     text("backing_format", "The format of the backing file; probed if left out.", choices=_FORMATS),
     CREATE_OPTIONS,
 )
@@ -217,21 +216,16 @@ CONVERTING = _by_name(
     flag("keep_snapshots", "Take the internal snapshots along."),
 )
 PROVISIONING = _by_name(
-    OptionSpec("base", "path", "The base image, which is only read.", required=True),
+    path("base", "The base image, which is only read.", required=True),
     text("size", "40G grows to, +10G by; the new image is as large as the base if left out."),
     flag("force", "Replace an existing image."),
     flag("overlay", "Make an overlay of the base, which must stay as it is; quick and small."),
     text("format", "The format of the new image; that of the base if left out.", choices=_FORMATS),
     text("hostname", "The guest's name."),
-    OptionSpec("recipe", "path", "A recipe file, in YAML; other options win over it."),
+    path("recipe", "A recipe file, in YAML; other options win over it."),
 )
 WATCHING = _by_name(
-    OptionSpec(
-        "rules",
-        "path",
-        "The rules file: which disks grow, when, by what and how far.",
-        required=True,
-    ),
+    path("rules", "The rules file: which disks grow, when, by what and how far.", required=True),
     text("connect", "The URI of libvirt; what the rules say if left out."),
-    OptionSpec("metrics", "path", "Where metrics for Prometheus' textfile collector are written."),
+    path("metrics", "Where metrics for Prometheus' textfile collector are written."),
 )

@@ -12,7 +12,7 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_scripts.script_plan import GuestPlan
 from growdisk.host.json_codec import NotThatValue, converted, encoded_lines
 from growdisk.planner.backend_choice import GUESTFS, Choice
-from growdisk.planner.extra_disks import ExtraDiskPlan, given_up, notes, steps_of
+from growdisk.planner.extra_disks import ExtraDiskPlan, notes
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
@@ -127,7 +127,8 @@ def make_plan(
     """
     _refuse_preallocation(facts, goal)
     # The other disks come last: a failure there still takes everything back, on all disks.
-    steps = (*proposal.steps, *steps_of(others))
+    theirs = (ExtraDiskStep(step, n) for n, other in enumerate(others, 1) for step in other.steps)
+    steps = (*proposal.steps, *theirs)
     mode, on_mode = _snapshot_mode(facts.image, options, moves=any(s.moves for s in proposal.steps))
     if mode == "none":
         _refuse_moves_without_snapshots(facts.image.path, steps)
@@ -143,7 +144,7 @@ def make_plan(
         before=layout_of(facts),
         after=layout_of(proposal.after),
         steps=steps,
-        given_up=(*proposal.given_up, *given_up(others)),
+        given_up=(*proposal.given_up, *(what for other in others for what in other.given_up)),
         notes=(*on_image, *on_mode, *proposal.notes, *notes(others)),
         backend_reason=choice.reason,
         extra_disks=tuple(_extra_disk(other, options) for other in others),

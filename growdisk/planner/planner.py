@@ -23,8 +23,8 @@ from growdisk.planner.foreign import (
     refuse_foreign,
     refuse_foreign_blockers,
     refuse_foreign_disk,
-    refuse_foreign_targets,
     refuse_hidden_main,
+    refuse_target,
     rest_of,
 )
 from growdisk.planner.giving_up import repair_notes, swap_steps
@@ -91,7 +91,10 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     refuse_hidden_main(facts, goal)
     table, shares = choose_shares(facts, goal)
     refuse_wrong_consent(facts, goal, table, shares)
-    refuse_foreign_targets(facts, shares)
+    # Before anything is advised that would be of no use.
+    for part in facts.partitions:
+        if part.number in shares:
+            refuse_target(facts, part)
     # 3. The table as it will be.
     new_size = wanted_size(facts, goal)
     table = wanted_table(facts, goal, table, new_size)
@@ -133,12 +136,10 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
 
 
 def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
-    name, missing = (
-        facts.name_of(target.number),
-        wanted_size(facts, goal) - facts.image.virtual_size,
-    )
+    missing = wanted_size(facts, goal) - facts.image.virtual_size
     if 0 < missing < MiB:
         return f"{format_size(missing)} more is less than a partition grows by (1 MiB)"
+    name = facts.name_of(target.number)
     return f"{name} takes all the space that it can get, and its file system fills it"
 
 
@@ -262,8 +263,7 @@ def _after(
 
 def _given_up(facts: Facts, goal: Goal, growth: Grown) -> Iterator[str]:
     for part in growth.removed:
-        name = facts.name_of(part.number)
-        kind = facts.kind_of(part.number)
+        name, kind = facts.name_of(part.number), facts.kind_of(part.number)
         size = format_size(part.size)
         if part.number in facts.swaps:
             becomes = " (a swap file takes its place)" if goal.swap == "file" else ""

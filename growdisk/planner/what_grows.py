@@ -77,14 +77,10 @@ def choose_partition(
         present = tuple(facts.name_of(p.number) for p in facts.table.partitions)
         raise partition_not_found(path, wanted=wanted, present=present, option=option)
     # A partition of unknown content may be named: then it alone grows, and nothing in it.
-    if part not in facts.candidates and not _is_unknown(facts, part):
+    is_unknown = part.role is not Role.EXTENDED and part.number not in facts.contents
+    if part not in facts.candidates and not is_unknown:
         raise _unfit(facts, part)
     return facts.table, part
-
-
-def _is_unknown(facts: Facts, part: Partition) -> bool:
-    """Whether nothing is recognised in a partition: if it is named, only the partition grows."""
-    return part.role is not Role.EXTENDED and part.number not in facts.contents
 
 
 def refuse_table_options(facts: Facts, goal: Goal) -> None:

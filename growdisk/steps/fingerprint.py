@@ -78,13 +78,10 @@ class ImageFingerprint:
 
     def _present(self) -> list[int]:
         status = self._target.stat()
-        if is_apart(self._target):
-            return [0, 0, self._digest()]
-        return [status.st_ino, status.st_size, status.st_mtime_ns]
-
-    def _digest(self) -> int:
+        if not is_apart(self._target):
+            return [status.st_ino, status.st_size, status.st_mtime_ns]
         digest = hashlib.sha256()
         with self._target.open("rb", buffering=0) as device:
             for sample in self._samples:
                 digest.update(os.pread(device.fileno(), sample.length, sample.start))
-        return int.from_bytes(digest.digest()[:8])
+        return [0, 0, int.from_bytes(digest.digest()[:8])]

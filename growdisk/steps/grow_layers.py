@@ -19,6 +19,7 @@ class LayerStep(StepTraits):
 
     verb: ClassVar[str]
     programs: ClassVar[tuple[str, ...]] = ()
+    needs_kernel: ClassVar[bool] = True
     place: DevicePath
 
     @property
@@ -28,10 +29,6 @@ class LayerStep(StepTraits):
     @property
     def works_at(self) -> DevicePath:
         return self.place
-
-    @property
-    def needs_kernel(self) -> bool:
-        return True
 
     @property
     def kernel_tools(self) -> tuple[str, ...]:

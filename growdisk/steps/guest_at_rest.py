@@ -30,9 +30,12 @@ from growdisk.steps.guest_steps import NOTHING_NAMED
 from growdisk.steps.worker import Decisions, SwapSpace
 
 if TYPE_CHECKING:
-    from growdisk.backends.backend import Backend, GuestSystem
+    from growdisk.backends.direct_editor import DirectEditor
+    from growdisk.backends.guest_editor import MountedGuest
     from growdisk.steps.disk import Disk
-    from growdisk.steps.run_backend import RunBackend
+    from growdisk.steps.run_backend import Backend, RunBackend
+
+    GuestSystem = DirectEditor | MountedGuest
 
 _FSTAB = "/etc/fstab"
 

@@ -81,7 +81,13 @@ def require_copied(
 
 def digest(device: BlockDevice, move: Move) -> str:
     """Of what is at the new place."""
-    return _together(_digest_of(device, move.new_start + at, size) for at, size in _chunks(move))
+    places = ((move.new_start + start, length) for start, length in _chunks(move))
+    return _together(
+        _digest_of_zeros(length)
+        if _is_empty(device, place, length)
+        else _digest(device.read(place, length))
+        for place, length in places
+    )
 
 
 def _copy_chunk(
@@ -107,12 +113,6 @@ def _stamped(data: bytes, start: int, stamps: Sequence[Stamp]) -> bytes:
             first - stamp.offset : last - stamp.offset
         ]
     return bytes(changed)
-
-
-def _digest_of(device: BlockDevice, offset: int, length: int) -> bytes:
-    if _is_empty(device, offset, length):
-        return _digest_of_zeros(length)
-    return _digest(device.read(offset, length))
 
 
 def _digest(data: bytes) -> bytes:

@@ -87,28 +87,19 @@ class ReservedRoom:
 
 def room_for_redo(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> list[Range]:
     """Ranges of the base's file that must have blocks."""
-    data = _joined(overlays)
-    if not isinstance(base, Qcow2Image):
-        return data
-    length = _new_clusters(base, data, max((one.size for one in overlays), default=base.size))
-    end = base.end_of_used
-    return [*base.metadata_ranges(), *_in_place(base, data), (end, end + length)]
-
-
-def new_length(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> int:
-    """How long a raw image will be; a qcow2 file grows by what is reserved after its end."""
-    return max((one.size for one in overlays), default=0) if isinstance(base, RawFile) else 0
-
-
-def _joined(overlays: Iterable[Qcow2Image]) -> list[Range]:
-    """Where any of them has data, adjacent ranges joined."""
+    # Where any of them has data, adjacent ranges joined.
     found = sorted(
         (extent.start, extent.end)
         for overlay in overlays
         for extent in overlay.own_extents()
         if extent.kind is ExtentKind.DATA
     )
-    return list(joined(found))
+    data = list(joined(found))
+    if not isinstance(base, Qcow2Image):
+        return data
+    length = _new_clusters(base, data, max((one.size for one in overlays), default=base.size))
+    end = base.end_of_used
+    return [*base.metadata_ranges(), *_in_place(base, data), (end, end + length)]
 
 
 def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:

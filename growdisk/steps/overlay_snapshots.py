@@ -11,7 +11,7 @@ removing files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import snapshot_missing
 from growdisk.steps.fingerprint import ImageFingerprint
-from growdisk.steps.overlay_room import ReservedRoom, new_length, room_for_redo
+from growdisk.steps.overlay_room import ReservedRoom, room_for_redo
 from growdisk.workflow.snapshots import SnapshotStore
 
 
@@ -80,17 +80,21 @@ class OverlaySnapshots(SnapshotStore):
         OSError without room.
         """
         self._disk.flush()
-        for step, overlay, below in self._chain.layers():
+        below: BlockDevice = self._disk.base(writable=False)
+        for step, overlay in zip(self._chain.present(), self._chain.images, strict=True):
             if self._keep_undo and not self._chain.undo(step).exists():
                 fresh = self._chain.create_fresh(below.size)
                 undo = self._chain.open_image(fresh, backing=None, writable=True)
                 capture(overlay, below, undo)
                 undo.close()
                 rename_file(fresh, self._chain.prepared_undo(step))
+            below = overlay
         # Taking room may change the file's time, which the fingerprint has.
         self._fingerprint.lift()
         base, overlays = self._disk.base(writable=False), self._chain.images
-        if (length := new_length(base, overlays)) > base.size:
+        length = max((one.size for one in overlays), default=0)
+        # A raw image becomes as long; a qcow2 file grows by what is reserved after its end.
+        if isinstance(base, RawFile) and length > base.size:
             self._room.try_length(length)
         self._room.take(room_for_redo(base, overlays))
         self._fingerprint.set()
@@ -135,7 +139,8 @@ class OverlaySnapshots(SnapshotStore):
         for step in self._chain.present():
             # The undo file gets its name first, and the overlay goes last: a crash in between
             # merges the same overlay again, and what undoes it is from before the first time.
-            self._chain.use_prepared_undo(step)
+            if self._chain.prepared_undo(step).exists():
+                rename_file(self._chain.prepared_undo(step), self._chain.undo(step))
             path = self._chain.overlay(step)
             overlay = self._chain.open_image(path, backing=base, writable=False)
             redo(overlay, base, keep_room=self._chain.undo(step).exists())
@@ -208,17 +213,6 @@ class OverlayChain(OverlayFiles):
     def prepared_undo(self, step: str) -> Path:
         """What will be the undo file as soon as the step's overlay is made part of the image."""
         return self.undo(step).with_suffix(".undo-prepared")
-
-    def use_prepared_undo(self, step: str) -> None:
-        if self.prepared_undo(step).exists():
-            rename_file(self.prepared_undo(step), self.undo(step))
-
-    def layers(self) -> Iterator[tuple[str, Qcow2Image, BlockDevice]]:
-        """Each open overlay with its step and what lies below it, the oldest first."""
-        below: BlockDevice = self._disk.base(writable=False)
-        for step, image in zip(self.present(), self.images, strict=True):
-            yield step, image, below
-            below = image
 
     def open(self, before: str | None = None) -> None:
         """Open the overlays of the steps before `before`; the topmost becomes the active device."""

@@ -22,12 +22,13 @@ from growdisk.workflow.stopping import StopRequest
 # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
 if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance
-    from growdisk.backends.backend import Backend
     from growdisk.backends.direct import DirectTools
     from growdisk.block.fuse import FuseFolder
     from growdisk.block.nbd import NbdServer
     from growdisk.guest_systems.look import Look
     from growdisk.steps.worker import BackendKind
+
+    Backend = Appliance | DirectTools
 
 _NAME = "disk"
 # seconds: a launch takes 6 to 15, and half a minute more where the appliance is built first
@@ -53,23 +54,14 @@ class RunBackend:
         A kernel has the `extra_disks` as well: LVM finds there what belongs to its groups.
         """
         self._kind, self._extra_disks = kind, tuple(extra_disks)
-        self._tools: DirectTools | None = None
         self._disk, self._stop, self.sector_size = disk, stop, sector_size
         self.keyring = keyring or Keyring()
         self.homes: tuple[int, Look] | None = None  # how often was written before, and what is seen
         self.places, self._opened = places, set[DevicePath]()
         self._resources = ExitStack()
-        self._servers: tuple[tuple[Disk, NbdServer | FuseFolder], ...] = ()
+        self._servers: tuple[tuple[Disk, NbdServer | FuseFolder | DirectTools], ...] = ()
+        self._tools: DirectTools | None = None
         self._appliance: Appliance | None = None
-
-    @contextmanager
-    def appliance(self, activity: str) -> Iterator[Appliance]:
-        """The running appliance, to do `activity` with.
-
-        A failed write to the image is named as what it is.
-        """
-        with self._naming_failures(activity):
-            yield self._appliance or self._launch()
 
     @contextmanager
     def started(self, activity: str, inside: Collection[DevicePath] = ()) -> Iterator[Backend]:
@@ -86,6 +78,7 @@ class RunBackend:
 
     @contextmanager
     def _naming_failures(self, activity: str) -> Iterator[None]:
+        """A failed write to the image, while `activity` lasts, is named as what it is."""
         try:
             yield
         except OperationFailed as error:
@@ -100,16 +93,16 @@ class RunBackend:
     @property
     def _failed(self) -> tuple[Disk, Exception] | None:
         """The first error of an image that was reported to anybody inside."""
-        served = ((self._disk, self._tools),) if self._tools else self._servers
-        return next(((disk, who.failure) for disk, who in served if who.failure is not None), None)
+        return next(((disk, who.failure) for disk, who in self._servers if who.failure), None)
 
     @contextmanager
     def volumes(self, activity: str, *places: DevicePath) -> Iterator[Appliance]:
-        """As `appliance`, with the containers and logical volumes at `places` open.
+        """The running appliance, with the containers and logical volumes at `places` open.
 
         To be called only after the table was read again.
         """
-        with self.appliance(activity) as appliance:
+        with self._naming_failures(activity):
+            appliance = self._appliance or self._launch()
             # Each not before something is done there: a container keeps the size that the partition
             # or volume below it had when it was opened.
             for place in places:
@@ -130,7 +123,7 @@ class RunBackend:
             return
         other = RunBackend(self._disk, self._stop, self.sector_size, kind="uml")
         try:
-            with other.appliance("looking at what was grown") as appliance:
+            with other.volumes("looking at what was grown") as appliance:
                 appliance.require_mount(kind, device)
         finally:
             other.kill()
@@ -162,6 +155,7 @@ class RunBackend:
         from growdisk.backends.direct import DirectTools
 
         self._tools = DirectTools(self._disk, self._disk.path, self._disk.writes)
+        self._servers = ((self._disk, self._tools),)
         self._kill_when_asked(self._tools)
         return self._tools
 
@@ -222,7 +216,7 @@ class RunBackend:
             return begin()
 
     def _release(self) -> None:
-        self._appliance, self._tools = None, None
+        self._tools, self._appliance = None, None
         self._opened.clear()
         self._resources.close()
         self._servers = ()

@@ -46,49 +46,46 @@ class SyncedSnapshots(SnapshotStore):
             store.take(step)
 
     def refuse_missing(self, step: str) -> None:
-        self._kill()
-        for store in self._stores:
+        for store in self._killed():
             store.refuse_missing(step)
 
     def restore(self, step: str) -> None:
         # Ended without a flush: what they hold is of the step that is undone.
-        self._kill()
-        for store in self._stores:
+        for store in self._killed():
             store.restore(step)
 
     def reserve(self) -> None:
-        self._let_go()
-        for store in self._stores:
+        for store in self._let_go():
             store.reserve()
 
     def keep(self) -> None:
-        self._let_go()
-        for store in self._stores:
+        for store in self._let_go():
             store.keep()
 
     def commit(self) -> None:
-        self._let_go()
-        for store in self._stores:
+        for store in self._let_go():
             store.commit()
 
     def discard(self) -> None:
-        self._kill()
-        for store in self._stores:
+        for store in self._killed():
             store.discard()
 
     def close(self) -> None:
-        self._kill()
-        for store in self._stores:
+        for store in self._killed():
             store.close()
 
-    def _let_go(self) -> None:
+    def _let_go(self) -> Sequence[SnapshotStore]:
+        """The stores, once the backends have ended in order."""
         for backend in self._backends:
             backend.close()
         self._disk.refuse_in_use()
+        return self._stores
 
-    def _kill(self) -> None:
+    def _killed(self) -> Sequence[SnapshotStore]:
+        """The stores, once the backends have ended at once."""
         for backend in self._backends:
             backend.kill()
+        return self._stores
 
 
 def shrink_device(disk: Disk, old_size: int, new_size: int) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.backends.backend import Backend, CheckState
+from growdisk.backends.ext_check import CheckState
 from growdisk.block.device import BlockDevice
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import BtrfsContent, Content, ExtContent, F2fsContent
-from growdisk.filesystems.ext_features import doubt, kernel_mounts
+from growdisk.filesystems.ext_features import doubt, kernel_can_mount
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
@@ -30,6 +30,7 @@ from growdisk.steps.worker import Facts, PartitionExtents
 
 if TYPE_CHECKING:
     from growdisk.steps.guest_at_rest import GuestAtRest
+    from growdisk.steps.run_backend import Backend
 
 _ZERO_SAMPLE = 64 << 10
 
@@ -57,7 +58,7 @@ class WorkerAtRest:
 
     def kernel_partitions(self) -> PartitionExtents:
         with self.run_backend.started("reading the table") as backend:
-            return _extents(backend)
+            return backend.kernel_partitions()
 
     def device(self, place: DevicePath) -> BlockDevice:
         return device_at(self.disk, place, self.run_backend.keyring, self.run_backend.sector_size)
@@ -132,7 +133,7 @@ class WorkerAtRest:
 
     def reread(self, table: PartitionTable) -> str:
         with self.run_backend.started("reading the table") as backend:
-            if differences(table, _extents(backend), self.disk_name):
+            if differences(table, backend.kernel_partitions(), self.disk_name):
                 backend.reread()
             return f"{backend.table_reader} sees {names_in(table, self.disk_name)}"
 
@@ -189,7 +190,8 @@ class WorkerAtRest:
         if (
             isinstance(content, ExtContent)
             and doubt(content, new_size, old_size)
-            and kernel_mounts(content)
+            and kernel_can_mount(content)
+            and not content.external_journal
         ):
             self.run_backend.let_a_kernel_mount("ext4", place.device)
 
@@ -202,10 +204,6 @@ class WorkerAtRest:
 
     def conclude(self, step: str) -> None:
         """Each step has been verified by itself."""
-
-
-def _extents(backend: Backend) -> PartitionExtents:
-    return {number: (start, size) for number, start, size in backend.kernel_partitions()}
 
 
 def _grow_ext(backend: Backend, place: DevicePath, new_size: int) -> str:

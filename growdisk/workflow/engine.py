@@ -12,16 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from growdisk.durable import NO_ROOM
-from growdisk.errors import GrowdiskError, NeedsUser, ToolFailed
+from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, ToolFailed
 from growdisk.workflow.failures import (
     Interrupted,
     NothingToRestore,
     StoppedWithoutSnapshots,
     commit_failed,
-    restore_failed,
     short_of_processes,
     step_failed,
-    stopped_and_restored,
 )
 from growdisk.workflow.journal import ENDED, TOUCHED, Event, Journal, JournalRecord, RunState, fold
 from growdisk.workflow.snapshots import SnapshotStore
@@ -260,7 +258,13 @@ class Engine(Generic[C]):
             raise StoppedWithoutSnapshots(step.name, reason) from error
         self.roll_back()
         if isinstance(error, Interrupted):
-            raise stopped_and_restored(error.signal) from error
+            raise OperationFailed.named(
+                "stopped-and-restored",
+                "stopped by {signal}; everything is back as it was",
+                "",
+                "run the same command again when you want to go on",
+                {"signal": error.signal},
+            ) from error
         # Where nothing was touched, the step's own refusal keeps its id and its exit code.
         if isinstance(error, GrowdiskError) and touched:
             hint = error.what_to_do or "fix the cause and run the same command again"
@@ -331,6 +335,17 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _restore_failed(state: RunState, what: tuple[str, ...]) -> NeedsUser:
-    # A rollback that the user asked for may have no failure.
-    return restore_failed(state.failed_step or "rollback", state.failure or "going back", what)
+def _restore_failed(state: RunState, not_restored: tuple[str, ...]) -> NeedsUser:
+    return NeedsUser.named(
+        "restore-failed",
+        "step {step} failed, and not everything could be restored",
+        "{reason}; restoring failed at: {_failures}",
+        "fix the cause, then run: growdisk rollback IMAGE",
+        {
+            # A rollback that the user asked for may have no failure.
+            "step": state.failed_step or "rollback",
+            "reason": state.failure or "going back",
+            "not_restored": not_restored,
+            "_failures": "; ".join(not_restored),
+        },
+    )

@@ -48,32 +48,6 @@ class Interrupted(OperationFailed):
     signal: str
 
 
-def stopped_and_restored(signal: str) -> OperationFailed:
-    return OperationFailed.named(
-        "stopped-and-restored",
-        "stopped by {signal}; everything is back as it was",
-        "",
-        "run the same command again when you want to go on",
-        {"signal": signal},
-    )
-
-
-def restore_failed(step: str, reason: str, not_restored: tuple[str, ...]) -> NeedsUser:
-    """A step failed, and at least one snapshot could not be restored."""
-    return NeedsUser.named(
-        "restore-failed",
-        "step {step} failed, and not everything could be restored",
-        "{reason}; restoring failed at: {_failures}",
-        "fix the cause, then run: growdisk rollback IMAGE",
-        {
-            "step": step,
-            "reason": reason,
-            "not_restored": not_restored,
-            "_failures": "; ".join(not_restored),
-        },
-    )
-
-
 def commit_failed(reason: str) -> NeedsUser:
     """All steps are done, but the result could not be made final."""
     return NeedsUser.named(

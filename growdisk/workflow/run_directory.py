@@ -271,17 +271,15 @@ class RunDirectory:
                 self.path.rmdir()
 
 
-def refuse_if_unfinished(directory: RunDirectory) -> None:
-    """run-stands-in-the-way while a run is unfinished.
+def refuse_if_open(directory: RunDirectory, *, unless_kept: bool = False) -> None:
+    """run-stands-in-the-way while a run is unfinished or kept.
 
-    A kept run blocks only runs that would change something.
+    A kept run blocks only runs that would change something: see `unless_kept`.
     """
-    _refuse(directory, RunStatus.UNFINISHED)
-
-
-def refuse_if_open(directory: RunDirectory) -> None:
-    """run-stands-in-the-way while a run is unfinished or kept."""
-    _refuse(directory, RunStatus.UNFINISHED, RunStatus.KEPT)
+    for run in directory.runs():
+        state = run.state()
+        if state.is_open and not (unless_kept and state.status is RunStatus.KEPT):
+            raise run_stands_in_the_way(run.image, state=state.status.value)
 
 
 def make_folder(path: Path) -> None:
@@ -290,13 +288,6 @@ def make_folder(path: Path) -> None:
         path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.mkdir(exist_ok=True)
     path.mkdir(exist_ok=True)
-
-
-def _refuse(directory: RunDirectory, *statuses: RunStatus) -> None:
-    for run in directory.runs():
-        status = run.state().status
-        if status in statuses:
-            raise run_stands_in_the_way(run.image, state=status.value)
 
 
 def _is_there(path: Path) -> bool:

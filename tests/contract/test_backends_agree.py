@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.backends.appliance import Appliance
 from growdisk.backends.available import why_no_uml as kernel_obstacle
-from growdisk.backends.backend import Backend, CheckState, KernelPartition
 from growdisk.backends.direct import DirectTools
+from growdisk.backends.ext_check import CheckState
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
@@ -115,7 +116,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def hands(name: str, device: RawFile, path: Path) -> Iterator[Backend]:
+def hands(name: str, device: RawFile, path: Path) -> Iterator[Appliance | DirectTools]:
     if name == "direct":
         tools = DirectTools(device, path)
         try:
@@ -127,7 +128,7 @@ def hands(name: str, device: RawFile, path: Path) -> Iterator[Backend]:
             yield appliance
 
 
-def work_on(backend: Backend, device: str) -> tuple[CheckState, str]:
+def work_on(backend: Appliance | DirectTools, device: str) -> tuple[CheckState, str]:
     checked = backend.check_ext(device).state
     swap = RemovedPartition(number=99, uuid=UUID)
     try:
@@ -147,7 +148,7 @@ def work_on(backend: Backend, device: str) -> tuple[CheckState, str]:
 
 def outcomes(
     name: str, image: Path, kinds: Collection[str]
-) -> tuple[list[KernelPartition], dict[str, Outcome]]:
+) -> tuple[dict[int, tuple[int, int]], dict[str, Outcome]]:
     device = RawFile.open(image, writable=True)
     with hands(name, device, image) as backend:
         partitions = backend.kernel_partitions()
@@ -253,7 +254,7 @@ def test_a_table_may_have_no_partitions(tmp_path: Path, name: str, label: str) -
     run("sfdisk", "-q", "--no-reread", image, stdin=f"label: {label}\n")
     device = RawFile.open(image, writable=True)
     with hands(name, device, image) as backend:
-        assert backend.kernel_partitions() == []
+        assert backend.kernel_partitions() == {}
     device.close()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.backends.backend import Backend
 from growdisk.errors import ToolFailed
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.file_tree import Unknown
@@ -25,6 +25,9 @@ from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.worker import BackendKind
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from growdisk.steps.run_backend import Backend
 
 _ROOTS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs")
 _EXT = _ROOTS[:3]

@@ -18,7 +18,7 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.host_need import NOTHING, HostWrites, sum_of_writes
+from growdisk.planner.host_need import NOTHING, HostWrites
 from growdisk.planner.refusals import CannotGrow
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.registry import DiskStep
@@ -88,7 +88,7 @@ def together(insides: Collection[ContentGrowth]) -> ContentGrowth:
         steps=tuple(step for inside in insides for step in inside.steps),
         pending=any(inside.pending for inside in insides),
         notes=tuple(note for inside in insides for note in inside.notes),
-        host_writes=sum_of_writes(inside.host_writes for inside in insides),
+        host_writes=sum((inside.host_writes for inside in insides), NOTHING),
     )
 
 

@@ -218,7 +218,9 @@ def why_not_volume(group: VolumeGroup, volume: LogicalVolume) -> str:
     if not volume.is_linear:
         return f"is {volume.kind}, and growdisk grows linear volumes"
     # pvmove locks what it moves, and lets it lie on a hidden volume meanwhile.
-    if "LOCKED" in volume.flags or not _lies_on_physical_volumes(group, volume):
+    keys = {physical.key for physical in group.physical_volumes}
+    hidden = any(key not in keys for segment in volume.segments for key, _ in segment.areas)
+    if "LOCKED" in volume.flags or hidden:
         return "is locked: its data are being moved (pvmove), or were when the guest stopped"
     if _WRITABLE.isdisjoint(volume.flags):
         return f"is read-only (in the guest: lvchange --permission rw {group.name}/{volume.name})"
@@ -240,8 +242,3 @@ def why_no_room(group: VolumeGroup, volume: LogicalVolume, own_extents: int) -> 
         f"has the allocation policy {policy}, and there is no room {where} (in the guest: "
         f"lvchange --alloc normal {group.name}/{volume.name})"
     )
-
-
-def _lies_on_physical_volumes(group: VolumeGroup, volume: LogicalVolume) -> bool:
-    keys = {physical.key for physical in group.physical_volumes}
-    return all(key in keys for segment in volume.segments for key, _ in segment.areas)
