@@ -139,9 +139,7 @@ def _add_customizing(parser: argparse.ArgumentParser) -> None:
     add_list(inside, "-e", "NAME=VALUE", "a variable", dest="variables")
     add_flag(inside, "--seed", "a NoCloud seed for cloud-init beside OUT: OUT-seed.iso")
     for name in ("user-data", "meta-data", "network-config"):
-        inside.add_argument(
-            f"--{name}", type=named_path, metavar="FILE", help=f"{name} of the seed"
-        )
+        add_value(inside, f"--{name}", "FILE", f"{name} of the seed", type=named_path)
 
 
 def _recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:
