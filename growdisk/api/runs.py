@@ -182,9 +182,10 @@ def _with_last_growth(goal: Goal, path: Path) -> Goal:
     directory = RunDirectory.of(path)
     if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
         return goal
-    # The journal was last written when the run ended. After a wrong clock that may lie in the
-    # future, which delays a growth by the interval at most.
-    seconds = abs(time.time() - directory.journal_file.stat().st_mtime)
+    # Put away with its plan, and last written when the run ended. After a wrong clock that may lie
+    # in the future, which delays a growth by the interval at most.
+    journal = directory.plan_file.with_name("journal.jsonl")
+    seconds = abs(time.time() - journal.stat().st_mtime)
     return replace(goal, rule=replace(rule, since_growth=seconds))
 
 
