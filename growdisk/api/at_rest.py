@@ -164,18 +164,18 @@ class DisksAtRest:
         inside = partial(look_through, self.device, keyring=self.keyring, pv_finder=pv_finder)
         # Before a backend is chosen: if blkid worked confined, `direct` need not be tried again.
         self._blkid = self._blkid or Blkid()
-        opinion = second_opinion(
+        proposal, asked = second_opinion(
             facts, goal, proposal, self.device, inside, self._blkid, self._load_tools
         )
         options = self.options
-        choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
+        choice = choose_backend(facts, proposal, options, FoundTools(asked))
         run = new_run_name()
-        plan = make_plan(run, facts, opinion.proposal, goal, options, choice, self._extra_plans)
+        plan = make_plan(run, facts, proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)
         # Last, as it counts by the snapshot modes of the finished plan.
         others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
         room = refuse_run_without_room(
-            self.path, run_images(self.image, facts, opinion.proposal, plan, others)
+            self.path, run_images(self.image, facts, proposal, plan, others)
         )
         return Prepared(plan, room)
 
@@ -321,9 +321,8 @@ def plan_extra_disks(
             pv_finder = PhysicalVolumeFinder([(device, path)], sector_size)
             opened = partial(look_through, device, keyring=keyring, pv_finder=pv_finder)
             with closing(Blkid()) as blkid:
-                opinion = second_opinion(facts, other.goal, proposal, device, opened, blkid)
-            proposal = opinion.proposal
-            choice = choose_backend(facts, proposal, options, FoundTools(opinion.asked))
+                proposal, asked = second_opinion(facts, other.goal, proposal, device, opened, blkid)
+            choice = choose_backend(facts, proposal, options, FoundTools(asked))
             found.append(ExtraDiskPlan(facts, path.resolve(), proposal, choice))
         else:
             # As it should be already: it takes part without a step of its own.

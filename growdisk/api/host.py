@@ -27,13 +27,11 @@ from growdisk.workflow.run_places import is_apart, is_served
 
 _AT_SERVER = (
     "the server gives {} to one client at a time, and that is growdisk; who else uses what it "
-    "serves is known only "
-    "there (QEMU's own server holds QEMU's lock on it)"
+    "serves is known only there (QEMU's own server holds QEMU's lock on it)"
 )
 _AT_FAR_HOST = (
     "QEMU's lock on {} is held on its host; a guest without locks (locking=off), or of a third "
-    "host, is not seen "
-    "from here"
+    "host, is not seen from here"
 )
 _FIXED = "its server says how large it is, and no client can change that"
 

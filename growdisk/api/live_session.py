@@ -90,11 +90,8 @@ class LiveSession:
                 "stopped-on-overlays",
                 "step {step} failed; the guest runs on, on its overlays",
                 "{reason}",
-                (
-                    "fix the cause, then growdisk resume {path}; or shut the guest down (do not "
-                    "restart it from the "
-                    "image) and run growdisk rollback {path}"
-                ),
+                "fix the cause, then growdisk resume {path}; or shut the guest down (do not "
+                "restart it from the image) and run growdisk rollback {path}",
                 {"path": self.run.path, "step": error.step, "reason": error.reason},
             )
         if isinstance(error, NothingToRestore):

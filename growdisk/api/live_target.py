@@ -275,30 +275,23 @@ def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | Non
     disks = machine.disks()
     present = {disk.names[0]: str(disk.file) for disk in disks}
     if wanted:
-        chosen = [disk for disk in disks if wanted in (disk.key, *disk.names)]
         # libvirt's names for -blockdev devices are those of the device: virtio-disk0, scsi0-0-0-0
-        if not chosen:
-            raise _disk_unknown(machine.name, wanted=wanted, disks=present)
-        return chosen[0]
-    if path is not None:
+        chosen = [disk for disk in disks if wanted in (disk.key, *disk.names)]
+    elif path is not None:
         chosen = [
             disk
             for disk in disks
             # Any layer: during a run the user's image lies below overlays.
             if any(_same(file, path, folder) for file in machine.files(disk.key))
         ]
-        if not chosen:
-            raise _disk_unknown(machine.name, wanted=str(path), disks=present)
-        return chosen[0]
-    # What is read-only cannot grow: a CD, or what cloud-init reads.
-    writable = [disk for disk in disks if not disk.read_only]
-    if len(writable) != 1:
-        raise (
-            DiskNotSaid(machine.name, tuple(present), tuple(present.values()))
-            if writable
-            else _disk_unknown(machine.name, "", present)
-        )
-    return writable[0]
+    else:
+        # What is read-only cannot grow: a CD, or what cloud-init reads.
+        chosen = [disk for disk in disks if not disk.read_only]
+        if len(chosen) > 1:
+            raise DiskNotSaid(machine.name, tuple(present), tuple(present.values()))
+    if not chosen:
+        raise _disk_unknown(machine.name, wanted or str(path or ""), present)
+    return chosen[0]
 
 
 def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:

@@ -60,7 +60,7 @@ def resume(
     state = directory.state()
     if state.finished or state.status is RunStatus.KEPT:
         directory.finish()  # where growdisk was killed when all was done but this
-        result = _nothing_to_resume(directory.image, directory, state, keys)
+        result = _nothing_to_resume(directory, state, keys)
         if state.finished:
             _put_away(directory, not_in_use=not_in_use)
         return result
@@ -242,16 +242,14 @@ def _refuse_without_run(path: Path, verb: str, state: RunState) -> None:
         raise no_such_run(path, verb, reason)
 
 
-def _nothing_to_resume(
-    path: Path, directory: RunDirectory, state: RunState, keys: tuple[bytes, ...]
-) -> Result:
+def _nothing_to_resume(directory: RunDirectory, state: RunState, keys: tuple[bytes, ...]) -> Result:
     plan = recorded_plan(directory)
     # What the plan was to reach, unless the disk can be looked at.
     layout = plan.after
     if plan.way is None:  # an image in use is not looked into
         try:
-            image_format = format_named(plan.before.image.format)
-            layout = layout_of(facts_of_image(path, image_format, plan.sector_size, keys))
+            image, kind = directory.image, format_named(plan.before.image.format)
+            layout = layout_of(facts_of_image(image, kind, plan.sector_size, keys))
         except KeyNeeded:
             pass
     reason = f"the last run is {state.status.value} already"

@@ -158,7 +158,7 @@ def _prepare(target: Target, goal: Goal, propose: PlanFunction) -> Prepared | Re
     """The plan as it would be carried out now; the Result, if there is nothing to do. Refusals."""
     # A kept run is let through here: if there is nothing to do, it hinders nobody.
     refuse_if_open(target.directory, unless_kept=True)
-    goal = target.completed(_known_to_host(goal, target.path))
+    goal = target.completed(_with_last_growth(goal, target.path))
     facts = target.facts(goal)
     # What only a change needs (room, no kept run, no overlays) is asked below this line.
     proposal = target.proposed(facts, goal, propose)
@@ -174,24 +174,19 @@ def _prepare(target: Target, goal: Goal, propose: PlanFunction) -> Prepared | Re
     return prepared
 
 
-def _known_to_host(goal: Goal, path: Path) -> Goal:
-    """The goal, whose rule knows when the image at `path` last grew."""
+def _with_last_growth(goal: Goal, path: Path) -> Goal:
+    """The goal, whose rule knows how long ago a run of the image at `path` ended well."""
     rule = goal.rule
     if rule is None or rule.min_interval is None:
         return goal
-    return replace(goal, rule=replace(rule, since_growth=_since_growth(path)))
-
-
-def _since_growth(path: Path) -> float | None:
-    """Seconds since its last run ended well.
-
-    After a wrong clock it may lie in the future: that delays a growth by the interval at most.
-    """
     directory = RunDirectory.of(path)
     if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
-        return None
-    # The journal was last written when the run ended.
-    return abs(time.time() - directory.plan_file.with_name("journal.jsonl").stat().st_mtime)
+        return goal
+    # Put away with its plan, and last written when the run ended. After a wrong clock that may lie
+    # in the future, which delays a growth by the interval at most.
+    journal = directory.plan_file.with_name("journal.jsonl")
+    seconds = abs(time.time() - journal.stat().st_mtime)
+    return replace(goal, rule=replace(rule, since_growth=seconds))
 
 
 def _refuse_unrecorded(target: Target, plan: Plan) -> None:

@@ -29,14 +29,6 @@ Opened = Callable[[DevicePath], BlockDevice]
 """What stands in containers and volumes, to read. Raises DeviceNotReadable."""
 
 
-@dataclass(frozen=True)
-class Opinion:
-    """`proposal` with its notes; `asked`: confined host tools have worked here on this disk."""
-
-    proposal: Proposal
-    asked: bool
-
-
 def second_opinion(
     facts: Facts,
     goal: Goal,
@@ -45,8 +37,11 @@ def second_opinion(
     opened: Opened,
     blkid: Blkid,
     meanwhile: Callable[[], None] = lambda: None,
-) -> Opinion:
-    """Ask blkid (belongs-to-others); `meanwhile` is called while it looks, and spares `device`."""
+) -> tuple[Proposal, bool]:
+    """Ask blkid (belongs-to-others); `meanwhile` is called while it looks, and spares `device`.
+
+    The proposal with its notes, and whether confined host tools have worked here on this disk.
+    """
     # Needs no tool, so it is asked even if blkid cannot be.
     refuse_occupied(facts, proposal, device)
     seen = {f"part{n}": p for n, p in enumerate(_parts(facts, goal, proposal, device, opened))}
@@ -58,11 +53,11 @@ def second_opinion(
             f"blkid could not be asked what it sees on this disk ({verdicts.reason}): "
             "growdisk's own readers decide"
         )
-        return Opinion(replace(proposal, notes=(*proposal.notes, note)), asked=False)
+        return replace(proposal, notes=(*proposal.notes, note)), False
     for name, (part, _) in seen.items():
         # No answer for a part is not consent.
         refuse_disagreement(facts, part, verdicts.get(name, BlkidResult(failed=True)))
-    return Opinion(proposal, asked=True)
+    return proposal, True
 
 
 # --- what is touched ----------------------------------------------------------------------------

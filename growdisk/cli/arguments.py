@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from growdisk.cli.common_options import add_list, group_of
+from growdisk.cli.common_options import add_list, add_value, group_of
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.keys import read_key
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
@@ -46,19 +46,22 @@ def add_image(parser: argparse.ArgumentParser) -> None:
 
 def add_goal(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
-    parser.add_argument(
-        "size",
-        nargs="?",
-        metavar="SIZE",
-        help=help_of(SHARED["size"], "b k M G T P E are powers of 1024"),
-    )
+    text = help_of(SHARED["size"], "b k M G T P E are powers of 1024")
+    add_value(parser, "size", "SIZE", text, nargs="?")
     # Groups stand in the help in the order in which they are made, not in that of their options.
     rule = group_of(parser, "only if it is needed")
     for option, metavar in zip(BY_RULE, ("N%", "SIZE", "TIME", "N%"), strict=True):
         declare(rule, option, metavar=metavar)
     add_layout_options(parser)
     add_volume_options(parser)
-    add_others(parser)
+    add_list(
+        group_of(parser, "what grows"),
+        "--with",
+        "IMAGE[=SIZE]",
+        "another disk of the guest in the same run: one that grows as well (sdb in --grow), "
+        "or one onto which a volume group reaches; may be given several times",
+        dest="others",
+    )
     work = group_of(parser, "how it is done")
     declare(
         work,
@@ -227,17 +230,6 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
     )
     declare(grows, "lv_share", metavar="60%", more="the rest stays free, for snapshots")
     add_keys(parser)
-
-
-def add_others(parser: argparse.ArgumentParser) -> None:
-    add_list(
-        group_of(parser, "what grows"),
-        "--with",
-        "IMAGE[=SIZE]",
-        "another disk of the guest in the same run: one that grows as well (sdb in --grow), "
-        "or one onto which a volume group reaches; may be given several times",
-        dest="others",
-    )
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:

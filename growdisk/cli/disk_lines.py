@@ -113,21 +113,12 @@ def blocker_lines(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
     named = [b for b in found if b.kind != "extended partition"] or list(found)
     lines = ["in the way of growth:"] if named else []
     for blocker in named:
-        words = [
-            f"  {blocker.why}",
-            *(
-                # --swap move or --swap file is shown as --swap move|file.
-                [" or ".join(blocker.options).replace(" or --swap ", "|")]
-                if blocker.options
-                else []
-            ),
-        ]
-        together = "; ".join(words)
-        lines += (
-            [together]
-            if len(together) <= width
-            else [words[0], *(f"    {word}" for word in words[1:])]
-        )
+        # --swap move or --swap file is shown as --swap move|file.
+        solution = " or ".join(blocker.options).replace(" or --swap ", "|")
+        if solution and len(f"  {blocker.why}; {solution}") > width:
+            lines += [f"  {blocker.why}", f"    {solution}"]
+        else:
+            lines.append("; ".join(filter(None, (f"  {blocker.why}", solution))))
     # The reason may be long, and its end is what matters: nothing of it is cut off.
     return [part for line in lines for part in wrapped(line, width, "    ")]
 
@@ -199,18 +190,11 @@ def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...
     name = f"{part.name} *" if part.bootable else part.name
     # A GUID that is not in the table is cut to its first group; an MBR's type is shorter.
     kind = dict(_GPT_TYPES).get(part.type, part.type[:8])
-    holds = _holds(part, in_the_way=in_the_way)
-    if kind in _WITHOUT_FILES and part.content is None and not in_the_way:
+    holds = f"{_content(part.content)}{' <- in the way' if in_the_way else ''}"
+    has_none = kind in _WITHOUT_FILES and part.content is None and not in_the_way
+    if part.role == "extended" or has_none:
         holds = ""
     return name, format_size(part.start), format_size(part.size), part.role, kind, holds
-
-
-def _holds(part: PartitionLayout, *, in_the_way: bool) -> str:
-    content = part.content
-    if part.role == "extended":
-        return ""
-    mark = " <- in the way" if in_the_way else ""
-    return f"{_content(content)}{mark}"
 
 
 def _content(content: ContentLayout | None) -> str:

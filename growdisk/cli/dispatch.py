@@ -64,7 +64,7 @@ def _delivered(words: Sequence[str], output: CommandOutput, logged: _LogLine) ->
     code = _answer(words, output, logged)
     # `growdisk list | head` is fine. A full disk is not: half an answer must not end with 0.
     if lost := output.finish():
-        output.note(f"growdisk: {lost}")
+        output.complain(lost)
         return code or _BUG
     return code
 
@@ -120,7 +120,7 @@ def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> in
         output.document({**refused, "error": error_document(error) | {"code": code}})
         return code
     except KeyboardInterrupt:
-        output.note("growdisk: stopped by Ctrl-C")
+        output.complain("stopped by Ctrl-C")
         output.document({"error": _unplanned("interrupted", "interrupted", "", "", _INTERRUPTED)})
         return _INTERRUPTED
     except Exception as bug:
@@ -171,16 +171,10 @@ def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) 
         raise ImageNotReadable(Path(os.fsdecode(error.filename)), reason=reason) from error
 
 
-def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
-    """`outer` shows errors."""
-    output = CommandOutput(
-        outer=outer,
-        json_mode=arguments.json,
-        quiet=arguments.quiet,
-        color=arguments.color,
-        events=_events(arguments),
-        still=arguments.commands or arguments.verbose or arguments.json_events,
-    )
+def _called(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    output.json_mode, output.quiet = arguments.json, arguments.quiet
+    output.color, output.events = arguments.color, _events(arguments)
+    output.still = arguments.commands or arguments.verbose or arguments.json_events
     _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
     if arguments.state_dir is not None:
         from growdisk.workflow.run_places import STATE_DIR
@@ -192,7 +186,7 @@ def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
     if any("://" in word for word in arguments.words):
         from growdisk.cli.targets import on_address
 
-        action = partial(on_address, arguments, (output, outer), action)
+        action = partial(on_address, arguments, output, action)
     return _following(action, trust_all=arguments.trust_references)
 
 

@@ -52,13 +52,13 @@ def page(entries: Sequence[DiskEntry], now: datetime) -> str:
 
 def _disk(entry: DiskEntry, largest: int) -> dict[str, object]:
     """What the template shows of it."""
-    size, grade = entry.virtual_size or 0, _grade(entry.fullness)
+    size, grade, use = entry.virtual_size or 0, _grade(entry.fullness), entry.fullest
     return {
         "name": printable(entry.name),
         "order": round(entry.fullness, 4),
         "size": size,
         "idle": entry.idle,
-        "level": _level(entry.fullest) if entry.fullest else "",
+        "level": printable(f"{use.name} {whole_percent(use.fullness)} % full") if use else "",
         "grade": grade,
         "sign": _SIGNS[grade],
         "facts": ", ".join(_facts(entry)),
@@ -75,10 +75,6 @@ def _row(use: FileSystemUse) -> dict[str, str]:
     level = f"{whole_percent(use.fullness)} %"
     name, kind = printable(use.name), printable(use.kind)
     return {"name": name, "kind": kind, "level": level, "size": format_size(use.size)}
-
-
-def _level(use: FileSystemUse) -> str:
-    return printable(f"{use.name} {whole_percent(use.fullness)} % full")
 
 
 def _grade(fullness: float) -> str:

@@ -11,13 +11,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from growdisk.errors import GrowdiskError
-from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import TextIO
 
     from growdisk.cli.progress import Bar, EventLines, Spinner, StepLines
@@ -29,45 +29,15 @@ _AT_ONCE = 4096  # lines
 _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
-class NoSpinner:
-    """Where nothing moves: what progress.Working has, without an effect."""
-
-    def __enter__(self) -> NoSpinner:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def begins(self, name: str) -> None: ...
-
-    def ends(self, name: str) -> None: ...
-
-    def say(self, line: str) -> bool:
-        return False
-
-
 class CommandOutput:
-    """Where a command's words go. `color` is "auto", "always" or "never"."""
+    """Where a command's words go: as its options say, once these are known (dispatch.py)."""
 
-    def __init__(
-        self,
-        *,
-        json_mode: bool = False,
-        quiet: bool = False,
-        color: str = "auto",
-        events: EventLines | None = None,
-        still: bool = False,
-        outer: CommandOutput | None = None,
-    ) -> None:
-        """`still`: nothing moves, as other lines go to the terminal too (-x, -v, --json-events).
-
-        `outer` tells in its finish() what could not be written here as well.
-        """
-        self._lost: list[str] = outer._lost if outer else []
-        self.json_mode = json_mode
-        self.quiet = quiet
-        self._color = color
-        self._events = events
-        self._still = still
+    def __init__(self, *, json_mode: bool = False) -> None:
+        self._lost: list[str] = []
+        self.json_mode, self.quiet = json_mode, False
+        self.color = "auto"  # or "always", "never"
+        self.events: EventLines | None = None
+        self.still = False  # nothing moves, as other lines go to the terminal too (-x, -v)
         self.names: dict[str, str] = {}  # what paths are called instead, in text and in JSON
         self.json_names: dict[str, str] = {}
 
@@ -86,9 +56,9 @@ class CommandOutput:
     def lines(self, lines: Iterable[str]) -> None:
         """The command's result, for people: nothing with --json."""
         if not self.json_mode:
-            style = style_for(sys.stdout, self._color)
+            colour, boxes = _is_coloured(sys.stdout, self.color), _draws_boxes(sys.stdout)
             for line in lines:
-                self._answer(style.line(_harmless(self._named(line))))
+                self._answer(_drawn(_harmless(self._named(line)), colour=colour, boxes=boxes))
 
     def document(
         self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True
@@ -158,14 +128,15 @@ class CommandOutput:
 
     def error(self, error: GrowdiskError) -> None:
         """What, why, what to do, on stderr."""
-        self._say_error(error.what, error.why, error.what_to_do)
+        self.complain(error.what, error.why, error.what_to_do)
 
     def failure(self, whose: str, error: Mapping[str, object]) -> None:
         """The same of one of several, as its document (error_document)."""
         what, why, cure = (str(error.get(name) or "") for name in ("what", "why", "do"))
-        self._say_error(f"{whose}: {what}", why, cure)
+        self.complain(f"{whose}: {what}", why, cure)
 
-    def _say_error(self, what: str, why: str, cure: str) -> None:
+    def complain(self, what: str, why: str = "", cure: str = "") -> None:
+        """Something that is said with -q as well."""
         for label, text in (("growdisk:", what), ("  why: ", why), ("  do:  ", cure)):
             if text:
                 _say(f"{label} {_one_line(self._named(text))}")
@@ -174,22 +145,23 @@ class CommandOutput:
         """The observer of a run."""
         from growdisk.cli.progress import StepLines
 
-        return StepLines(
-            self.note, moving=self._moving, plain=self._color == "never", events=self._events
-        )
+        return StepLines(self.note, moving=self._moving, plain=self._plain, events=self.events)
 
     def bar(self, title: str) -> Bar:
         from growdisk.cli.progress import Bar
 
-        return Bar(title, moving=self._moving, plain=self._color == "never", events=self._events)
+        return Bar(title, moving=self._moving, plain=self._plain, events=self.events)
 
-    def working(self, title: str = "") -> Spinner | NoSpinner:
-        """Work whose end cannot be foreseen; a moving line if it takes over a second."""
+    def working(self, title: str = "") -> AbstractContextManager[Spinner | None]:
+        """Work whose end cannot be foreseen; a moving line if it takes over a second.
+
+        None where nothing moves.
+        """
         if not self._moving:
-            return NoSpinner()
+            return nullcontext()
         from growdisk.cli.progress import Spinner
 
-        return Spinner(title, plain=self._color == "never")
+        return Spinner(title, plain=self._plain)
 
     def moving_table(self, headings: Sequence[str]) -> MovingTable | None:
         """Rows that change in place; None if nothing can move."""
@@ -197,15 +169,19 @@ class CommandOutput:
             return None
         from growdisk.cli.rich_lines import MovingTable
 
-        return MovingTable(headings, plain=self._color == "never")
+        return MovingTable(headings, plain=self._plain)
 
     def _named(self, text: str) -> str:
         return _renamed(text, self.names)
 
     @property
+    def _plain(self) -> bool:
+        return self.color == "never"
+
+    @property
     def _moving(self) -> bool:
         return (
-            not self._still
+            not self.still
             and sys.stderr.isatty()
             and not self.quiet
             and os.environ.get("TERM") != "dumb"
@@ -281,26 +257,19 @@ _ASCII = "++++++-|#.:"
 _COLOURS = ((USED, "36"), (UNUSED, "2"), (OPAQUE, "2"))
 
 
-@dataclass(frozen=True)
-class TerminalStyle:
-    colour: bool
-    boxes: bool
-
-    def line(self, text: str) -> str:
-        """`text` as it is to be written."""
-        if self.colour:
-            # Before the glyphs become ASCII, as a # or a dot may stand in any name.
-            for glyph, code in _COLOURS:
-                text = re.sub(f"({glyph}+)", f"\x1b[{code}m\\1\x1b[0m", text)
-        return text if self.boxes else text.translate(str.maketrans(_BOXES, _ASCII))
+def _drawn(text: str, *, colour: bool, boxes: bool) -> str:
+    """`text` as it is to be written."""
+    if colour:
+        # Before the glyphs become ASCII, as a # or a dot may stand in any name.
+        for glyph, code in _COLOURS:
+            text = re.sub(f"({glyph}+)", f"\x1b[{code}m\\1\x1b[0m", text)
+    return text if boxes else text.translate(str.maketrans(_BOXES, _ASCII))
 
 
-def style_for(stream: TextIO, color: str) -> TerminalStyle:
+def _is_coloured(stream: TextIO, color: str) -> bool:
     """`color`: auto, always or never; auto: on a terminal, unless NO_COLOR is set or it is dumb."""
     wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return TerminalStyle(
-        colour=color == "always" or (color == "auto" and wanted), boxes=_draws_boxes(stream)
-    )
+    return color == "always" or (color == "auto" and wanted)
 
 
 def _draws_boxes(stream: TextIO) -> bool:

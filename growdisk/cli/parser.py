@@ -75,6 +75,7 @@ COMMANDS = {
     "doctor": ("doctor", "say what works on this machine and what to install"),
     "completion": ("integration", "print the completion of a shell (bash, zsh, fish)"),
 }
+_TEXTS = frozenset(("-h", "--help", "-V", "--version"))
 # Words of other tools, for foreign_words.py; some are growdisk's own for other verbs.
 _FOREIGN = frozenset((
     "-p", "--progress", "-W", "-m", "--num-coroutines", "--output", "-l", "-c", "-a", "-d",
@@ -147,13 +148,14 @@ class _Version(argparse.Action):
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command line in growdisk's own words. Raises UsageError, TextAsked."""
-    if all(word.startswith("-") for word in words) and not {
-        "-h",
-        "--help",
-        "-V",
-        "--version",
-    }.intersection(words):
-        raise _no_command()
+    if all(word.startswith("-") for word in words) and _TEXTS.isdisjoint(words):
+        raise UsageError.named(
+            "no-command",
+            "{problem}",
+            "",
+            "growdisk COMMAND --help says more about one",
+            {"problem": "no command is given"},
+        )
     parser = top_parser()
     _refuse_options_first(parser, words)
     arguments, left = parser.parse_known_args(words)
@@ -180,16 +182,6 @@ def _take_late(arguments: argparse.Namespace, left: Sequence[str]) -> bool:
         return False
     setattr(arguments, last.dest, left[0])
     return True
-
-
-def _no_command() -> UsageError:
-    return UsageError.named(
-        "no-command",
-        "{problem}",
-        "",
-        "growdisk COMMAND --help says more about one",
-        {"problem": "no command is given"},
-    )
 
 
 def _refuse_options_first(parser: Parser, words: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ from growdisk.cli.common_options import add_flag, add_jobs, add_list, add_value,
 from growdisk.cli.config import is_typed
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.keys import add_key, read_key
-from growdisk.cli.output import CommandOutput, NoSpinner
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.progress import Spinner
 from growdisk.error_document import error_document
 from growdisk.errors import UsageError, bad_value, options_conflict
@@ -139,9 +139,7 @@ def _add_customizing(parser: argparse.ArgumentParser) -> None:
     add_list(inside, "-e", "NAME=VALUE", "a variable", dest="variables")
     add_flag(inside, "--seed", "a NoCloud seed for cloud-init beside OUT: OUT-seed.iso")
     for name in ("user-data", "meta-data", "network-config"):
-        inside.add_argument(
-            f"--{name}", type=named_path, metavar="FILE", help=f"{name} of the seed"
-        )
+        add_value(inside, f"--{name}", "FILE", f"{name} of the seed", type=named_path)
 
 
 def _recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:
@@ -238,19 +236,21 @@ def _seed(arguments: argparse.Namespace) -> Seed | None:
 class _Lines:
     """The watcher of a call: a note when an output is done. Outputs may end at the same time."""
 
-    def __init__(self, output: CommandOutput, working: Spinner | NoSpinner) -> None:
+    def __init__(self, output: CommandOutput, working: Spinner | None) -> None:
         self._output, self._working, self._lock = output, working, Lock()
 
     def output_started(self, path: Path) -> None:
-        self._working.begins(f"making {path.name}")
+        if self._working:
+            self._working.begins(f"making {path.name}")
 
     def output_ended(self, output: Provisioned) -> None:
-        self._working.ends(f"making {output.path.name}")
+        if self._working:
+            self._working.ends(f"making {output.path.name}")
         sign = "!" if output.error else "+"
         with self._lock:
             line = f" {sign} {output.path}  {output.result}  {output.seconds:.1f} s"
             # Nothing moves (a pipe, or the first second): then it is an ordinary note.
-            if not self._working.say(line):
+            if not (self._working and self._working.say(line)):
                 self._output.note(line)
 
 

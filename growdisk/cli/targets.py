@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from growdisk import api
@@ -161,14 +161,13 @@ _WORKING = frozenset({"plan", "expand", "resume", "rollback", "commit"})
 
 
 def on_address(
-    arguments: argparse.Namespace, outputs: Iterable[CommandOutput], action: Callable[[], int]
+    arguments: argparse.Namespace, output: CommandOutput, action: Callable[[], int]
 ) -> int:
     """Do it, with the file of the disk in place of its address; as it is, if there is none."""
-    outputs = tuple(outputs)
     for word in arguments.words:
         # In a Path https://far/x has become https:/far/x.
         if "://" in word and not Path(word).exists():
-            _name(outputs, str(Path(word)), word)
+            _name(output, str(Path(word)), word)
     verb, target = arguments.parser.prog.split()[-1], getattr(arguments, "target", None)
     # The word as it was written.
     word = next((word for word in arguments.words if Path(word) == target), None)
@@ -184,7 +183,7 @@ def on_address(
         raise UsageError("a playbook has no disks behind addresses", hint="leave --as-playbook out")
     if arguments.domain or arguments.qmp:
         raise UsageError("an address and a machine exclude each other", "name the one or the other")
-    _name(outputs, str(path), shlex.quote(word), word)
+    _name(output, str(path), shlex.quote(word), word)
     arguments.target = path
     # The run is recorded on this host: the server need not be reached.
     if verb in _BY_RECORD:
@@ -196,9 +195,8 @@ def on_address(
         return action()
 
 
-def _name(outputs: Iterable[CommandOutput], path: str, name: str, word: str = "") -> None:
-    """Let the outputs call `path` so; in JSON `word`, if it is another."""
-    for output in outputs:
-        output.names[path] = name
-        # In a JSON document both stand inside a string, without its quotes.
-        output.json_names[json.dumps(path)[1:-1]] = json.dumps(word or name)[1:-1]
+def _name(output: CommandOutput, path: str, name: str, word: str = "") -> None:
+    """Let the output call `path` so; in JSON `word`, if it is another."""
+    output.names[path] = name
+    # In a JSON document both stand inside a string, without its quotes.
+    output.json_names[json.dumps(path)[1:-1]] = json.dumps(word or name)[1:-1]

@@ -169,8 +169,6 @@ _KINDS: dict[str, Callable[[Tree, str, str, YamlPosition], None]] = {
 
 # An inventory in YAML: groups with hosts, vars and children, nested as they lie in each other.
 
-_GROUP_WORDS = ("hosts", "vars", "children")
-
 
 def read_yaml_inventory(path: Path, tree: Tree) -> None:
     document = read_yaml(path)
@@ -193,8 +191,8 @@ def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: st
     if not node.is_mapping:
         raise node.bad(f"group {name} is a mapping", hint="it has hosts, vars and children")
     for word, value, where in node.entries():
-        if word not in _GROUP_WORDS:
-            raise unknown_word(word, where, "group", _GROUP_WORDS)
+        if word not in _KINDS:
+            raise unknown_word(word, where, "group", _KINDS)
         if value.value is None:
             continue
         if not value.is_mapping:

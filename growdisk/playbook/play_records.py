@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,14 +33,19 @@ _DESCRIPTION = "run.json"
 T = TypeVar("T")
 
 
-def _state_not_writable(folder: Path, reason: str) -> Refused:
-    return Refused.named(
-        "state-not-writable",
-        "cannot record what is done",
-        "{folder}: {reason}",
-        "make that folder writable, or let XDG_STATE_HOME name another",
-        {"folder": folder, "reason": reason},
-    )
+@contextmanager
+def _recording(folder: Path) -> Iterator[None]:
+    """state-not-writable if that fails."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused.named(
+            "state-not-writable",
+            "cannot record what is done",
+            "{folder}: {reason}",
+            "make that folder writable, or let XDG_STATE_HOME name another",
+            {"folder": folder, "reason": error.strerror or str(error)},
+        ) from error
 
 
 def state_home() -> Path:
@@ -60,7 +65,7 @@ class RunFolder:
         """Record it, whole or not at all."""
         content = json.dumps(description, indent=1, default=str).encode()
         plays = self.path.parent
-        try:
+        with _recording(self.path):
             plays.mkdir(parents=True, exist_ok=True)
             with alone_in(plays) as alone:
                 # What is half written there while nobody else records is of a killed process.
@@ -71,8 +76,6 @@ class RunFolder:
                 replace_file(self._hidden / _DESCRIPTION, content)
                 self._hidden.rename(self.path)
             sync_directory(plays)
-        except OSError as error:
-            raise _state_not_writable(self.path, reason=error.strerror or str(error)) from error
 
     def description(self) -> dict[str, object]:
         found: object = json.loads(self._description.read_bytes())
@@ -124,22 +127,21 @@ class Claims:
         """image-claimed or play-unfinished, unless it is ours or free."""
         holder = ""
         place = state_home() / "images" / hashlib.sha256(os.fsencode(image)).hexdigest()[:32]
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            fd = self._held[place] = open_locked(place, 0o600)
-            holder = _text_in(fd)
-        except BlockingIOError as error:
-            with suppress(FileNotFoundError), place.open("rb") as claim:
-                holder = _text_in(claim.fileno())
-            raise Refused.named(
-                "image-claimed",
-                "{image} is being worked on",
-                "another run of a playbook has it ({run})",
-                "wait until it has ended",
-                {"image": image, "run": holder or "it is just beginning"},
-            ) from error
-        except OSError as error:
-            raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
+        with _recording(place.parent):
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                fd = self._held[place] = open_locked(place, 0o600)
+                holder = _text_in(fd)
+            except BlockingIOError as error:
+                with suppress(FileNotFoundError), place.open("rb") as claim:
+                    holder = _text_in(claim.fileno())
+                raise Refused.named(
+                    "image-claimed",
+                    "{image} is being worked on",
+                    "another run of a playbook has it ({run})",
+                    "wait until it has ended",
+                    {"image": image, "run": holder or "it is just beginning"},
+                ) from error
         # We have the lock, so the process is not at work: was it cut short, or has it ended?
         other = RunFolder(holder) if holder else None
         # Ours is named if the play is resumed.
@@ -156,11 +158,9 @@ class Claims:
                     "playbook": Path(str(other.description().get("playbook"))),
                 },
             )
-        try:
+        with _recording(place.parent):
             os.ftruncate(fd, 0)
             os.pwrite(fd, self._run.encode(), 0)
-        except OSError as error:
-            raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
 
     def release(self, *, finished: bool) -> None:
         for place, fd in self._held.items():

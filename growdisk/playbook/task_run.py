@@ -189,7 +189,9 @@ class TaskRun:
 
 def _without_values(report: TaskReport) -> TaskReport:
     """A report of a task with no_log: how it ended, and nothing that may hold a value of it."""
-    restored = report.error is not None and (report.result or {}).get("result") == "restored"
+    error = report.error
+    restored = error is not None and (report.result or {}).get("result") == "restored"
+    words = {"what": f"task '{report.task}' failed", "why": NOT_SHOWN, "do": SHOW_IT, "data": {}}
     return replace(
         report,
         message=NOT_SHOWN,
@@ -197,12 +199,8 @@ def _without_values(report: TaskReport) -> TaskReport:
         # Needed for the host's own end: whether its disk is as it was.
         result={"result": "restored"} if restored else None,
         diff=None,
-        error=report.error and _without_facts(report.error, report.task),
+        error=error and {**error, **words},
     )
-
-
-def _without_facts(error: Mapping[str, object], task: str) -> dict[str, object]:
-    return {**error, "what": f"task '{task}' failed", "why": NOT_SHOWN, "do": SHOW_IT, "data": {}}
 
 
 def _all_of(results: Sequence[Mapping[str, object]]) -> dict[str, object]:

@@ -207,7 +207,8 @@ def _meant(name: str, forgiving: bool) -> Iterator[str]:
     """The files that a name means; a pattern matches no folders (lost+found, IMAGE.growdisk)."""
     if os.path.isdir(name):  # noqa: PTH112
         try:
-            yield from sorted(_images_of(name))
+            with os.scandir(name) as entries:
+                yield from sorted(entry.path for entry in entries if _is_image(entry))
         except OSError:  # its line will say why
             yield name
     elif os.path.lexists(name) or not glob.has_magic(name):
@@ -217,23 +218,14 @@ def _meant(name: str, forgiving: bool) -> Iterator[str]:
         yield from (each for each in found if not os.path.isdir(each))  # noqa: PTH112
 
 
-def _images_of(folder: str) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        yield from (entry.path for entry in entries if _is_image(entry))
-
-
 def _is_image(entry: os.DirEntry[str]) -> bool:
     try:
-        if not entry.is_file() or _is_being_made(entry.name):
+        # growdisk itself is making such a file, or has copied it as the snapshot of a play.
+        if not entry.is_file() or (entry.name.startswith(".") and ".growdisk-" in entry.name):
             return False
         return entry.name.lower().endswith(_SUFFIXES) or _starts_as_qcow2(entry.path)
     except OSError:  # a link that leads to itself
         return False
-
-
-def _is_being_made(name: str) -> bool:
-    """Whether growdisk itself is making the file, or has copied it as the snapshot of a play."""
-    return name.startswith(".") and ".growdisk-" in name
 
 
 def _starts_as_qcow2(path: str) -> bool:

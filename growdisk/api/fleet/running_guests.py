@@ -117,22 +117,18 @@ def _ask(
 
 def _answer_of(request: LiveRequest) -> GuestAnswer | str:
     try:
-        if request.domain:
-            return _by_libvirt(request.domain, request.uri)
-        return _by_monitor(request)
+        if not request.domain:
+            return _by_monitor(request)
+        from growdisk.live.libvirt_domain import Domain
+
+        with closing(Domain.find(request.domain, request.uri)) as domain:
+            return file_systems_in_guest(domain.agent_call)
     except GrowdiskError as error:
         return str(error)
     except FsInfoMissing as error:
         return f"its agent: {error}"
     except Exception as error:  # a machine that goes while it is asked
         return str(error)
-
-
-def _by_libvirt(name: str, uri: str | None) -> GuestAnswer | str:
-    from growdisk.live.libvirt_domain import Domain
-
-    with closing(Domain.find(name, uri)) as domain:
-        return file_systems_in_guest(domain.agent_call)
 
 
 def _by_monitor(request: LiveRequest) -> GuestAnswer | str:

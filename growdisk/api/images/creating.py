@@ -16,7 +16,7 @@ from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import (
     format_of,
     is_device,
-    open_device,
+    open_guest_content,
     refuse_without_room,
     report_create_errors,
 )
@@ -143,5 +143,5 @@ def _examine(path: Path, name: str, backing_format: ImageFormat | None) -> tuple
     place = backing_path(path, name)
     backing_format = format_of(place, backing_format, writing=True)
     refuse_run_below(place)
-    with closing(open_device(place, backing_format)) as device:
+    with open_guest_content(place, backing_format) as device:
         return backing_format, align_up(device.size, _SECTOR)

@@ -103,8 +103,6 @@ def _batches(
         for run in device.pieces(start, min(end, device.size) - start, holes=preallocated):
             if isinstance(run, FragmentedRun):
                 yield from _fragmented_records(device, run, depth, preallocated=preallocated)
-            elif run.kind is L2Kind.UNALLOCATED:
-                yield from _below(device, depth, run)
             else:
                 yield from _run_records(device, run, depth, preallocated=preallocated)
     else:
@@ -120,10 +118,7 @@ def _fragmented_records(
     bits = image.header.cluster_bits
     if BOTH in fragmented.marks or NOWHERE in fragmented.marks or image.header.crypt_method:
         for run in image.runs(fragmented.start, len(fragmented.marks) << bits):
-            if run.kind is L2Kind.UNALLOCATED:
-                yield from _below(image, depth, run)
-            else:
-                yield from _run_records(image, run, depth, preallocated=preallocated)
+            yield from _run_records(image, run, depth, preallocated=preallocated)
         return
     # Fragmented data have a record for nearly each cluster: they are made column by column.
     firsts, counts = fragmented.runs()
@@ -160,6 +155,9 @@ def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[list[MapRec
 def _run_records(
     image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: bool
 ) -> Iterator[list[MapRecord]]:
+    if run.kind is L2Kind.UNALLOCATED:
+        yield from _below(image, depth, run)
+        return
     zero = run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED)
     record = MapRecord(
         run.start,

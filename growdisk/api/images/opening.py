@@ -66,10 +66,20 @@ def open_guest_content(
 
     A failing host becomes write-failed or change-uncertain while the image is open for writing.
     """
-    device = open_device(
-        path, image_format, writable=writable, with_backing=with_backing, key=key, guard=guard
-    )
+    # Reading spoils nothing.
+    guard = (guard or ConflictGuard(path)) if writable else None
+    device: RawFile | Qcow2Image
+    if format_of(path, image_format, writing=writable) == "qcow2":
+        with report_host_errors(path, writing=writable, has_changed=lambda: False):
+            device = Qcow2Image.open(
+                path, writable=writable, with_backing=with_backing, key=key, guard=guard
+            )
+    else:
+        device = RawFile.open_disk(path, writable=writable)
     try:
+        # A qcow2 image has called it when it was opened.
+        if guard is not None and isinstance(device, RawFile):
+            guard(device, None)
         with report_host_errors(
             path,
             writing=writable,
@@ -86,33 +96,6 @@ def open_guest_content(
             device.close()
     finally:
         device.close()
-
-
-def open_device(
-    path: Path,
-    image_format: ImageFormat | None,
-    *,
-    writable: bool = False,
-    with_backing: bool = True,
-    key: Passphrase | None = None,
-    guard: ConflictGuard | None = None,
-) -> RawFile | Qcow2Image:
-    """The same for the caller that closes it."""
-    # Reading spoils nothing.
-    guard = (guard or ConflictGuard(path)) if writable else None
-    if format_of(path, image_format, writing=writable) == "qcow2":
-        with report_host_errors(path, writing=writable, has_changed=lambda: False):
-            return Qcow2Image.open(
-                path, writable=writable, with_backing=with_backing, key=key, guard=guard
-            )
-    file = RawFile.open_disk(path, writable=writable)
-    if guard is not None:
-        try:
-            guard(file, None)
-        except BaseException:
-            file.close()
-            raise
-    return file
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard, in_a_run, refuse_run_at
-from growdisk.api.images.opening import format_of, open_device, require_keys
+from growdisk.api.images.opening import format_of, open_guest_content, require_keys
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import not_provisioned, output_exists
 from growdisk.api.provisioning.seeding import seed_place
@@ -47,7 +47,7 @@ def look_at_base(path: Path, recipe: Recipe) -> Base:
     Refused: one in the middle of a run, a locked one, and outputs that would not be encrypted.
     """
     base_format = format_of(path, recipe.base_format, writing=True)
-    with closing(open_device(path, base_format)) as device:
+    with open_guest_content(path, base_format) as device:
         # Half of a change is in its bytes, and would be in those of the outputs.
         if (found := in_a_run(path)) is not None:
             refuse_run_at(found)
@@ -59,7 +59,7 @@ def look_at_base(path: Path, recipe: Recipe) -> Base:
         base = Base(path, base_format, files, luks, _is_plain(device))
     if locked is not None:
         # A second time, with the keys: now each locked layer must open.
-        with closing(open_device(path, base_format, key=recipe.keys)) as device:
+        with open_guest_content(path, base_format, key=recipe.keys) as device:
             require_keys(device)
     return base
 

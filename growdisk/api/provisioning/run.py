@@ -10,12 +10,11 @@ import struct
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from contextvars import copy_context
 from pathlib import Path
 from typing import Protocol
 
-from growdisk.api.images.opening import open_device
+from growdisk.api.images.opening import open_guest_content
 from growdisk.api.provisioning.build_output import Batch, OutputBuild
 from growdisk.api.provisioning.checks import (
     Base,
@@ -123,7 +122,7 @@ _WITHOUT = 1577836800  # 2020, where no file system tells
 
 def last_time_in(base: Base, keys: tuple[bytes, ...]) -> int:
     """Seconds since 1970."""
-    with closing(open_device(base.path, base.format, key=keys)) as device:
+    with open_guest_content(base.path, base.format, key=keys) as device:
         parts = devices_of(device, base.path).values()
         found = [moment for part in parts for moment in _times(part)]
     # Also if all times are 0.

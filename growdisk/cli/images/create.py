@@ -118,14 +118,8 @@ _NAMES = ", ".join(word.partition("=")[0] for word in _QCOW2)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-o",
-        dest="options",
-        action=_Options,
-        default=[],
-        metavar="NAME=VALUE,...",
-        help=help_of(CREATE_OPTIONS, f"{_NAMES}; raw: preallocation; -o help says more"),
-    )
+    text = help_of(CREATE_OPTIONS, f"{_NAMES}; raw: preallocation; -o help says more")
+    add_value(parser, "-o", "NAME=VALUE,...", text, dest="options", action=_Options, default=[])
 
 
 class _Options(argparse.Action):

@@ -76,18 +76,13 @@ def outcome_of(result: Result) -> TaskResult:
     """A run, or a plan, as the end of a task."""
     if result.error is not None:
         return failure(result.error, document(result))
-    return TaskResult(
-        # A plan is only made if there is something to do; else the result is nochange.
-        changed=result.result == "planned" or _did_something(result),
-        message=_message(result),
-        result=document(result),
-        diff=difference(result.before, result.after),
+    # A plan is only made if there is something to do; else the result is nochange. A run whose
+    # steps all found their work done has changed nothing.
+    changed = result.result == "planned" or (
+        result.result == "changed" and any(step.state == "done" for step in result.steps)
     )
-
-
-def _did_something(result: Result) -> bool:
-    """A run whose steps all found their work done has changed nothing."""
-    return result.result == "changed" and any(step.state == "done" for step in result.steps)
+    diff = difference(result.before, result.after)
+    return TaskResult(changed, _message(result), document(result), diff)
 
 
 def _message(result: Result) -> str:

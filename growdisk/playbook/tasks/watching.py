@@ -40,17 +40,10 @@ def _watch(options: Options, context: TaskContext) -> TaskResult:
         return failure(refused, document)
     if ended.code:
         return failure(_error(ended, f"; {refused}" if refused else ""), document)
-    changed = any(action.result in _DONE for action in ended.actions)
-    summary = "; ".join(
-        f"{action.entry.name}: {action.result}, {action.detail}"
-        for action in ended.actions
-        if action.result in _DONE
-    )
-    return TaskResult(
-        changed=changed,
-        message=summary or f"nothing to do for {len(ended.actions)} disks",
-        result=document,
-    )
+    done = [action for action in ended.actions if action.result in _DONE]
+    summary = "; ".join(f"{each.entry.name}: {each.result}, {each.detail}" for each in done)
+    message = summary or f"nothing to do for {len(ended.actions)} disks"
+    return TaskResult(bool(done), message, document)
 
 
 def _unwritten(metrics: Path, ended: Round) -> Refused | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.output import CommandOutput, NoSpinner
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.progress import Spinner
 from tests.conftest import DiskMaker
 from tests.unit.cli.command import GROWDISK, environment
@@ -33,7 +33,8 @@ def shown(*words: str | Path) -> tuple[int, str]:
 
 
 def test_without_a_terminal_nothing_moves() -> None:
-    assert isinstance(CommandOutput().working("checking"), NoSpinner)
+    with CommandOutput().working("checking") as moving:
+        assert moving is None
 
 
 def test_work_that_goes_on_is_shown_with_its_names(
