@@ -13,7 +13,13 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable, ImageUnsupported, shell_quoted, shell_word
+from growdisk.errors import (
+    ImageNotReadable,
+    ImageUnsupported,
+    UsageError,
+    shell_quoted,
+    shell_word,
+)
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -69,6 +75,19 @@ _FOOTERS = (
 def format_of_name(path: Path) -> ImageFormat | None:
     """The format that a file's name promises; None if it promises none."""
     return _BY_NAME.get(path.suffix.lower())
+
+
+def certain_format_of_name(path: Path) -> ImageFormat | None:
+    """The same without .img, as many qcow2 images are called too."""
+    return None if path.suffix.lower() == ".img" else format_of_name(path)
+
+
+def refuse_misleading_name(path: Path, image_format: str) -> None:
+    """UsageError if a new image of that format would have the name of another one."""
+    named = certain_format_of_name(path)
+    if named not in (None, image_format):
+        problem = f"{path} would be a {image_format} image with the name of a {named} one"
+        raise UsageError(problem, f"name it .{image_format}")
 
 
 def recorded_format(name: str | None) -> ImageFormat | None:

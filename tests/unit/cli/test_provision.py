@@ -189,3 +189,21 @@ def test_a_locked_password_is_told_as_that(classic: Path) -> None:
     words = ("provision", classic, classic.with_name("out.qcow2"), "--dry-run")
     said = in_process(*words, "--password", "root:locked", "--password", "ann:hash:*")
     assert "password of root: locked" in said.out and "password of ann: locked" in said.out, said
+
+
+@pytest.mark.parametrize(
+    ("out", "options"),
+    [
+        ("out.raw", ["--overlay"]),
+        ("out.raw", ["--compress"]),
+        ("out.raw", ["--format", "qcow2"]),
+        ("out.qcow2", ["--format", "raw"]),
+    ],
+)
+def test_a_name_that_promises_another_format_is_refused(
+    out: str, options: list[str], copied: Copier
+) -> None:
+    base = copied("guest.qcow2")
+    answer = in_process("provision", base, base.with_name(out), *options)
+    assert (answer.code, f"image with the name of a {out[4:]} one" in answer.err) == (2, True)
+    assert not base.with_name(out).exists()
