@@ -138,11 +138,11 @@ def refuse_place(path: Path, base: Base, *, force: bool) -> None:
     if real(path) in base.files:
         # Also with --force: the base would be gone while it is read.
         raise not_provisioned(path, "the base consists of it", "choose another name for the output")
-    if not force:
-        raise output_exists(path)
     if not path.is_file():
         reason = "it is not a file that could be replaced"
         raise not_provisioned(path, reason, "choose another name")
+    if not force:
+        raise output_exists(path)
     # Refused while a guest has it open.
     with closing(RawFile.open(path, writable=True)) as file:
         # Its run would have nothing left to go back to, and images on it another disk below them.

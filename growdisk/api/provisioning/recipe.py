@@ -12,7 +12,7 @@ from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.given_file import given_path, read_given
 from growdisk.planner.goal import Backend, SwapPolicy
-from growdisk.qcow2.probe import ImageFormat, certain_format_of_name
+from growdisk.qcow2.probe import ImageFormat, format_of_new
 from growdisk.units import SizeSpec
 
 Compression = Literal["zlib", "zstd"]
@@ -126,7 +126,8 @@ class Recipe:
         """The format of an output of that name; None: that of the base."""
         if self.overlay or (self.compressed and not self.format):
             return "qcow2"
-        return self.format or certain_format_of_name(out)
+        # Many qcow2 images are called .img: then it is the base's.
+        return self.format or (format_of_new(out) if out.suffix.lower() != ".img" else None)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import CREATE_OPTIONS, CREATING, FORMAT
 from growdisk.qcow2.create_options import CreateOptions, option_words
-from growdisk.qcow2.probe import format_of_name, refuse_misleading_name
+from growdisk.qcow2.probe import format_of_new, refuse_misleading_name
 from growdisk.units import format_size
 
 _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
@@ -61,7 +61,6 @@ def _take_backing_options(arguments: argparse.Namespace) -> None:
 
 def _format(arguments: argparse.Namespace) -> str:
     """As asked; else by the name (.raw is not qcow2), which must not contradict it."""
-    named = format_of_name(arguments.path)
     qcow2_only = (
         arguments.backing is not None or arguments.encrypt or arguments.backing_format is not None
     )
@@ -69,6 +68,7 @@ def _format(arguments: argparse.Namespace) -> str:
         form: str = arguments.format
         refuse_misleading_name(arguments.path, form)
         return form
+    named = format_of_new(arguments.path)
     if named == "raw" and qcow2_only:
         problem = f"{arguments.path} is the name of a raw image, which has no such options"
         raise UsageError(problem, "name it .qcow2")

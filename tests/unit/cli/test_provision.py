@@ -207,3 +207,17 @@ def test_a_name_that_promises_another_format_is_refused(
     answer = in_process("provision", base, base.with_name(out), *options)
     assert (answer.code, f"image with the name of a {out[4:]} one" in answer.err) == (2, True)
     assert not base.with_name(out).exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("provision", "@"), ("image", "convert", "@"), ("image", "create", "-b", "@")]
+)
+@pytest.mark.parametrize("name", ["new.vmdk", "new.VHD"])
+def test_a_name_of_a_format_that_growdisk_does_not_make_is_refused(
+    words: tuple[str, ...], name: str, copied: Copier
+) -> None:
+    base = copied("guest.qcow2")
+    line = [str(base) if word == "@" else word for word in words]
+    answer = in_process(*line, base.with_name(name))
+    assert (answer.code, "would not be what its name says" in answer.err) == (2, True)
+    assert not base.with_name(name).exists()
