@@ -30,6 +30,7 @@ _READ_ONLY = {
         "mount that to be written to, or copy the image elsewhere",
     ),
 }
+TOO_MANY_OPEN = "this process may open no more files: raise its limit (ulimit -n)"
 _GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
 _NO_SIZE = "it does not tell its size"
 _APPEND_ONLY = 0x20  # FS_APPEND_FL
@@ -72,7 +73,10 @@ def _not_readable(path: Path, error: Exception) -> ImageNotReadable:
 
         if scheme_of(str(path)):
             return ImageNotReadable(path, NOT_HERE.format(as_written(str(path))), hint=WHERE_TAKEN)
-    return ImageNotReadable(path, reason=getattr(error, "strerror", "") or str(error))
+    reason = getattr(error, "strerror", "") or str(error)
+    if getattr(error, "errno", None) == errno.EMFILE:
+        return ImageNotReadable(path, reason, hint=TOO_MANY_OPEN)
+    return ImageNotReadable(path, reason)
 
 
 def refuse_read_only(path: Path, number: int) -> None:

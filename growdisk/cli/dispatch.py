@@ -40,6 +40,8 @@ _BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 def dispatch(words: Sequence[str]) -> int:
     """Run the command in `words`; any error becomes a message, or JSON, and an exit code."""
     prepare_streams()
+    # What growdisk makes it must be able to read again itself.
+    os.umask(os.umask(0o077) & 0o077)
     # First: --json may be among the words that are replaced (--output json).
     words = own_words(words)
     # For errors of the command line itself, before the parser has said whether --json is there.

@@ -220,7 +220,11 @@ PROVISIONING = _by_name(
     text("size", "40G grows to, +10G by; the new image is as large as the base if left out."),
     flag("force", "Replace an existing image."),
     flag("overlay", "Make an overlay of the base, which must stay as it is; quick and small."),
-    text("format", "The format of the new image; that of the base if left out.", choices=_FORMATS),
+    text(
+        "format",
+        "The format of the new image; by its name (.qcow2, .raw) if left out, else the base's.",
+        choices=_FORMATS,
+    ),
     text("hostname", "The guest's name."),
     path("recipe", "A recipe file, in YAML; other options win over it."),
 )

@@ -54,11 +54,13 @@ def trusting_references() -> Iterator[None]:
 def backing_path(image: Path, name: str) -> Path:
     """Where the backing file of `image` lies. ImageUnsupported for json: and protocol names."""
     if _has_protocol(name) and not name.startswith(_FILE):
+        better = f"'./{name}'" if exists(image.parent / name) else "the path of a file here"
         raise ImageUnsupported(
             image,
             reason=f"its backing file '{name}' is not a local file: to QEMU a protocol stands "
             "before its colon",
-            hint=f"a file of this name is './{name}'; growdisk has not changed the image",
+            hint=f"name {better} instead (of an image that exists: growdisk image rebase "
+            "--unsafe -b FILE IMAGE); nothing was changed",
         )
     local = _file_name(image, name.removeprefix(_FILE), "backing file")
     # Joined to a folder, an absolute name stays what it is.

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable, ImageUnsupported, shell_quoted, shell_word
+from growdisk.errors import (
+    ImageNotReadable,
+    ImageUnsupported,
+    UsageError,
+    shell_quoted,
+    shell_word,
+)
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -24,6 +30,7 @@ else:
     ImageFormat = str
 
 _BY_NAME: dict[str, ImageFormat] = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
+_OTHER_NAMES = (".vmdk", ".vdi", ".vhd", ".vhdx", ".qed", ".dmg")
 _SMALLEST_DISK = 512
 _START, _END = 512, 512  # bytes that are looked at
 _MAGICS = (  # magic, its offset, what people call it, what QEMU calls it
@@ -69,6 +76,23 @@ _FOOTERS = (
 def format_of_name(path: Path) -> ImageFormat | None:
     """The format that a file's name promises; None if it promises none."""
     return _BY_NAME.get(path.suffix.lower())
+
+
+def format_of_new(path: Path) -> ImageFormat | None:
+    """The same for a file that is to be made; UsageError if it promises a format of others."""
+    if path.suffix.lower() in _OTHER_NAMES:
+        problem = f"{path} would not be what its name says: growdisk makes qcow2 and raw images"
+        raise UsageError(problem, "name it .qcow2 or .raw; qemu-img convert makes others of it")
+    return format_of_name(path)
+
+
+def refuse_misleading_name(path: Path, image_format: str) -> None:
+    """UsageError if a new image of that format would have the name of the other one."""
+    named = format_of_name(path)
+    # .img counts as a raw name too, but many qcow2 images are called so.
+    if named not in (None, image_format) and path.suffix.lower() != ".img":
+        problem = f"{path} would be a {image_format} image with the name of a {named} one"
+        raise UsageError(problem, f"name it .{image_format}")
 
 
 def recorded_format(name: str | None) -> ImageFormat | None:

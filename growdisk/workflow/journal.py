@@ -9,6 +9,7 @@ The state of a run is nothing but the fold of its journal.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -113,13 +114,18 @@ def _damaged(path: Path, line: int) -> Refused:
 
 
 def record_unreadable(path: Path, reason: str) -> Refused:
+    hint = (
+        "keep the image and its .growdisk folder as they are, and bring that file back from a "
+        "backup"
+    )
+    if reason == os.strerror(errno.EACCES):
+        hint = "do it as the user who has begun the run (sudo), or let this one read its folder"
     return Refused.named(
         "record-unreadable",
         "cannot read {path}",
         "{reason}",
-        "keep the image and its .growdisk folder as they are, and bring that file back from a "
-        "backup",
-        {"path": path, "reason": reason},
+        "{_hint}",
+        {"path": path, "reason": reason, "_hint": hint},
     )
 
 

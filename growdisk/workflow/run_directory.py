@@ -72,13 +72,16 @@ class RunDirectory:
     def of(cls, path: Path) -> RunDirectory:
         """The run of the image at `path`, links followed, or of the device.
 
-        ImageNotReadable if there can be none.
+        ImageNotReadable if there can be none; record-unreadable if its folder may not be entered.
         """
         try:
             directory = cls(lasting_path(path) if path.is_block_device() else path.resolve())
             _is_there(directory.plan_file)
         except OSError as error:
-            raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
+            reason = error.strerror or str(error)
+            if error.errno == errno.EACCES and os.path.exists(path):  # noqa: PTH110 (raises not)
+                raise record_unreadable(Path(error.filename), reason) from error
+            raise ImageNotReadable(path, reason=reason) from error
         except RuntimeError as error:
             raise ImageNotReadable(path, reason="it is a link that leads to itself") from error
         except ValueError as error:

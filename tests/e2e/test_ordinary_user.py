@@ -83,3 +83,30 @@ def test_a_killed_run_of_an_ordinary_user_leaves_nothing_mounted(
     await_true(lambda: not ordinary.left_files(), 10, "no file is left")
     assert ordinary.growdisk("rollback", image).result == "restored"
     assert_unchanged(image, before)
+
+
+def test_a_umask_that_takes_all_rights_away_hinders_nobody(
+    small_disk: DiskMaker, ordinary: Host, folder: Path
+) -> None:
+    image, before = make_guest(small_disk, folder, "guest.qcow2")
+    ordinary.prefix = (*ordinary.prefix, "sh", "-c", 'umask 0777; exec "$@"', "sh")
+    answer = ordinary.growdisk("expand", image, "+1G")
+    assert (answer.code, answer.document["backend"]) == (0, "direct"), answer
+    assert_grown(image, before)
+    assert not image.with_name(f"{image.name}.growdisk").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_a_run_of_another_user_is_told_as_that(
+    small_disk: DiskMaker, ordinary: Host, folder: Path, mode: int
+) -> None:
+    image, _ = make_guest(small_disk, folder, "guest.qcow2")
+    assert ordinary.growdisk("expand", image, "+1G", "--keep-snapshots").code == 0
+    place = image.with_name(f"{image.name}.growdisk")
+    place.chmod(mode)
+    run("chown", "-R", "root", place)
+    for verb in ("status", "show", "rollback"):
+        answer = ordinary.growdisk(verb, image)
+        assert (answer.code, answer.error["id"]) == (3, "record-unreadable"), answer
+        assert "sudo" in str(answer.error["do"])

@@ -67,6 +67,9 @@ def hidden_files(folder: Path) -> list[str]:
         ("base.raw", "out.qcow2", {"overlay": True}),
         ("base.qcow2", "out.raw", {"format": "raw"}),
         ("base.raw", "out.qcow2", {"format": "qcow2", "compression": "zstd"}),
+        # The name promises a format.
+        ("base.raw", "out.qcow2", {}),
+        ("base.qcow2", "out.raw", {}),
     ],
 )
 def test_an_output_is_the_base_grown_with_all_its_layers(

@@ -5,6 +5,7 @@ errors with words from every verb, never a traceback, and nothing that is left b
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def refused(line: str, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def refused(line: str, name: str, capfd: pytest.CaptureFixture[str], advice: str = "") -> None:
     before = set(Path().iterdir())
     code = main([name if word == "@" else word.replace("@", name) for word in line.split()])
     told = capfd.readouterr().err
     assert code in (2, 3, 4), told
     assert "Traceback" not in told
+    assert advice in told
     assert set(Path().iterdir()) == before
 
 
@@ -76,3 +78,18 @@ def test_a_folder_that_one_may_not_enter_is_told(
         refused(line, "closed/x", capfd)
     finally:
         os.seteuid(0)
+
+
+def test_a_chain_of_more_layers_than_files_may_be_open_says_so(
+    capfd: pytest.CaptureFixture[str], here: Path
+) -> None:
+    opened, below = len(list(Path("/proc/self/fd").iterdir())), "a.qcow2"
+    for number in range(20):
+        qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, here / str(number))
+        below = str(number)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 12, limits[1]))
+    try:
+        refused("image convert 19 new", "", capfd, "ulimit -n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -210,7 +210,9 @@ def test_a_backing_file_elsewhere_is_named_and_not_opened(
     ):
         capsys.readouterr()
         assert image(*words) == 3
-        assert "not a local file" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "not a local file" in told
+        assert "name the path of a file here" in told
     assert path.read_bytes() == before
 
 

@@ -97,6 +97,9 @@ class RawTarget:
 
     preallocation: Preallocation = "off"
 
+    def data_file(self, _path: Path) -> None:
+        """It has none."""
+
     def material(self, content: BlockDevice, _device: BlockDevice, _source: Source) -> _Material:
         return _Material(content, [])
 
@@ -175,6 +178,9 @@ class Qcow2Target:
         if problem is not None:
             raise ImageUnsupported(path, problem, "choose other options; nothing was written")
 
+    def data_file(self, path: Path) -> Path | None:
+        return place_of_data(path, self.options)
+
     def refuse_full_host(self, path: Path, size: int) -> None:
         refuse_full_host(path, size, self.options)
 
@@ -195,7 +201,6 @@ class Qcow2Target:
                 image.add_bitmaps(material.bitmaps)
 
     def _created(self, new: NewFile, size: int) -> Qcow2Image:
-        place = place_of_data(new, self.options)
         create(
             new.temporary,
             size,
@@ -203,13 +208,14 @@ class Qcow2Target:
             key=self.key,
             luks=self.luks,
             synced_later=True,
-            data_place=place,
+            data_place=new.data_place,
         )
         with ExitStack() as opening:
             file = RawFile.open(new.temporary, writable=True)
             opening.callback(file.close)
-            data_file = None if place is None else RawFile.open(place, writable=True)
-            if data_file is not None:
+            data_file = None
+            if new.data_place is not None:
+                data_file = RawFile.open(new.data_place, writable=True)
                 opening.callback(data_file.close)
             key = self.key or self.keys
             image = Qcow2Image.over(
@@ -235,7 +241,10 @@ def convert_image(
         size = align_up(content.size, _SECTOR)
         target.refuse_impossible(path, size)
         material = target.material(content, device, source)
-        with report_create_errors(path, lambda: data_length(content)), NewFile(path) as new:
+        with (
+            report_create_errors(path, lambda: data_length(content)),
+            NewFile(path, data_file=target.data_file(path)) as new,
+        ):
             # Not before NewFile has removed what a killed process left there: its room is free now.
             target.refuse_full_host(path, size)
             target.make(new, material, progress)

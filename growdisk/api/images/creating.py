@@ -61,7 +61,11 @@ def create_qcow2(
         raise ImageUnsupported(path, problem, "choose other options; nothing was written")
     # Anything else takes next to nothing: numbers would not explain a full host.
     takes = size if options.preallocation in TAKING_ROOM else 0
-    with report_create_errors(path, (lambda: takes) if takes else None), NewFile(path) as new:
+    data_file = place_of_data(path, options)
+    with (
+        report_create_errors(path, (lambda: takes) if takes else None),
+        NewFile(path, data_file=data_file) as new,
+    ):
         refuse_full_host(path, size, options)
         create(
             new.temporary,
@@ -72,7 +76,7 @@ def create_qcow2(
             key=key,
             luks=luks,
             synced_later=True,
-            data_place=place_of_data(new, options),
+            data_place=new.data_place,
         )
         new.publish()
     return size
@@ -81,15 +85,12 @@ def create_qcow2(
 def refuse_full_host(path: Path, size: int, options: CreateOptions) -> None:
     """no-room-for-image where the room of a whole new disk is to be taken and is not there."""
     if options.preallocation in TAKING_ROOM:
-        place = data_file_of(path, options.data_file) if options.data_file else path
-        refuse_without_room(path, place, size)
+        refuse_without_room(path, place_of_data(path, options) or path, size)
 
 
-def place_of_data(new: NewFile, options: CreateOptions) -> Path | None:
-    """Where the external data file of a new image is made; None if it has none."""
-    if not options.data_file:
-        return None
-    return new.add_data_file(data_file_of(new.path, options.data_file))
+def place_of_data(path: Path, options: CreateOptions) -> Path | None:
+    """Where the external data file of a new image is to be; None if it has none."""
+    return data_file_of(path, options.data_file) if options.data_file else None
 
 
 def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:

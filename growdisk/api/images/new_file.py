@@ -25,32 +25,46 @@ _NAME_BYTES = 240  # of 255 that a name may have
 class NewFile:
     """A context manager: make the file at `temporary`, then `publish()` or `replace()` it.
 
-    The latter replaces the file at its path. Without either it is removed on leaving.
+    The latter replaces the file at its path. Without either it is removed on leaving. `data_file`:
+    where the external data file of an image is to be; make it at `data_place`.
     """
 
-    def __init__(self, path: Path, *, replacing: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, replacing: bool = False, data_file: Path | None = None
+    ) -> None:
         self.path, self._replacing = path, replacing
         self.is_device = path.is_block_device()
-        self._data_file: NewFile | None = None  # of no use without it, nor it without that
-        self._was_left = False  # by a process that was killed before it could publish it
+        # Of no use without it, nor it without that.
+        self._data_file = NewFile(data_file) if data_file is not None else None
+        self.data_place = self._data_file.temporary if self._data_file is not None else None
         # The final name may be as long as names can be.
         hidden = f".{os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])}.growdisk-new"
-        self.temporary = path if self.is_device or not path.name else path.with_name(hidden)
+        self.temporary: Path = path if self.is_device or not path.name else path.with_name(hidden)
 
     def __enter__(self) -> NewFile:
         # A run may be recorded under that name, though its image is gone.
         refuse_run(self.path, None)
-        if self.is_device:
-            return self
+        was_left = False  # by a process that was killed before it could publish it
         # lexists(): a link that leads nowhere has the name as well.
-        if not self._replacing and os.path.lexists(self.path):
+        if not self._replacing and not self.is_device and os.path.lexists(self.path):
             self.forget_second_name()
             raise destination_exists(self.path)
-        if os.path.lexists(self.temporary):
+        if not self.is_device and os.path.lexists(self.temporary):
             # With a second name it is whole, and has been published.
-            self._was_left = self.temporary.lstat().st_nlink == 1
+            was_left = self.temporary.lstat().st_nlink == 1
             self.remove_left_over()
+        if self._data_file is not None:
+            self._enter_data_file(self._data_file, was_left=was_left)
         return self
+
+    def _enter_data_file(self, data_file: NewFile, *, was_left: bool) -> None:
+        if data_file.path.absolute() == self.path.absolute():
+            hint = "choose another data_file; nothing was written"
+            raise ImageUnsupported(self.path, "its external data file would be itself", hint)
+        # Killed between the two names: the data file has its own, and its image never got one.
+        if was_left and data_file.is_half_published:
+            data_file.path.unlink()
+        data_file.__enter__()
 
     def remove_left_over(self) -> None:
         """Remove what a killed process left of it; ImageInUse while one is at work on it."""
@@ -59,22 +73,12 @@ class NewFile:
             RawFile.open(self.temporary, writable=True).close()
             self.temporary.unlink()
 
-    def add_data_file(self, path: Path) -> Path:
-        """The image's external data file is to be at `path`. Returns where it is made."""
-        if path.absolute() == self.path.absolute():
-            hint = "choose another data_file; nothing was written"
-            raise ImageUnsupported(self.path, "its external data file would be itself", hint)
-        data_file = NewFile(path)
-        # Killed between the two names: the data file has its own, and its image never got one.
-        if self._was_left and data_file.is_half_published:
-            path.unlink()
-        self._data_file = data_file.__enter__()
-        return data_file.temporary
-
     def forget_second_name(self) -> None:
         """Remove the name that it grew under if a process was killed before that: it is whole."""
         if self.is_half_published and not self.is_device:
             self.temporary.unlink()
+        if self._data_file is not None:
+            self._data_file.forget_second_name()
 
     @property
     def is_half_published(self) -> bool:

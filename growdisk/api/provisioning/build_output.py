@@ -87,7 +87,9 @@ class OutputBuild:
             options = self._options(self._batch.recipe.backend)
             grown = plan(base.path, self._goal, options, base.format)
             layout = grown.after
-        named = replace(layout, image=replace(layout.image, path=str(self.path)))
+        form = self._batch.recipe.format_of(self.path) or base.format
+        image = replace(layout.image, path=str(self.path), format=form)
+        named = replace(layout, image=image)
         return self._report("planned", named, grown, tuple(self._changes.described()))
 
     def made(self) -> Provisioned:

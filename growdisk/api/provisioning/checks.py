@@ -20,7 +20,7 @@ from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header_fields import LUKS
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import real
-from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.probe import ImageFormat, refuse_misleading_name
 
 _END_OF_TIME = 1 << 32  # ext has 32 bits for a time
 
@@ -41,7 +41,7 @@ class Base:
     is_plain: bool
 
 
-def look_at_base(path: Path, recipe: Recipe) -> Base:
+def look_at_base(path: Path, recipe: Recipe, outputs: Sequence[Output]) -> Base:
     """ImageInUse while somebody writes to one of its files.
 
     Refused: one in the middle of a run, a locked one, and outputs that would not be encrypted.
@@ -54,7 +54,8 @@ def look_at_base(path: Path, recipe: Recipe) -> Base:
         layers = list(_layers(device))
         images = (layer for layer in layers if isinstance(layer, Qcow2Image))
         locked = next((image for image in images if image.header.crypt_method), None)
-        luks = _luks_of(path, locked, recipe) if locked else b""
+        to_raw = any(recipe.format_of(output.path) == "raw" for output in outputs)
+        luks = _luks_of(path, locked, recipe, to_raw=to_raw) if locked else b""
         files = frozenset(real(place) for layer in layers for place in _files(layer))
         base = Base(path, base_format, files, luks, _is_plain(device))
     if locked is not None:
@@ -79,13 +80,13 @@ def _files(layer: RawFile | Qcow2Image) -> Iterator[Path]:
         yield layer.host_file.path
 
 
-def _luks_of(base: Path, layer: Qcow2Image, recipe: Recipe) -> bytes:
+def _luks_of(base: Path, layer: Qcow2Image, recipe: Recipe, *, to_raw: bool) -> bytes:
     reason = ""
     if layer.header.crypt_method != LUKS:
         reason = (
             "the base is encrypted in the legacy AES form, which growdisk reads and never writes"
         )
-    elif recipe.format == "raw":
+    elif to_raw:
         reason = "the base is encrypted, and a raw image would not be"
     elif recipe.compressed:
         reason = "the base is encrypted, and an encrypted image has no compressed clusters"
@@ -107,14 +108,16 @@ def _is_plain(device: RawFile | Qcow2Image) -> bool:
     return not (header.backing_file or header.crypt_method or header.snapshot_count or external)
 
 
-def refuse_outputs(outputs: Sequence[Output], *, seeds: bool) -> None:
-    """UsageError for a list that cannot be meant. `seeds`: each has a seed beside it."""
+def refuse_outputs(outputs: Sequence[Output], recipe: Recipe) -> None:
+    """UsageError for a list that cannot be meant."""
     if not outputs:
         raise UsageError("no output is named", hint="growdisk provision BASE OUT, or --list FILE")
     seen: set[Path] = set()
     for output in outputs:
+        if (form := recipe.format_of(output.path)) is not None:
+            refuse_misleading_name(output.path, form)
         # web.qcow2 and web.raw would have one seed.
-        for path in (output.path, *([seed_place(output.path)] if seeds else [])):
+        for path in (output.path, *([seed_place(output.path)] if recipe.seed else [])):
             # Not real() of all of it: a link that is to be replaced is a name of its own.
             place = real(path.absolute().parent) / path.name
             if place in seen:
@@ -135,11 +138,11 @@ def refuse_place(path: Path, base: Base, *, force: bool) -> None:
     if real(path) in base.files:
         # Also with --force: the base would be gone while it is read.
         raise not_provisioned(path, "the base consists of it", "choose another name for the output")
-    if not force:
-        raise output_exists(path)
     if not path.is_file():
         reason = "it is not a file that could be replaced"
         raise not_provisioned(path, reason, "choose another name")
+    if not force:
+        raise output_exists(path)
     # Refused while a guest has it open.
     with closing(RawFile.open(path, writable=True)) as file:
         # Its run would have nothing left to go back to, and images on it another disk below them.

@@ -12,7 +12,7 @@ from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.given_file import given_path, read_given
 from growdisk.planner.goal import Backend, SwapPolicy
-from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.probe import ImageFormat, format_of_new
 from growdisk.units import SizeSpec
 
 Compression = Literal["zlib", "zstd"]
@@ -86,7 +86,7 @@ class Seed:
 class Recipe:
     """What all outputs have in common.
 
-    `size` None: as large as the base; `format` None: that of the base. `overlay`: OUT is a qcow2 on
+    `size` None: as large as the base; `format` None: by OUT's name. `overlay`: OUT is a qcow2 on
     top of the base, which must stay where it is and as it is. `base_format` None: probed. Hostname,
     keys, templates and commands may name variables: `name` (OUT without its ending), `n` (its
     number), those of the recipe, and those of the output, which come first. `reproducible`: the
@@ -121,6 +121,13 @@ class Recipe:
     @property
     def compressed(self) -> bool:
         return self.compress or self.compression is not None
+
+    def format_of(self, out: Path) -> ImageFormat | None:
+        """The format of an output of that name; None: that of the base."""
+        if self.overlay or (self.compressed and not self.format):
+            return "qcow2"
+        # Many qcow2 images are called .img: then it is the base's.
+        return self.format or (format_of_new(out) if out.suffix.lower() != ".img" else None)
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ def provision(
     """
     # From what costs nothing to what opens the base. Nothing is made before all of it.
     refuse_contradictions(recipe)
-    refuse_outputs(outputs, seeds=recipe.seed is not None)
-    found = look_at_base(base, recipe)
+    refuse_outputs(outputs, recipe)
+    found = look_at_base(base, recipe, outputs)
     epoch = recipe.epoch if recipe.reproducible else None
     if recipe.reproducible and epoch is None:
         epoch = last_time_in(found, recipe.keys)

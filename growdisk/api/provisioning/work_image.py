@@ -29,11 +29,7 @@ class WorkImage:
 
     def __init__(self, base: Base, path: Path, recipe: Recipe, stop: StopRequest) -> None:
         self._base, self._recipe, self.path, self._stop = base, recipe, path, stop
-        self.format: ImageFormat = (
-            "qcow2"
-            if recipe.overlay or (recipe.compressed and not recipe.format)
-            else recipe.format or base.format
-        )
+        self.format: ImageFormat = recipe.format_of(path) or base.format
         self._work, self._new = _hidden_names(path)
         # An overlay is the result itself: it is written again to have its clusters in order.
         self._is_rewritten = recipe.reproducible or (

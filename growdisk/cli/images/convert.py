@@ -17,7 +17,7 @@ from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import CONVERTING
 from growdisk.qcow2.create_options import CreateOptions
-from growdisk.qcow2.probe import format_of_name
+from growdisk.qcow2.probe import format_of_new
 from growdisk.units import format_size
 
 
@@ -89,8 +89,8 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     options = ",".join(arguments.options)
     # --compression alone asks for compression as well.
     compress = arguments.compress or arguments.compression is not None
-    by_name = format_of_name(arguments.path) or ("qcow2" if compress else "raw")
-    if (arguments.to or by_name) == "raw":
+    otherwise = "qcow2" if compress else "raw"
+    if (arguments.to or format_of_new(arguments.path) or otherwise) == "raw":
         # Before key_for_new, which may ask for a passphrase; without --encrypt it never does.
         if compress or arguments.encrypt:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")

@@ -14,7 +14,7 @@ from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import CREATE_OPTIONS, CREATING, FORMAT
 from growdisk.qcow2.create_options import CreateOptions, option_words
-from growdisk.qcow2.probe import format_of_name
+from growdisk.qcow2.probe import format_of_new, refuse_misleading_name
 from growdisk.units import format_size
 
 _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
@@ -61,20 +61,14 @@ def _take_backing_options(arguments: argparse.Namespace) -> None:
 
 def _format(arguments: argparse.Namespace) -> str:
     """As asked; else by the name (.raw is not qcow2), which must not contradict it."""
-    named = format_of_name(arguments.path)
     qcow2_only = (
         arguments.backing is not None or arguments.encrypt or arguments.backing_format is not None
     )
     if arguments.format is not None:
         form: str = arguments.format
-        # .img counts as a raw name too, but many qcow2 images are called so: only .raw is refused.
-        if named == "raw" and arguments.path.suffix == ".raw" and form == "qcow2":
-            problem = f"{arguments.path} would be a qcow2 image with the name of a raw one"
-            raise UsageError(problem, "name it .qcow2")
-        if named == "qcow2" and form == "raw":
-            problem = f"{arguments.path} would be a raw image with the name of a qcow2 one"
-            raise UsageError(problem, "name it .raw")
+        refuse_misleading_name(arguments.path, form)
         return form
+    named = format_of_new(arguments.path)
     if named == "raw" and qcow2_only:
         problem = f"{arguments.path} is the name of a raw image, which has no such options"
         raise UsageError(problem, "name it .qcow2")

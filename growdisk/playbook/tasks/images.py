@@ -26,7 +26,7 @@ from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext, TaskResult
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
-from growdisk.qcow2.probe import ImageFormat, format_of_name
+from growdisk.qcow2.probe import ImageFormat, format_of_new
 from growdisk.qcow2.snapshots import snapshot_not_found
 from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
 
@@ -116,7 +116,7 @@ def _run_of(path: Path) -> StatusReport:
 def _convert(options: Options, context: TaskContext) -> TaskResult:
     path, dest = options.place("image"), options.place("dest")
     otherwise = "qcow2" if options.flag("compress") else "raw"
-    to = options.text("to") or format_of_name(dest) or otherwise
+    to = options.text("to") or format_of_new(dest) or otherwise
     # Before the look at dest: a wrong option is an error even if dest is there already.
     target = _target(options, to)
     size = _size_of(image_info(path, format_of(options)), options.text("snapshot"))
@@ -252,7 +252,7 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
     # An overlay has its backing file's size; +10G needs something to be added to.
     if (size is None and backing is None) or (size is not None and size.relative):
         raise options.error(f"{path} is not there, and its size is not said", "size: 40G")
-    image_format = options.text("format") or format_of_name(path) or "qcow2"
+    image_format = options.text("format") or format_of_new(path) or "qcow2"
     backing_format = cast("ImageFormat | None", options.text("backing_format"))
     if backing_format is not None and backing is None:
         raise options.error("backing_format needs a backing file", "backing: FILE")

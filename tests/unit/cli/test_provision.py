@@ -189,3 +189,35 @@ def test_a_locked_password_is_told_as_that(classic: Path) -> None:
     words = ("provision", classic, classic.with_name("out.qcow2"), "--dry-run")
     said = in_process(*words, "--password", "root:locked", "--password", "ann:hash:*")
     assert "password of root: locked" in said.out and "password of ann: locked" in said.out, said
+
+
+@pytest.mark.parametrize(
+    ("out", "options"),
+    [
+        ("out.raw", ["--overlay"]),
+        ("out.raw", ["--compress"]),
+        ("out.raw", ["--format", "qcow2"]),
+        ("out.qcow2", ["--format", "raw"]),
+    ],
+)
+def test_a_name_that_promises_another_format_is_refused(
+    out: str, options: list[str], copied: Copier
+) -> None:
+    base = copied("guest.qcow2")
+    answer = in_process("provision", base, base.with_name(out), *options)
+    assert (answer.code, f"image with the name of a {out[4:]} one" in answer.err) == (2, True)
+    assert not base.with_name(out).exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("provision", "@"), ("image", "convert", "@"), ("image", "create", "-b", "@")]
+)
+@pytest.mark.parametrize("name", ["new.vmdk", "new.VHD"])
+def test_a_name_of_a_format_that_growdisk_does_not_make_is_refused(
+    words: tuple[str, ...], name: str, copied: Copier
+) -> None:
+    base = copied("guest.qcow2")
+    line = [str(base) if word == "@" else word for word in words]
+    answer = in_process(*line, base.with_name(name))
+    assert (answer.code, "would not be what its name says" in answer.err) == (2, True)
+    assert not base.with_name(name).exists()

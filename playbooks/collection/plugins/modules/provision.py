@@ -45,7 +45,7 @@ options:
     default: false
   format:
     description:
-      - The format of the new image; that of the base if left out.
+      - The format of the new image; by its name (.qcow2, .raw) if left out, else the base's.
       - A probe never takes an image for raw because its header is damaged.
     type: str
     choices: [qcow2, raw]
