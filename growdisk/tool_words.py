@@ -57,7 +57,7 @@ _KNOWN = (
             r"INCONSISTENCY|inconsisten|corrupt"
         ),
         "the file system is damaged",
-        _REPAIR.format("e2fsck -f, xfs_repair, btrfs check, chkdsk"),
+        _REPAIR.format("e2fsck -f, xfs_repair, btrfs check, fsck.f2fs -f, chkdsk"),
     ),
     (
         r"No space left|not enough space|no space",

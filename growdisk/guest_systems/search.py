@@ -154,8 +154,10 @@ def _is_said_by_name(name: bytes, needles: tuple[bytes, ...]) -> bool:
 @lru_cache(maxsize=4)  # there are hundreds of names, and the same needles for all
 def _in_names(needles: tuple[bytes, ...]) -> tuple[list[bytes], list[bytes]]:
     """What of them may be in any name, and what begins the name of a unit."""
-    # Long ones only: a short name, sda5, would be found in names that have nothing to do with it.
-    long = [one.rpartition(b"/")[2] for one in needles if len(one) > 10 and b"=" not in one]
+    # Long ones only: a short name (sda5, or a label, swap) is in names that have nothing to do
+    # with it.
+    names = (needle.rpartition(b"/")[2] for needle in needles if b"=" not in needle)
+    long = [name for name in names if len(name) > 10]
     return long, [needle for needle in needles if needle.startswith(b"dev-") or b"\\x2d" in needle]
 
 

@@ -10,6 +10,8 @@ that it needs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Protocol
 
@@ -94,8 +96,10 @@ def choose_backend(
     refuse_unfit(facts, proposal.steps, host)
     if options.backend == "guestfs":
         return GUESTFS
+    # Asked only where it matters: whether a kernel starts here takes a second to try.
+    why_no_kernel = partial(_why_no_kernel, facts, proposal, options, host)
     if options.backend == "uml":
-        _refuse_asked(facts, options, _why_no_kernel(facts, proposal.steps, options, host))
+        _refuse_asked(facts, options, why_no_kernel())
         return Choice("uml", "as asked")
     # Decides `--backend direct`, and comes first if nothing was asked for.
     reason = _why_not(facts, proposal, host)
@@ -104,12 +108,11 @@ def choose_backend(
         return DIRECT
     # auto: host tools if they can, `reason` being empty, and a kernel would not do it better.
     if not reason and not (
-        reason := _why_slower(proposal.steps, host) or _why_doubtful(facts, proposal.steps, host)
+        reason := _why_slower(proposal.steps, host, why_no_kernel)
+        or _why_doubtful(facts, proposal.steps, host, why_no_kernel)
     ):
         return DIRECT
-    return Choice(
-        "guestfs" if _why_no_kernel(facts, proposal.steps, options, host) else "uml", reason
-    )
+    return Choice("guestfs" if why_no_kernel() else "uml", reason)
 
 
 def _refuse_asked(facts: Facts, options: RunOptions, reason: str) -> None:
@@ -133,18 +136,25 @@ def _why_not(facts: Facts, proposal: Proposal, host: HostTools) -> str:
     return next(filter(None, chain(seen, missing)), "") or host.why_not_direct()
 
 
-def _why_slower(steps: tuple[DiskStep, ...], host: HostTools) -> str:
+def _why_slower(
+    steps: tuple[DiskStep, ...], host: HostTools, why_no_kernel: Callable[[], str]
+) -> str:
     grown = [step for step in of_kind(GrowFilesystem, steps) if step.is_plain_ext]
     largest = max((step.new_size for step in grown), default=0)
     if largest <= _LARGE:
         return ""
     # Slow is better than not at all: without a kernel that starts soon enough, host tools do it.
-    if host.why_no_kernel() and not (largest > _LARGE_FOR_APPLIANCE and host.has_appliance()):
+    if why_no_kernel() and not (largest > _LARGE_FOR_APPLIANCE and host.has_appliance()):
         return ""
     return f"a kernel grows a file system of {format_size(largest)} sooner than resize2fs alone"
 
 
-def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> str:
+def _why_doubtful(
+    facts: Facts,
+    steps: tuple[DiskStep, ...],
+    host: HostTools,
+    why_no_kernel: Callable[[], str],
+) -> str:
     """Why a kernel should grow it instead of resize2fs; "" if none needs to, or none is there."""
     # A kernel that grows a file system also shows that it can be mounted (ext_features.py).
     for step in of_kind(GrowFilesystem, steps):
@@ -153,22 +163,33 @@ def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) ->
             step.is_plain_ext
             and isinstance(content, ExtContent)
             and (found := doubt(content, step.new_size))
-            and (not host.why_no_kernel() or host.has_appliance())
+            # A kernel that cannot mount it does no more than host tools do.
+            and kernel_can_mount(content)
+            and (not why_no_kernel() or host.has_appliance())
         ):
             return f"{found}: a kernel grows that more safely than resize2fs alone"
     return ""
 
 
-def _why_no_kernel(
-    facts: Facts, steps: tuple[DiskStep, ...], options: RunOptions, host: HostTools
-) -> str:
+def _why_no_kernel(facts: Facts, proposal: Proposal, options: RunOptions, host: HostTools) -> str:
     """Why a kernel that runs as a program cannot do it with this machine's tools; "" if it can."""
     if 1 + len(options.others) > _UML_DISKS:
         return f"it takes no more than {_UML_DISKS} disks"
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"its disks have sectors of {_SECTOR} bytes"
-    missing = (host.why_no_tool(tool) for step in steps for tool in step.kernel_tools)
+    if any(_is_unmountable(c, proposal) for c in facts.all_within(*facts.contents)):
+        return "its kernel does not mount the ext file system that it would have to"
+    missing = (host.why_no_tool(tool) for step in proposal.steps for tool in step.kernel_tools)
     return next(filter(None, missing), "") or host.why_no_kernel()
+
+
+def _is_unmountable(content: Content, proposal: Proposal) -> bool:
+    """Whether it must be mounted, to grow or to change files, and cannot be."""
+    return (
+        isinstance(content, ExtContent)
+        and not kernel_can_mount(content)
+        and (changes_guest(proposal) or bool(content.ro_compat & _BIGALLOC))
+    )
 
 
 def _why_not_inside(facts: Facts, step: DiskStep) -> str:

@@ -26,6 +26,7 @@ from growdisk.partitions.table import FIRST_DISK, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import ContentGrowth
+from growdisk.planner.layers.growers import notes_on_tpm
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
 from growdisk.planner.refusals import (
     CannotGrow,
@@ -37,6 +38,7 @@ from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first
 from growdisk.steps.worker import SwapSpace
+from growdisk.volumes.luks2_json import BOOT_FILES
 
 _MOUNTABLE = (ExtContent, XfsContent, BtrfsContent)
 _FILES = "/etc/fstab, crypttab, RESUME, the boot loader's command line"
@@ -168,6 +170,8 @@ def as_guest_allows(
     _refuse_swap_file(facts, proposal, seen)
     repair = first(RepairGuest, proposal.steps)
     notes = (*proposal.notes, *_notes_on_swap_file(proposal, seen))
+    if any("/etc/" not in path for path in seen.named):
+        notes = (*notes, *notes_on_tpm(facts, BOOT_FILES, "what it reads to start"))
     if repair is None:
         return replace(proposal, notes=notes, guest=seen)
     # Only the default turns round: who says --swap drop, or file, gets it, with a warning.

@@ -49,6 +49,7 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
+from growdisk.volumes.luks2_json import PARTITION_TABLE
 
 _MBR_RECOVERY = "27"
 
@@ -124,7 +125,7 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
             *([NOTE] if facts.table and table.kind != facts.table.kind else []),
             *notes_on(facts, moves),
             *(
-                notes_on_tpm(facts)
+                notes_on_tpm(facts, PARTITION_TABLE, "the partition table")
                 if growth.table != facts.table and growth.table.kind == "gpt"
                 else []
             ),

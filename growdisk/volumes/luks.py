@@ -39,6 +39,8 @@ _MOST_MEMORY_KIB = 4 << 20
 # argon2's memory times its passes: a quarter of an hour, where a second is usual.
 _MOST_WORK_KIB = 1 << 30
 _MOST_SLOTS = 32
+# Data begin at byte 0 of their device: that is another one.
+_DETACHED = "it is only the header of data that lie elsewhere (cryptsetup --header)"
 
 
 class LuksUnreadable(ValueError):
@@ -112,7 +114,8 @@ def read_luks_header(device: BlockDevice) -> LuksHeader:
 def _version_1(header: Luks1Header) -> LuksHeader:
     cipher = f"{header.cipher}-{header.mode}"
     unlock = partial(_unlock_1, header)
-    return LuksHeader(header.uuid, header.payload, cipher, SECTOR, 0, unlock)
+    fixed = "" if header.payload else _DETACHED
+    return LuksHeader(header.uuid, header.payload, cipher, SECTOR, 0, unlock, fixed)
 
 
 def _unlock_1(header: Luks1Header, device: BlockDevice, passphrase: bytes) -> bytes | None:
@@ -176,6 +179,8 @@ def _is_in_transition(metadata: Luks2Metadata) -> bool:
 
 
 def _why_fixed(segment: Luks2Segment, metadata: Luks2Metadata) -> str:
+    if int(segment.offset) == 0:
+        return _DETACHED
     if segment.integrity is not None:
         return (
             "it protects the integrity of its data (dm-integrity), for whose tags there is no "

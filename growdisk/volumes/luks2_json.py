@@ -87,7 +87,9 @@ class Luks2Metadata:
     tokens: dict[str, object] = field(default_factory=dict)
 
 
-PARTITION_TABLE = 5
+# Registers of a TPM, by what they measure. Files that a start reads: unified kernels (4, 11), what
+# GRUB does and reads (8, 9), the command line and initrds for a kernel (9, 12).
+PARTITION_TABLE, BOOT_FILES = frozenset({5}), frozenset({4, 8, 9, 11, 12})
 
 
 def measured(tokens: Iterable[object]) -> frozenset[int]:
@@ -99,8 +101,9 @@ def measured(tokens: Iterable[object]) -> frozenset[int]:
 
 def _registers(token: dict[str, object]) -> list[int]:
     if token.get("type") == "systemd-tpm2":
-        numbers = token.get("tpm2-pcrs")
-        return [n for n in numbers if isinstance(n, int)] if isinstance(numbers, list) else []
+        # The second ones are those that a signature speaks for.
+        lists = (token.get("tpm2-pcrs"), token.get("tpm2_pubkey_pcrs"))
+        return [n for one in lists if isinstance(one, list) for n in one if isinstance(n, int)]
     if token.get("type") == "clevis":
         try:
             jwe = token["jwe"]

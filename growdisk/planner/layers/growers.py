@@ -39,7 +39,6 @@ from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.grow_filesystem import GrowFilesystem, is_plain_ext
 from growdisk.steps.grow_layers import GrowLuks
 from growdisk.units import MiB, align_down, format_size
-from growdisk.volumes.luks2_json import PARTITION_TABLE
 
 _WHOLE: Mapping[type[object], str] = MappingProxyType(
     {LuksLayer: "the container", LvLayer: "the logical volume"}
@@ -221,7 +220,7 @@ def _grow_ntfs(target: GrowthTarget, content: NtfsContent) -> ContentGrowth:
     # A volume that already fills its partition may be dirty: nothing will touch it.
     if wanted > (content.size or 0) and content.dirty:
         raise target.refusal(
-            "its NTFS is marked as dirty: Windows wants to check it first",
+            "its NTFS is marked as dirty: Windows wants to check it first, as after any resizing",
             "start Windows, let it check the volume (chkdsk /f) and shut it down",
         )
     note = f"Windows will check {target.name} at its next start, as it does after any resizing"
@@ -265,14 +264,15 @@ def _grow_luks(target: GrowthTarget, content: LuksContent) -> ContentGrowth:
     )
 
 
-def notes_on_tpm(facts: Facts) -> Iterator[str]:
-    """Of a new table: a TPM that measures it opens no container any more."""
+def notes_on_tpm(facts: Facts, registers: frozenset[int], measured: str) -> Iterator[str]:
+    """What `registers` measure changes: a TPM that goes by them opens no container any more."""
     for number, content in facts.contents.items():
-        if isinstance(content, LuksContent) and PARTITION_TABLE in content.registers:
+        if isinstance(content, LuksContent) and (found := content.registers & registers):
             yield (
-                f"{facts.name_of(number)}: its TPM token goes by PCR {PARTITION_TABLE}, which "
-                "measures the partition table: the guest asks for the passphrase at its next start "
-                "(systemd-cryptenroll, or clevis luks regen, binds it again)"
+                f"{facts.name_of(number)}: its TPM token goes by PCR "
+                f"{' and '.join(map(str, sorted(found)))}, and {measured} changes: the guest asks "
+                "for the passphrase at its next start (systemd-cryptenroll, or clevis luks regen, "
+                "binds it again)"
             )
 
 

@@ -99,9 +99,10 @@ def test_a_file_of_unknown_meaning_is_found_by_its_bytes(
         ("/etc/x", "/dev/sda45 /dev/sdb4\n"),
         (f"/etc/systemd/system/{UNIT}", ""),
         ("/boot/grub/grub.cfg", "set root='hd0,gpt42'\n"),
+        ("/usr/lib/systemd/system/spare.target", "[Unit]\n"),
     ],
 )  # fmt: skip
-def test_comments_longer_numbers_and_masked_units_are_not_found(
+def test_comments_longer_numbers_masked_units_and_short_words_are_not_found(
     tmp_path: Path, path: str, content: str
 ) -> None:
     assert searched(tmp_path, {path: content}) == Found({}, {})

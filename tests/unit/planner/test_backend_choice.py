@@ -61,6 +61,10 @@ MADE = {
     "clusters": (("-O", "bigalloc"), KERNEL, "bigalloc"),
     "small files in inodes": (("-O", "inline_data"), KERNEL, "inline_data"),
     "scattered descriptors": (("-O", "meta_bg,^resize_inode"), KERNEL, "meta_bg"),
+    # No kernel that is started here mounts these.
+    "names in any case": (("-O", "casefold"), "direct", "own tools"),
+    "verity in small blocks": (("-O", "verity", "-b", "1024"), "direct", "own tools"),
+    "clusters and names in any case": (("-O", "bigalloc,casefold"), "guestfs", "bigalloc"),
 }
 
 
@@ -98,6 +102,14 @@ def test_a_guest_that_was_not_shut_down_cleanly_is_for_a_kernel(tmp_path: Path) 
     plan = in_process("plan", image, "+32M", "--json").json()
     assert plan["backend"] == KERNEL
     assert "not shut down cleanly" in plan["backend_reason"]
+
+
+def test_who_asks_for_a_kernel_that_cannot_mount_the_guest_is_refused(tmp_path: Path) -> None:
+    image = disk_with(tmp_path, ("-O", "casefold"))
+    refused = growdisk("plan", "--json", "--backend", "uml", image, "+32M")
+    assert refused.code == 3 and "does not mount" in refused.json()["error"]["why"], refused
+    kept = ("--backend", "uml", "--swap", "move")
+    assert growdisk("plan", "--json", image, "+32M", *kept).code == 0 or why_no_uml()
 
 
 def test_who_asks_for_a_kernel_gets_it(tmp_path: Path) -> None:

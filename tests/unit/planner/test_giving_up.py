@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from growdisk.errors import Refused
+from growdisk.filesystems.content import LuksContent
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.planner.giving_up import as_guest_allows
 from growdisk.planner.goal import Goal
@@ -46,3 +47,24 @@ def test_what_the_next_boot_may_wait_for_is_named(
     proposal, seen = Proposal((step,), facts(EXT)), GuestSeen((ROOT,), obstacles=("an initrd",))
     told = as_guest_allows(propose, facts(EXT), Goal(swap="drop"), proposal, seen, seen)
     assert isinstance(told, Proposal) and words in told.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("named", "register", "is_told"),
+    [
+        ("/boot/grub/grub.cfg", 8, True),
+        ("/EFI/Linux/a.efi", 11, True),
+        ("/boot/grub/grub.cfg", 7, False),
+        ("/etc/fstab", 8, False),
+    ],
+)
+def test_a_container_that_a_tpm_opens_by_what_boots_is_told(
+    named: str, register: int, is_told: bool
+) -> None:
+    sealed = facts(LuksContent("crypto_LUKS", registers=frozenset({register})))
+    step = RepairGuest(ROOT, (RemovedPartition(2),), SwapRemedy.DROP)
+    proposal = Proposal((step,), sealed)
+    seen = GuestSeen((ROOT,), named=(named,))
+    told = as_guest_allows(propose, sealed, Goal(), proposal, seen, seen)
+    assert isinstance(told, Proposal)
+    assert any(f"PCR {register}, and" in note for note in told.notes) == is_told

@@ -114,6 +114,7 @@ _SYSTEMD = {
 TOKENS = {
     "systemd": ({**_SYSTEMD, "tpm2-pcrs": [5, 7]}, True),
     "systemd, by other registers": ({**_SYSTEMD, "tpm2-pcrs": [7]}, False),
+    "systemd, signed": ({**_SYSTEMD, "tpm2-pcrs": [], "tpm2_pubkey_pcrs": [5, 11]}, True),
     "clevis": ({"type": "clevis", "keyslots": ["0"], "jwe": {"protected": _base64url(_JWE)}}, True),
     "clevis, not understood": (
         {"type": "clevis", "keyslots": ["0"], "jwe": {"protected": "!"}},
