@@ -188,7 +188,7 @@ def _is_unmountable(content: Content, proposal: Proposal) -> bool:
     return (
         isinstance(content, ExtContent)
         and not kernel_can_mount(content)
-        and (changes_guest(proposal) or bool(content.ro_compat & _BIGALLOC))
+        and (changes_guest(proposal) or has_feature(content, "bigalloc"))
     )
 
 

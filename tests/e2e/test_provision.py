@@ -316,6 +316,34 @@ def test_a_dry_run_writes_nothing(base: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.qcow2"]
 
 
+def lain_on(base: Path) -> None:
+    create_overlay(base, base.with_name("overlay.qcow2"))
+
+
+def of_version_2_with_a_snapshot(base: Path) -> None:
+    run("qemu-img", "amend", "-f", "qcow2", "-o", "compat=0.10", base)
+    run("qemu-img", "snapshot", "-c", "before", base)
+
+
+@pytest.mark.parametrize("change", [lain_on, of_version_2_with_a_snapshot])
+def test_a_dry_run_plans_what_a_run_would_make_of_a_base_that_could_not_grow_itself(
+    change: Callable[[Path], None], base: Path, tmp_path: Path
+) -> None:
+    change(base)
+    dry, real = (
+        api.provision(
+            base, [api.Output(tmp_path / "out.raw")], recipe(format="raw"), dry_run=dry
+        ).outputs[0]
+        for dry in (True, False)
+    )
+    assert (dry.result, real.result) == ("planned", "created"), dry.error
+    assert dry.layout is not None and real.layout is not None
+    assert dry.layout.image.format == "raw" and not dry.layout.image.backing
+    assert [(part.start, part.size) for part in dry.layout.partitions] == [
+        (part.start, part.size) for part in real.layout.partitions
+    ]
+
+
 class held:  # noqa: N801  reads as what it does
     """The image open in qemu-io, as a guest has it (-r: to read)."""
 

@@ -80,16 +80,23 @@ class OutputBuild:
                 self._seed = seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
 
     def planned(self) -> Provisioned:
-        base, grown = self._batch.base, None
-        if self._goal is None:
-            layout = layout_of(self._looked_at(base.path, base.format))
-        else:
-            options = self._options(self._batch.recipe.backend)
-            grown = plan(base.path, self._goal, options, base.format)
-            layout = grown.after
-        form = self._batch.recipe.format_of(self.path) or base.format
-        image = replace(layout.image, path=str(self.path), format=form)
-        named = replace(layout, image=image)
+        recipe, grown = self._batch.recipe, None
+        image = WorkImage(self._batch.base, self.path, recipe, self._batch.stop)
+        with image.tried() as hidden, _told_of(self._batch.base.path, instead_of=hidden):
+            if self._goal is None:
+                layout = layout_of(self._looked_at(hidden, "qcow2"))
+            else:
+                grown = plan(hidden, self._goal, self._options(recipe.backend), "qcow2")
+                layout = grown.after
+        named = replace(
+            layout,
+            image=replace(
+                layout.image,
+                path=str(self.path),
+                format=image.format,
+                backing=layout.image.backing if recipe.overlay else (),
+            ),
+        )
         return self._report("planned", named, grown, tuple(self._changes.described()))
 
     def made(self) -> Provisioned:

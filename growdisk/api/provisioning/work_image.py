@@ -44,15 +44,32 @@ class WorkImage:
 
         After the block OUT is there, or nothing is left.
         """
+        with self._hidden_ones():
+            # The caller works on the hidden image here.
+            yield self._hidden()
+            self._finish(force=force)
+
+    @contextmanager
+    def tried(self) -> Iterator[Path]:
+        """An overlay of the base to plan on, of which nothing is left after the block.
+
+        What stands against a change of the base itself (it is read-only, other images lie on it)
+        stands against no output.
+        """
+        with self._hidden_ones():
+            create_overlay(self._base.path, self._work, self._base.format, self._base.luks)
+            yield self._work
+
+    @contextmanager
+    def _hidden_ones(self) -> Iterator[None]:
+        """The hidden names are free, and nobody else uses them; they are free again afterwards."""
         hidden_ones = self._work, self._new
         with exclusive_output(self.path):
             # Locked: what is there is of a process that was killed.
             for hidden in hidden_ones:
                 _remove_left_over(hidden)
             try:
-                # The caller works on the hidden image here.
-                yield self._hidden()
-                self._finish(force=force)
+                yield
             except GrowdiskError as error:
                 # Its facts make the message: the name that its reader knows.
                 known = {k: self.path for k, value in vars(error).items() if value in hidden_ones}
