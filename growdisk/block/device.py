@@ -166,18 +166,16 @@ class TableReader:
     def read(self, offset: int) -> bytes:
         """The table at `offset`, padded with zeros; b"" if there is nothing else in it."""
         length = len(self._zeros)
-        if self._left <= 0 and not self._has_data(offset, length):
-            return b""
+        if self._left <= 0:
+            inside = max(0, min(length, self._file.size - offset))
+            extents = self._file.extents(offset, inside) if inside else ()
+            if all(extent.kind is ExtentKind.ZERO for extent in extents):
+                return b""
         table = read_padded(self._file, offset, length)
         if table != self._zeros:
             return table
         self._left -= length
         return b""
-
-    def _has_data(self, offset: int, length: int) -> bool:
-        inside = max(0, min(length, self._file.size - offset))
-        extents = self._file.extents(offset, inside) if inside else ()
-        return any(extent.kind is ExtentKind.DATA for extent in extents)
 
 
 # --- parts ----------------------------------------------------------------------------------------

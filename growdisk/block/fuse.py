@@ -220,7 +220,10 @@ class FuseFolder:
             case _Opcode.INIT:
                 return _init(*_INIT_ASKED.unpack_from(body))
             case _Opcode.LOOKUP:
-                return self._look_up(bytes(body).rstrip(b"\0").decode(errors="replace"))
+                node = self._names.get(bytes(body).rstrip(b"\0").decode(errors="replace"))
+                if node is None:
+                    raise _Refusal(errno.ENOENT)
+                return _ENTRY.pack(node, 0, _FOREVER, _FOREVER, 0, 0) + self._attributes(node)
             case _Opcode.GETATTR:
                 return _VALID.pack(_FOREVER, 0, 0) + self._attributes(request.node)
             case _Opcode.OPEN | _Opcode.OPENDIR:
@@ -237,7 +240,9 @@ class FuseFolder:
             raise _Refusal(errno.ENOSYS)
         match request.opcode:
             case _Opcode.SETATTR:
-                _refuse_other_size(device, body)
+                valid, _, _, size = _SETATTR.unpack_from(body)
+                if valid & _SET_SIZE and size != device.size:
+                    raise _Refusal(errno.EPERM)
                 return _VALID.pack(_FOREVER, 0, 0) + self._attributes(request.node)
             case _Opcode.READ:
                 return _read(device, body)
@@ -259,12 +264,6 @@ class FuseFolder:
         self._seen[node] = others
         return _KEEP_CACHE if is_known else 0
 
-    def _look_up(self, name: str) -> bytes:
-        node = self._names.get(name)
-        if node is None:
-            raise _Refusal(errno.ENOENT)
-        return _ENTRY.pack(node, 0, _FOREVER, _FOREVER, 0, 0) + self._attributes(node)
-
     def _attributes(self, node: int) -> bytes:
         device = self._devices.get(node)
         # The folder itself has no device.
@@ -273,12 +272,6 @@ class FuseFolder:
         return _ATTRIBUTES.pack(
             node, size, size // 512, 0, 0, 0, 0, 0, 0, mode, 1, *owner, 0, 4096, 0
         )
-
-
-def _refuse_other_size(device: BlockDevice, body: memoryview) -> None:
-    valid, _, _, size = _SETATTR.unpack_from(body)
-    if valid & _SET_SIZE and size != device.size:
-        raise _Refusal(errno.EPERM)
 
 
 def _read(device: BlockDevice, body: memoryview) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.host_devices import (
+    device_number,
     disk_of_partition,
     kernel_name_of,
     loops,
@@ -74,7 +75,8 @@ def identity_of_served(address: Address) -> str:
 def dataset_of(number: int) -> str:
     """The dataset of a zvol as udev's links name it, rpool/data/vm-100-disk-0; "" if it is none."""
     for link in sorted(_BY_DATASET.rglob("*")):
-        if link.is_symlink() and not re.search(r"-part\d+$", link.name) and _leads_to(link, number):
+        is_whole = link.is_symlink() and not re.search(r"-part\d+$", link.name)
+        if is_whole and device_number(str(link)) == number:
             return str(link.relative_to(_BY_DATASET))
     return ""
 
@@ -87,7 +89,7 @@ def lasting_path(path: Path) -> Path:
         return absolute
     if name := value_of(number, "dm/name"):
         mapper = Path("/dev/mapper") / name
-        return mapper if _leads_to(mapper, number) else absolute
+        return mapper if device_number(str(mapper)) == number else absolute
     return next(_links_to(number), absolute)
 
 
@@ -127,7 +129,7 @@ def _disk(number: int) -> str:
 
 
 def _links_to(number: int) -> Iterator[Path]:
-    return (link for link in sorted(_BY_ID.glob("*")) if _leads_to(link, number))
+    return (link for link in sorted(_BY_ID.glob("*")) if device_number(str(link)) == number)
 
 
 def _short(kind: str, name: str) -> str:
@@ -137,10 +139,3 @@ def _short(kind: str, name: str) -> str:
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-_READABLE:]
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
     return f"{kind}-{readable}-{digest[:16]}"
-
-
-def _leads_to(path: Path, number: int) -> bool:
-    try:
-        return path.stat().st_rdev == number
-    except OSError:
-        return False

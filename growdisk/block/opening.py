@@ -89,14 +89,13 @@ def refuse_read_only(path: Path, number: int) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise ImageNotReadable if a file cannot be opened to write; do not open it so if it can."""
-    # Opened only to fail, with open()'s own reason.
-    if not os.access(path, os.W_OK, effective_ids=True) or _is_append_only(path):
+    # If a file may only be appended to, access() allows writing, but open() then fails.
+    if (
+        not os.access(path, os.W_OK, effective_ids=True)
+        or int.from_bytes(_flags(path, _GET_FLAGS)[:4], sys.byteorder) & _APPEND_ONLY
+    ):
+        # Opened only to fail, with open()'s own reason.
         os.close(open_descriptor(path, writable=True))
-
-
-def _is_append_only(path: Path) -> bool:
-    """Whether a file may only be appended to: access() allows writing, but open() then fails."""
-    return bool(int.from_bytes(_flags(path, _GET_FLAGS)[:4], sys.byteorder) & _APPEND_ONLY)
 
 
 def take_flags(new: Path, path: Path) -> None:
