@@ -18,12 +18,10 @@ class GuestFiles(Protocol):
     def read(self, path: str) -> bytes: ...
     def read_start(self, path: str, length: int) -> bytes:
         """At most the first `length` bytes."""
-        ...
 
     def write(self, path: str, content: bytes) -> None: ...
     def prepend(self, path: str, block: bytes) -> None:
         """Put `block` before the file's content."""
-        ...
 
     def exists(self, path: str) -> bool: ...
     def glob(self, pattern: str) -> list[str]:
@@ -31,7 +29,6 @@ class GuestFiles(Protocol):
 
         A pattern without wildcards matches itself.
         """
-        ...
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ _OF_KERNEL = re.compile(
 )
 # What udev writes as \xNN in a link's name: ASCII but for letters, digits and these few.
 _SPECIAL = re.compile(r"(?![\w#+\-.:=@])[\x00-\x7f]")
+_SPECIAL_IN_FSTAB = re.compile(r"[\s\\#]")
 _SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9]+")
 _DISTINCT = 8  # characters of a UUID that stand in no file by chance
@@ -108,15 +109,12 @@ class RemovedPartition:
     def shell_patterns(self) -> list[str]:
         """The same as patterns of a shell's `case`."""
         patterns = [shlex.quote(name) for name in (*self._kernel_names(), *self.mapped)]
-        for directory, tag in _NAMED_DIRECTORIES.items():
-            if value := self._tags()[tag]:
-                spellings = {value, value.lower(), value.upper()} if tag in _HEX_TAGS else {value}
-                patterns += [shlex.quote(f"{tag}={spelling}") for spelling in sorted(spellings)]
-                spellings.add(for_udev(value))
-                patterns += [
-                    shlex.quote(f"/dev/disk/{directory}/{spelling}")
-                    for spelling in sorted(spellings)
-                ]
+        for tag, directory, value, spellings in self.tagged():
+            patterns += [shlex.quote(f"{tag}={spelling}") for spelling in sorted(spellings)]
+            patterns += [
+                shlex.quote(f"/dev/disk/{directory}/{spelling}")
+                for spelling in sorted({*spellings, for_udev(value)})
+            ]
         return [*patterns, *map(shlex.quote, self._link_names())]
 
     def needles(self) -> tuple[bytes, ...]:
@@ -126,20 +124,15 @@ class RemovedPartition:
         names |= {f"/dev/disk/by-id/dm-name-{name}" for name in opened}
         names |= {name.removeprefix("/dev/disk/") for name in self._link_names()}
         names |= {f"{_GRUBS_DISK},{label}{self.number}" for label in ("msdos", "gpt")}
-        for directory, tag in _NAMED_DIRECTORIES.items():
-            if value := self._tags()[tag]:
-                # A UUID stands in no file by chance: searched for as it is. A label ("swap") may,
-                # so that it only counts in a link or after its tag, in each way of writing it.
-                distinct = tag in _HEX_TAGS and len(value) >= _DISTINCT
-                plain = {value, value.lower(), value.upper()} if distinct else set()
-                links = {f"{directory}/{value}", f"{directory}/{for_udev(value)}"}
-                tags = {
-                    f"{tag}={value}",
-                    f'{tag}="{value}"',
-                    f"{tag}={_octal(value)}",
-                    f"{tag}={for_udev(value)}",
-                }
-                names |= plain or links | tags
+        for tag, directory, value, spellings in self.tagged():
+            # A UUID stands in no file by chance: searched for as it is. A label ("swap") may, so
+            # that it only counts in a link or after its tag, in each way of writing it.
+            if tag in _HEX_TAGS and len(value) >= _DISTINCT:
+                names |= spellings
+                continue
+            names |= {f"{directory}/{value}", f"{directory}/{for_udev(value)}"}
+            written = (value, f'"{value}"', for_fstab(value), for_udev(value))
+            names |= {f"{tag}={one}" for one in written}
         names |= {f"systemd-cryptsetup@{_for_systemd(name)}.service" for name in opened}
         # All paths once more as systemd names its units: dev-sda5.
         no_path = (_GRUBS_DISK, "systemd-", *(f"{tag}=" for tag in _NAMED_DIRECTORIES.values()))
@@ -188,6 +181,13 @@ class RemovedPartition:
             "PARTUUID": self.partuuid,
             "PARTLABEL": self.partlabel,
         }
+
+    def tagged(self) -> Iterator[tuple[str, str, str, set[str]]]:
+        """(tag, udev's folder of links by it, value, what counts as the same value) of each."""
+        for directory, tag in _NAMED_DIRECTORIES.items():
+            if value := self._tags()[tag]:
+                same = {value, value.lower(), value.upper()} if tag in _HEX_TAGS else {value}
+                yield tag, directory, value, same
 
     def _kernel_names(self) -> Iterator[str]:
         return (f"/dev/{disk}{self.number}" for disk in self._disks)
@@ -239,9 +239,9 @@ def _without_quotes(text: str) -> str:
     return text
 
 
-def _octal(value: str) -> str:
-    """As fstab writes a blank."""
-    return value.replace(" ", "\\040").replace("\t", "\\011")
+def for_fstab(value: str) -> str:
+    """As fstab writes it: a blank as \\040."""
+    return _SPECIAL_IN_FSTAB.sub(lambda match: f"\\{ord(match[0]):03o}", value)
 
 
 def for_udev(value: str) -> str:

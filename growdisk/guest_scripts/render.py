@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import replace
 from growdisk.guest_config import initrd, places
 from growdisk.guest_config.boot_settings import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
 from growdisk.guest_config.initrd_content import leading_names
-from growdisk.guest_config.removed_partition import RemovedPartition, for_udev
+from growdisk.guest_config.removed_partition import RemovedPartition, for_fstab, for_udev
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
 from growdisk.guest_scripts.script_plan import DRIVER, RUN_ORDER, GuestPlan, GuestSwap, Phase
 from growdisk.guest_scripts.table_edits import (
@@ -31,7 +31,6 @@ from growdisk.host.templating import shell_environment
 from growdisk.partitions.table import Role
 
 _RUN = re.compile(r"[A-Za-z0-9-]{1,60}")
-_FSTAB_SPECIAL = re.compile(r"[\s\\#]")
 
 
 def render(plan: GuestPlan, *, comments: bool = True) -> Mapping[str, str]:
@@ -59,28 +58,7 @@ def shell_value(value: object) -> str:
     return "'" + value.replace("\0", "").replace("'", "'\"'\"'") + "'"
 
 
-@dataclass(frozen=True)
-class _GoneNames:
-    """All names of a partition that goes, and what to search files for."""
-
-    number: int
-    names: tuple[str, ...]
-    needles: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _GoneSwap:
-    """A swap that goes: the block, in three pieces, that makes an initrd forget its names."""
-
-    number: int
-    block_name: str
-    block_head: str
-    block_padding: int
-    block_tail: str
-
-
 def _values(plan: GuestPlan) -> dict[str, object]:
-    gone = [_gone(swap) for swap in plan.gone_swaps]
     # Texts and numbers go into a script as words of its shell; lists are for the templates' loops.
     return _table_values(plan) | {
         "run": plan.run,
@@ -96,8 +74,8 @@ def _values(plan: GuestPlan) -> dict[str, object]:
         # Their UUIDs become part of a pattern: nothing but what a UUID has.
         "layers": [replace(each, uuid=re.sub(r"[\W_]", "", each.uuid)) for each in plan.layers],
         "swap_numbers": " ".join(str(swap.number) for swap in plan.swaps),
-        "gone_swaps": " ".join(str(swap.number) for swap in gone),
-        "gone": gone,
+        "gone_swaps": " ".join(str(swap.number) for swap in plan.gone_swaps),
+        "gone": [_gone(swap) for swap in plan.gone_swaps],
         "gone_parts": " ".join(dict.fromkeys(str(part.number) for part in plan.gone)),
         "gone_names": list(_gone_names(plan)),
         "moved_swaps": [swap for swap in plan.swaps if swap.action == "move"],
@@ -170,8 +148,8 @@ def _listings(plan: GuestPlan) -> dict[str, str]:
 _TOLD = (b"/dev/", b"dev-", b"hd0,")  # the guest's own name is looked for; GRUB's is nobody's there
 
 
-def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
-    """One entry for each partition that goes."""
+def _gone_names(plan: GuestPlan) -> Iterator[dict[str, object]]:
+    """For each partition that goes: its number, all its names, what to search files for."""
     swaps = map(_identity, plan.gone_swaps)
     names: dict[int, list[str]] = {}
     needles: dict[int, list[str]] = {}
@@ -186,7 +164,8 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
         found = [one for one in found if one == one.lower() or one.lower() not in found]
         needles.setdefault(part.number, []).extend(found)
     for number, known in names.items():
-        yield _GoneNames(number, tuple(dict.fromkeys(known)), tuple(dict.fromkeys(needles[number])))
+        own = {"names": dict.fromkeys(known), "needles": dict.fromkeys(needles[number])}
+        yield {"number": number} | {key: list(words) for key, words in own.items()}
 
 
 def _identity(swap: GuestSwap) -> RemovedPartition:
@@ -199,38 +178,30 @@ def _identity(swap: GuestSwap) -> RemovedPartition:
     )
 
 
-def _gone(swap: GuestSwap) -> _GoneSwap:
-    identity = _identity(swap)
-    block = initrd.forgetting_block(identity)
+def _gone(swap: GuestSwap) -> dict[str, object]:
+    """A swap that goes: the block, in three pieces, that makes an initrd forget its names."""
+    block = initrd.forgetting_block(_identity(swap))
     # The longest run of line breaks fills the block up: its length alone goes into the script.
     padding = max(re.findall(rb"\n+", block), key=len)
     head, _, tail = block.partition(padding)
     name = next(name for name in leading_names(block) if "growdisk" in name)
-    return _GoneSwap(swap.number, name, _printf(head), len(padding), _printf(tail))
+    return {
+        "number": swap.number,
+        "block_name": name,
+        "block_head": _printf(head),
+        "block_padding": len(padding),
+        "block_tail": _printf(tail),
+    }
 
 
 def _names(part: RemovedPartition) -> Iterator[str]:
     """The partition's names as files write them, without quotes."""
-    # fstab writes a blank as \040, a link of udev as \x20.
-    for tag, directory, value in (
-        ("UUID", "by-uuid", part.uuid),
-        ("LABEL", "by-label", part.label),
-        ("PARTUUID", "by-partuuid", part.partuuid),
-        ("PARTLABEL", "by-partlabel", part.partlabel),
-    ):
-        value = re.sub(r"[\"']", "", value or "")
-        spellings = (
-            {value, value.lower(), value.upper()} if tag in ("UUID", "PARTUUID") else {value}
-        )
-        for spelling in sorted(spellings - {""}):
+    for tag, directory, _, spellings in part.tagged():
+        for spelling in sorted({re.sub(r"[\"']", "", one) for one in spellings} - {""}):
             yield f"{tag}={spelling}"
-            yield f"{tag}={_FSTAB_SPECIAL.sub(_octal, spelling)}"
+            yield f"{tag}={for_fstab(spelling)}"
             yield f"/dev/disk/{directory}/{spelling}"
             yield f"/dev/disk/{directory}/{for_udev(spelling)}"
-
-
-def _octal(match: re.Match[str]) -> str:
-    return f"\\{ord(match[0]):03o}"
 
 
 def _printf(data: bytes) -> str:

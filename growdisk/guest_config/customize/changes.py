@@ -88,23 +88,18 @@ class GuestEditor(GuestFiles, Protocol):
 
     def put(self, path: str, content: bytes, owner: FileOwner) -> None:
         """Make the file, or give it new content; then owner and mode."""
-        ...
 
     def make_folder(self, path: str, owner: FileOwner) -> None:
         """Make the folder if it is not there; then owner and mode."""
-        ...
 
     def remove(self, path: str) -> None:
         """A file or a link, which must be there."""
-        ...
 
     def link(self, path: str, target: str) -> None:
         """A symbolic link, where nothing is yet."""
-        ...
 
     def run(self, command: str) -> None:
         """A shell command as root inside the guest's own tree."""
-        ...
 
 
 def cannot_customize(action: str, reason: str, hint: str) -> Refused:
