@@ -8,7 +8,7 @@ reports if it finds two at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import copy_context
 from threading import Event, Thread
 
@@ -142,20 +142,18 @@ def verdicts_in(text: str) -> dict[str, BlkidResult]:
 
     Its answers are in udev format, between lines that begin with "= ".
     """
-    return dict(_read(text))
-
-
-def _read(text: str) -> Iterator[tuple[str, BlkidResult]]:
+    verdicts: dict[str, BlkidResult] = {}
     name, pairs = "", dict[str, str]()
     for line in text.splitlines():
         # The first such line names a file, the next one closes it with blkid's status.
         if line.startswith("= ") and not name:
             name = line[2:]
         elif line.startswith("= "):
-            yield name, _verdict(pairs, line[2:])
+            verdicts[name] = _verdict(pairs, line[2:])
             name, pairs = "", {}
         elif match := _PAIR.fullmatch(line):
             pairs[match["name"]] = match["value"]
+    return verdicts
 
 
 def _verdict(pairs: Mapping[str, str], status: str) -> BlkidResult:

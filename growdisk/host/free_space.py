@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.block.host_devices import file_behind, size_of, sysfs
+from growdisk.block.host_devices import file_behind, linked_devices, size_of, value_of
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import run
@@ -88,25 +88,23 @@ def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom 
 def _thin_pool_of(number: int) -> HostRoom | None:
     """The free space of the thin pool below a device; None without one, or if LVM cannot tell."""
     try:
-        numbers = list(_volumes_under(sysfs(number)))
+        numbers = list(_volumes_under(number))
         if not numbers:
             return None
         volumes = lvs()
-        pools = [thin_pool_in(volumes, *each) for each in numbers]
+        pools = [thin_pool_in(volumes, os.major(each), os.minor(each)) for each in numbers]
         return min((pool for pool in pools if pool), key=lambda pool: pool.free, default=None)
     except (OSError, GrowdiskError, NotThatValue):
         # Asked for a warning only: what cannot be known is none.
         return None
 
 
-def _volumes_under(device: Path) -> Iterator[tuple[int, int]]:
-    """LVM's volumes that `device` lies on, itself among them: major and minor."""
+def _volumes_under(number: int) -> Iterator[int]:
+    """LVM's volumes that a device lies on, itself among them."""
     # Device mapper's own UUID: LVM's begin with LVM-, those of LUKS with CRYPT-.
-    uuid = device / "dm" / "uuid"
-    if uuid.exists() and uuid.read_text().startswith("LVM-"):
-        major, minor = (device / "dev").read_text().split(":")
-        yield int(major), int(minor)
-    for lower in (device / "slaves").glob("*"):
+    if value_of(number, "dm/uuid").startswith("LVM-"):
+        yield number
+    for lower in linked_devices(number, "slaves"):
         yield from _volumes_under(lower)
 
 

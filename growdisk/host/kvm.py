@@ -102,26 +102,25 @@ def try_kvm() -> Accelerator:
     """Run the trial guests: a boot sector, and a kernel if this user may read one."""
     # The folder also takes the core file of an abort.
     with tempfile.TemporaryDirectory(prefix="growdisk-kvm-") as directory:
-        boot = Path(directory) / "boot.img"
+        scratch = Path(directory)
+        boot = scratch / "boot.img"
         boot.write_bytes(_BOOT_SECTOR.ljust(64 << 10, b"\0"))
+        port = f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4"
+        drive = f"file={boot},format=raw,if=ide"
         try:
-            found = _judge(_run_boot_sector(boot))
+            guest = _run_guest(scratch, 64, "-device", port, "-drive", drive)
         except ToolTimedOut:
             return _broken(f"a trial guest had not started after {_TRIAL_SECONDS:.0f} s")
+        if guest.status != _GOOD_STATUS:
+            return _broken(_complaint(guest) or f"a trial guest ended with status {guest.status}")
         kernel = _readable_kernel()
-        return _try_kernel(kernel, Path(directory)) if found.has_kvm and kernel else found
+        return _try_kernel(kernel, scratch) if kernel else Accelerator(KvmState.WORKS)
 
 
 def _readable_kernel() -> Path | None:
     """A kernel such as an appliance is made from."""
     kernels = [kernel for kernel in sorted(_KERNELS.glob("vmlinu*")) if os.access(kernel, os.R_OK)]
     return kernels[-1] if kernels else None
-
-
-def _run_boot_sector(boot: Path) -> CompletedCommand:
-    port = f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4"
-    drive = f"file={boot},format=raw,if=ide"
-    return _run_guest(boot.parent, 64, "-device", port, "-drive", drive)
 
 
 def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
@@ -142,12 +141,6 @@ def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
     """Run a trial guest under KVM with `memory` MiB; ToolTimedOut if it does not end."""
     words = [_QEMU, *_MACHINE.split(), "-m", str(memory), *devices]
     return run(words, timeout=_TRIAL_SECONDS, accept=None, cwd=scratch)
-
-
-def _judge(guest: CompletedCommand) -> Accelerator:
-    if guest.status == _GOOD_STATUS:
-        return Accelerator(KvmState.WORKS)
-    return _broken(_complaint(guest) or f"a trial guest ended with status {guest.status}")
 
 
 def _complaint(guest: CompletedCommand) -> str:

@@ -87,13 +87,12 @@ def confined_kernel(
     modules: Path,
     *,
     memory: int,
-    work: int = _WORK,
     syscall_filter: int | None = None,
 ) -> list[str]:
     """The command that runs a kernel as a program, confined, on `disks` by the names it knows.
 
     It may also write to the folder `exchange`, and keeps its `memory`, in bytes, in a file that
-    nobody sees. Each of its processes may take `work` seconds of the processor. All of them share
+    nobody sees. Each of its processes may take minutes of the processor (_WORK). All of them share
     one: the kernel has but one itself, and waking each other on another one takes four times as
     long. `syscall_filter` is an open file with a seccomp program.
     """
@@ -108,7 +107,7 @@ def confined_kernel(
     walls += _closed({"HOME": "/tmp", "TMPDIR": "/tmp"})
     if syscall_filter is not None:
         walls += ["--seccomp", str(syscall_filter)]
-    limits = ["prlimit", f"--cpu={work}", "--core=0", "--", "taskset", "-c", str(_some_cpu())]
+    limits = ["prlimit", f"--cpu={_WORK}", "--core=0", "--", "taskset", "-c", str(_some_cpu())]
     return ["bwrap", *walls, "--", *limits, *argv]
 
 

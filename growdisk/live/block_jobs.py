@@ -35,7 +35,6 @@ def _job_failed(verb: str, reason: str) -> OperationFailed:
 @dataclass(frozen=True)
 class _Job:
     id: str
-    type: str
     status: str
     error: str = ""
 

@@ -49,7 +49,6 @@ class GuestShell(Protocol):
 
         GuestLost if the connection breaks; an exit status is not a failure here.
         """
-        ...
 
     def close(self) -> None: ...
 

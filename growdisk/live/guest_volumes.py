@@ -194,9 +194,7 @@ def _as_mounted(name: str, content: XfsContent, volumes: GuestVolumes) -> XfsCon
         return content
     size = mounted.size + content.overhead
     # Only larger: a mounted XFS that has grown shows it first to df.
-    return content if size <= (content.size or 0) else _resized(content, size)
-
-
-def _resized(content: XfsContent, size: int) -> XfsContent:
+    if size <= (content.size or 0):
+        return content
     blocks, groups = size // content.block_size, group_count(content, size)
     return replace(content, size=size, block_count=blocks, ag_count=groups)

@@ -123,7 +123,10 @@ def _qemu(pid: int) -> QemuProcess | None:
     if not Path(words[0]).name.startswith(("qemu-system", "qemu-kvm", "kvm")):
         return None
     # libvirt keeps the monitor of its guests for itself: then libvirt is the way.
-    domain = next((name for name in _guest_names(words)), "") if _is_libvirts(words) else ""
+    names = [
+        _fields(value).get("guest") or value.partition(",")[0] for value in _values(words, "-name")
+    ]
+    domain = names[0] if names and _is_libvirts(words) else ""
     monitor = next(_monitors(words), "")
     return QemuProcess(
         pid, os.path.normpath(folder / monitor) if monitor and not domain else "", domain
@@ -134,11 +137,6 @@ def _is_libvirts(words: Sequence[str]) -> bool:
     return any("/libvirt/" in word and "monitor.sock" in word for word in words) or any(
         "id=charmonitor" in word for word in words
     )
-
-
-def _guest_names(words: Sequence[str]) -> Iterator[str]:
-    for value in _values(words, "-name"):
-        yield _fields(value).get("guest") or value.partition(",")[0]
 
 
 def _monitors(words: Sequence[str]) -> Iterator[str]:

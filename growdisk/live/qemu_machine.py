@@ -26,7 +26,6 @@ class Monitor(Protocol):
 
         Underscores in names of arguments stand for hyphens. OperationFailed if it says no.
         """
-        ...
 
     def close(self) -> None: ...
 

@@ -21,20 +21,16 @@ class Keyring:
     """
 
     def __init__(self, passphrases: tuple[bytes, ...] = ()) -> None:
-        self._passphrases = passphrases
+        #: All that were given: an encrypted image takes one of them as well.
+        self.passphrases = passphrases
         self._volume_keys: dict[str, bytes | None] = {}
 
     def __repr__(self) -> str:
-        return f"Keyring of {len(self._passphrases)}"
-
-    @property
-    def passphrases(self) -> tuple[bytes, ...]:
-        """All that were given: an encrypted image takes one of them as well."""
-        return self._passphrases
+        return f"Keyring of {len(self.passphrases)}"
 
     @property
     def is_empty(self) -> bool:
-        return not self._passphrases
+        return not self.passphrases
 
     def open(self, device: BlockDevice, header: LuksHeader) -> DecryptedView | None:
         """The decrypted content; None if no passphrase opens it."""
@@ -54,7 +50,7 @@ class Keyring:
 
     def _candidates(self) -> Iterator[bytes]:
         """As given; and as typed, if an editor has put a line break after it."""
-        for passphrase in self._passphrases:
+        for passphrase in self.passphrases:
             yield passphrase
             if passphrase.endswith(b"\n"):
                 yield passphrase.rstrip(b"\r\n")
