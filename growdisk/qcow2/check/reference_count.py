@@ -303,9 +303,7 @@ class ReferenceCount:
     # --- bitmaps, encryption, refcounts ----------------------------------------------------------
 
     def _walk_bitmaps(self) -> None:
-        crypto = self._header.extension(Extension.CRYPTO)
-        if crypto is not None and self._header.crypt_method == 2:
-            self._table("encryption header", *struct.unpack(">QQ", crypto[:16].ljust(16, b"\0")))
+        self._table("encryption header", *self._header.luks_place)
         extension = self._header.extension(Extension.BITMAPS)
         if extension is None or not self._header.autoclear & Autoclear.BITMAPS:
             return
