@@ -149,13 +149,8 @@ def clean(text: str | bytes) -> str:
 
 
 def _numbers(facts: GuestFacts) -> Iterator[int]:
-    yield from (
-        facts.disk_size,
-        facts.sector_size,
-        facts.filesystem_size,
-        facts.memory_available,
-        facts.uptime,
-    )
+    yield from (facts.disk_size, facts.sector_size, facts.filesystem_size)
+    yield from (facts.memory_available, facts.uptime)
     # Not the priority: the kernel gives negative ones itself.
     for swap in facts.swaps:
         yield from (swap.size, swap.used)

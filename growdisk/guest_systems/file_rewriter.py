@@ -148,15 +148,11 @@ class DirectGuest:
         # replaced by itself as written.
         self._edit(tree, [f"fallocate <{number}> {start} {end - 1}"])
         fresh = [r for r in tree.runs(tree.inode(number)) if not r.written and r.logical >= start]
-        marks = [
-            (f"goto_block {run.logical}", f"replace_node {run.logical} {run.length} {run.physical}")
-            for run in fresh
-        ]
-        return (
-            [f"extent_open <{number}>", *(word for mark in marks for word in mark), "extent_close"]
-            if marks
-            else []
-        )
+        marks: list[str] = []
+        for run in fresh:
+            place = f"{run.logical} {run.length} {run.physical}"
+            marks += [f"goto_block {run.logical}", f"replace_node {place}"]
+        return [f"extent_open <{number}>", *marks, "extent_close"] if marks else []
 
     def _edit(self, tree: ExtTree, commands: list[str]) -> None:
         assert self._debugfs is not None, "opened to look only"
