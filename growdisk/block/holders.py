@@ -210,12 +210,9 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
             claimed and (node == target or value_of(node, "partition"))
         ):
             continue
+        flags = os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            os.close(
-                os.open(
-                    device_path_of(node), os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC
-                )
-            )
+            os.close(os.open(device_path_of(node), flags))
         except OSError as error:
             if error.errno == errno.EBUSY:
                 return [_Held("this host (a mount, a mapping, or an array)", "end that use")]

@@ -196,11 +196,9 @@ def _send(connection: socket.socket, header: bytes, data: bytes) -> None:
 @contextlib.contextmanager
 def serve(device: BlockDevice) -> Iterator[NbdServer]:
     """Serve `device` at a socket in a private directory, within a socket path's 107 bytes."""
-    parent = tempfile.gettempdir()
+    parent = folder if len(folder := tempfile.gettempdir()) < 60 else "/tmp"
     with (
-        tempfile.TemporaryDirectory(
-            prefix="growdisk-", dir=parent if len(parent) < 60 else "/tmp"
-        ) as directory,
+        tempfile.TemporaryDirectory(prefix="growdisk-", dir=parent) as directory,
         NbdServer(device, Path(directory) / "nbd") as server,
     ):
         yield server
