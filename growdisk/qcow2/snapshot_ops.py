@@ -173,7 +173,11 @@ class SnapshotManager:
             self._metadata.refcounts.add(runs, +1)
             with self._metadata.allocator.taken_back([*runs, l1_run]):
                 self._write_counts()
-            old = self._switch_l1(wanted, l1_run[0], size)
+            old, offset = self._metadata.header.l1_run, l1_run[0] << self._geometry.cluster_bits
+            self._metadata.change_header(
+                SIZE_AND_L1, size=size, l1_size=len(wanted), l1_offset=offset
+            )
+            self._metadata.replace_l1(wanted)
             self._metadata.release([*lost.runs(), old])
             # durable with the dirty bit: without them there are leaks at worst
             self._metadata.refcounts.write_blocks()
@@ -185,14 +189,6 @@ class SnapshotManager:
         # A table may be shorter than its disk. A disk of 0 bytes gets one empty entry.
         entries.frombytes(bytes(8 * (max(count, 1) - len(entries))))
         return entries
-
-    def _switch_l1(self, l1: array[int], cluster: int, size: int) -> Run:
-        """Make `l1`, at `cluster`, the active table; the clusters of the old one."""
-        old = self._metadata.header
-        offset = cluster << self._geometry.cluster_bits
-        self._metadata.change_header(SIZE_AND_L1, size=size, l1_size=len(l1), l1_offset=offset)
-        self._metadata.replace_l1(l1)
-        return old.l1_run
 
     # --- delete -----------------------------------------------------------------------------------
 
