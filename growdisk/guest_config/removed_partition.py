@@ -252,8 +252,5 @@ def for_udev(value: str) -> str:
 def _for_systemd(name: str) -> str:
     """As it is in the name of a unit: dev-disk-by\\x2duuid-…"""
     written = name.removeprefix("/").encode("utf-8", "surrogateescape")
-    return (
-        _SPECIAL_IN_UNIT.sub(lambda match: b"\\x%02x" % ord(match[0]), written)
-        .decode()
-        .replace("/", "-")
-    )
+    escaped = _SPECIAL_IN_UNIT.sub(lambda match: b"\\x%02x" % ord(match[0]), written)
+    return escaped.decode().replace("/", "-")
