@@ -115,10 +115,8 @@ class NbdServer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
             negotiate(connection, self._export)
             while True:
-                self._answer(
-                    connection,
-                    _NbdRequest._make(_REQUEST.unpack(receive(connection, _REQUEST.size))),
-                )
+                request = _REQUEST.unpack(receive(connection, _REQUEST.size))
+                self._answer(connection, _NbdRequest._make(request))
         self._connections.pop(connection, None)
 
     def _answer(self, connection: socket.socket, request: _NbdRequest) -> None:

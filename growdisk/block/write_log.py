@@ -30,9 +30,8 @@ def redo(
         elif extent.kind is ExtentKind.ZERO:
             base.write_zeros(extent.start, extent.length)
         else:
-            for start, end in split_range(
-                extent.start, extent.end, _PIECE if free_zeros else CHUNK
-            ):
+            piece = _PIECE if free_zeros else CHUNK
+            for start, end in split_range(extent.start, extent.end, piece):
                 data = delta.read(start, end - start)
                 if free_zeros and not any(data):
                     base.write_zeros(start, end - start)

@@ -202,10 +202,8 @@ class RemovedPartition:
 
     def _has_link(self, directory: str, name: str) -> bool:
         if directory in _NAMED_DIRECTORIES:
-            return self._has_tag(
-                _NAMED_DIRECTORIES[directory],
-                _UDEV_ESCAPE.sub(lambda match: chr(int(match[1], 16)), name),
-            )
+            value = _UDEV_ESCAPE.sub(lambda match: chr(int(match[1], 16)), name)
+            return self._has_tag(_NAMED_DIRECTORIES[directory], value)
         return any(f"{directory}/{name}" == f"{stem}-part{self.number}" for stem in self._links)
 
 

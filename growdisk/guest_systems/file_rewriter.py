@@ -163,17 +163,14 @@ class DirectGuest:
 
     def _fill(self, tree: ExtTree, number: int, content: bytes) -> None:
         """Put `content` into the blocks that the file begins with."""
-        padded = content.ljust(_blocks(tree, len(content)) * tree.block_size, b"\0")
+        padded = memoryview(content.ljust(_blocks(tree, len(content)) * tree.block_size, b"\0"))
         filled = 0
         for run in tree.runs(tree.inode(number)):
-            if run.logical * tree.block_size >= len(padded):
-                break
-            data = memoryview(padded)[run.logical * tree.block_size :][
-                : run.length * tree.block_size
-            ]
+            start = run.logical * tree.block_size
             # A hole, or an extent that would read as zeros: the sum below does not come out then.
-            if run.logical * tree.block_size != filled or not run.written:
+            if start >= len(padded) or start != filled or not run.written:
                 break
+            data = padded[start : start + run.length * tree.block_size]
             tree.device.write(run.physical * tree.block_size, data)
             filled += len(data)
         if filled != len(padded):

@@ -228,9 +228,8 @@ class Compactor:
                 number == _FRAGMENTED
                 and (clusters := self._walker.plain_clusters(entries[start:])) is not None
             ):
-                entries[start:] = array(
-                    "Q", layout.remap.moved(entries[start:], clusters, self._bits)
-                )
+                fragmented = layout.remap.moved(entries[start:], clusters, self._bits)
+                entries[start:] = array("Q", fragmented)
                 break
             moved = self._moved(entries[start], layout)
             if end - start == 1:

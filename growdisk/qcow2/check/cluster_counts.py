@@ -122,9 +122,8 @@ class ClusterCounts:
             segment = self._segment(number)
             if isinstance(segment, bytearray):
                 # Bytes are searched faster than max() goes through them.
-                if (isinstance(part, (bytes, bytearray)) and _FULL not in part) or max(
-                    part
-                ) < _FULL:
+                are_bytes = isinstance(part, (bytes, bytearray))
+                if (are_bytes and _FULL not in part) or max(part) < _FULL:
                     segment[low:high] = bytes(part)
                     continue
                 segment = self._widen(number)
