@@ -209,11 +209,9 @@ class FuseFolder:
             _log.debug("fuse request %s: %s", request.opcode, error)
             self.failure = self.failure or error
             status = -errno.EIO
+        header = _REPLY.pack(_REPLY.size + len(answer), status, request.unique)
         with contextlib.suppress(OSError):  # the asker is gone
-            os.writev(
-                self._descriptor,
-                [_REPLY.pack(_REPLY.size + len(answer), status, request.unique), answer],
-            )
+            os.writev(self._descriptor, [header, answer])
 
     def _answer(self, request: _FuseRequest, body: memoryview) -> bytes:
         match request.opcode:

@@ -210,12 +210,9 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
             claimed and (node == target or value_of(node, "partition"))
         ):
             continue
+        flags = os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            os.close(
-                os.open(
-                    device_path_of(node), os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC
-                )
-            )
+            os.close(os.open(device_path_of(node), flags))
         except OSError as error:
             if error.errno == errno.EBUSY:
                 return [_Held("this host (a mount, a mapping, or an array)", "end that use")]
@@ -225,11 +222,8 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
 def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], tuple[str, ...]]:
     """Processes that have it open, and in words who could not be asked."""
     # A file's readers do no harm: of files only those who write count.
-    always = (
-        family.upper
-        if all_of_target
-        else frozenset(node for node in family.upper if isinstance(node, int))
-    )
+    devices = frozenset(node for node in family.upper if isinstance(node, int))
+    always = family.upper if all_of_target else devices
     writers = (family.upper | family.lower) - always
     found, hidden = [], 0
     servers = _servers(family)

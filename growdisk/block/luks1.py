@@ -79,11 +79,10 @@ class Luks1Header:
         )
         if magic != MAGIC or version != _VERSION:
             raise NotLuks1
+        rows = _SLOT.iter_unpack(head[_FIXED.size : LENGTH])
         slots = tuple(
             KeySlot(state == _ENABLED, slot_rounds, slot_salt, sector * SECTOR, stripes)
-            for state, slot_rounds, slot_salt, sector, stripes in _SLOT.iter_unpack(
-                head[_FIXED.size : LENGTH]
-            )
+            for state, slot_rounds, slot_salt, sector, stripes in rows
         )
         texts, sector = (_text(cipher), _text(mode), _text(hasher)), payload * SECTOR
         return cls(*texts, sector, key_length, digest, salt, rounds, _text(uuid), slots)

@@ -115,10 +115,8 @@ class NbdServer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
             negotiate(connection, self._export)
             while True:
-                self._answer(
-                    connection,
-                    _NbdRequest._make(_REQUEST.unpack(receive(connection, _REQUEST.size))),
-                )
+                request = _REQUEST.unpack(receive(connection, _REQUEST.size))
+                self._answer(connection, _NbdRequest._make(request))
         self._connections.pop(connection, None)
 
     def _answer(self, connection: socket.socket, request: _NbdRequest) -> None:
@@ -196,11 +194,9 @@ def _send(connection: socket.socket, header: bytes, data: bytes) -> None:
 @contextlib.contextmanager
 def serve(device: BlockDevice) -> Iterator[NbdServer]:
     """Serve `device` at a socket in a private directory, within a socket path's 107 bytes."""
-    parent = tempfile.gettempdir()
+    parent = folder if len(folder := tempfile.gettempdir()) < 60 else "/tmp"
     with (
-        tempfile.TemporaryDirectory(
-            prefix="growdisk-", dir=parent if len(parent) < 60 else "/tmp"
-        ) as directory,
+        tempfile.TemporaryDirectory(prefix="growdisk-", dir=parent) as directory,
         NbdServer(device, Path(directory) / "nbd") as server,
     ):
         yield server

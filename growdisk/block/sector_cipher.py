@@ -16,7 +16,6 @@ from array import array
 from collections.abc import Callable
 from typing import Protocol
 
-from growdisk.block.luks1 import xor
 from growdisk.errors import ToolMissing
 
 try:
@@ -136,12 +135,8 @@ class _XtsSectors:
         # XTS has two keys of one length: 64 bytes are AES-256, 32 are AES-128.
         name = "EVP_aes_256_xts" if len(key) == 64 else "EVP_aes_128_xts"
         self._context = self._lib.EVP_CIPHER_CTX_new()
-        if (
-            self._lib.EVP_CipherInit_ex(
-                self._context, getattr(self._lib, name)(), None, key, None, int(encrypt)
-            )
-            != 1
-        ):
+        cipher, start = getattr(self._lib, name)(), self._lib.EVP_CipherInit_ex
+        if start(self._context, cipher, None, key, None, int(encrypt)) != 1:
             raise ValueError("libcrypto does not take this key for XTS")
 
     def __del__(self) -> None:
@@ -244,11 +239,14 @@ class _Cbc:
         before = array("Q", bytes(16) + data[:-16])
         ivs = array("Q", self._ivs(sector, len(data) // SECTOR))
         before[0::_WORDS], before[1::_WORDS] = ivs[0::2], ivs[1::2]
-        return xor(self._aes.decrypt(data), before.tobytes())
+        return _xor(self._aes.decrypt(data), before.tobytes())
 
     def _encrypt_one(self, sector: int, data: bytes) -> bytes:
-        return (
-            Cipher(algorithms.AES(self._key), modes.CBC(self._ivs(sector, 1)))
-            .encryptor()
-            .update(data)
-        )
+        cipher = Cipher(algorithms.AES(self._key), modes.CBC(self._ivs(sector, 1)))
+        return cipher.encryptor().update(data)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(
+        len(one), "little"
+    )

@@ -30,9 +30,8 @@ def redo(
         elif extent.kind is ExtentKind.ZERO:
             base.write_zeros(extent.start, extent.length)
         else:
-            for start, end in split_range(
-                extent.start, extent.end, _PIECE if free_zeros else CHUNK
-            ):
+            piece = _PIECE if free_zeros else CHUNK
+            for start, end in split_range(extent.start, extent.end, piece):
                 data = delta.read(start, end - start)
                 if free_zeros and not any(data):
                     base.write_zeros(start, end - start)
@@ -48,10 +47,9 @@ def redo(
 def _write_zeros_over_data(base: BlockDevice, zeros: Extent) -> None:
     # A list: writing changes what is looked at.
     for extent in list(base.extents(zeros.start, zeros.length)):
-        for start, end in (
-            split_range(extent.start, extent.end, CHUNK) if extent.kind is ExtentKind.DATA else ()
-        ):
-            base.write(start, bytes(end - start))
+        if extent.kind is ExtentKind.DATA:
+            for start, end in split_range(extent.start, extent.end, CHUNK):
+                base.write(start, bytes(end - start))
 
 
 def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
@@ -64,15 +62,11 @@ def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
         if extent.start >= base.size:
             break
         end = min(extent.end, base.size)
+        parts = [Extent(extent.start, end, ExtentKind.DATA)]
         if extent.kind is ExtentKind.ZERO:  # what is a hole stays one
-            parts = [
-                part
-                for part in base.extents(extent.start, end - extent.start)
-                if part.kind is ExtentKind.DATA
-            ]
-        else:
-            parts = [Extent(extent.start, end, ExtentKind.DATA)]
+            parts = list(base.extents(extent.start, end - extent.start))
         for part in parts:
-            for first, last in split_range(part.start, part.end, CHUNK):
-                undo.write(first, base.read(first, last - first))
+            if part.kind is ExtentKind.DATA:
+                for first, last in split_range(part.start, part.end, CHUNK):
+                    undo.write(first, base.read(first, last - first))
     undo.flush()

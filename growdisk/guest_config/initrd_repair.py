@@ -5,7 +5,7 @@ An initrd gets a block before it, a unified image another command line; or there
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from growdisk.filesystems.unpacking import Unpackable, unpacked
@@ -40,8 +40,16 @@ class _Verdict(NamedTuple):
     what: str
     content: bytes = b""
 
-    def change(self, path: str) -> Change:
-        return Change(path, self.what, mended=bool(self.content), waits=not self.content)
+
+def _carried_out(
+    verdict: _Verdict | None, path: str, put: Callable[[str, bytes], None]
+) -> Iterator[Change]:
+    """None: nothing is to be done."""
+    if verdict is None:
+        return
+    if verdict.content:
+        put(path, verdict.content)
+    yield Change(path, verdict.what, mended=bool(verdict.content), waits=not verdict.content)
 
 
 def change_initrds(
@@ -67,17 +75,14 @@ def change_initrds(
             files.prepend(path, initrd.forgetting_block(gone))
             yield Change(path, "stale RESUME inside cleared")
         else:
-            yield from _change_unpacked(files, path, gone)
+            # Only its content tells who made it.
+            verdict = _on_initrd(contents_of(files.read(path)), gone, files)
+            yield from _carried_out(verdict, path, files.prepend)
 
 
 def change_unified(files: GuestFiles, gone: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
     for path in found(files, places.of_boots(places.UNIFIED_KERNELS, rooted=rooted)):
-        verdict = _on_unified(files.read(path), gone)
-        if verdict is None:
-            continue
-        if verdict.content:
-            files.write(path, verdict.content)
-        yield verdict.change(path)
+        yield from _carried_out(_on_unified(files.read(path), gone), path, files.write)
 
 
 def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
@@ -96,16 +101,6 @@ def _opens_containers(files: GuestFiles, path: str, gone: RemovedPartition) -> b
     return any(
         name.startswith(_OPENED) for name in contents_of(files.read(path)).naming(gone.needles())
     )
-
-
-def _change_unpacked(files: GuestFiles, path: str, gone: RemovedPartition) -> Iterator[Change]:
-    """One that only its content tells who made it."""
-    verdict = _on_initrd(contents_of(files.read(path)), gone, files)
-    if verdict is None:
-        return
-    if verdict.content:
-        files.prepend(path, verdict.content)
-    yield verdict.change(path)
 
 
 def _name_wrapped(files: GuestFiles, path: str, gone: RemovedPartition) -> Iterator[Change]:

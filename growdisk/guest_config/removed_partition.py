@@ -199,10 +199,8 @@ class RemovedPartition:
 
     def _has_link(self, directory: str, name: str) -> bool:
         if directory in _NAMED_DIRECTORIES:
-            return self._has_tag(
-                _NAMED_DIRECTORIES[directory],
-                re.sub(_UDEV_ESCAPE, lambda match: chr(int(match[1], 16)), name),
-            )
+            value = re.sub(_UDEV_ESCAPE, lambda match: chr(int(match[1], 16)), name)
+            return self._has_tag(_NAMED_DIRECTORIES[directory], value)
         return any(f"{directory}/{name}" == f"{stem}-part{self.number}" for stem in self._links)
 
 
@@ -249,8 +247,5 @@ def for_udev(value: str) -> str:
 def _for_systemd(name: str) -> str:
     """As it is in the name of a unit: dev-disk-by\\x2duuid-…"""
     written = name.removeprefix("/").encode("utf-8", "surrogateescape")
-    return (
-        re.sub(_SPECIAL_IN_UNIT, lambda match: b"\\x%02x" % ord(match[0]), written)
-        .decode()
-        .replace("/", "-")
-    )
+    escaped = re.sub(_SPECIAL_IN_UNIT, lambda match: b"\\x%02x" % ord(match[0]), written)
+    return escaped.decode().replace("/", "-")

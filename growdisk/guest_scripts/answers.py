@@ -68,9 +68,9 @@ class SavedSectors:
 
 @dataclass(frozen=True)
 class GuestFacts:
-    """What a phase reports with its result; inspect fills all but `saved`, which prepare fills.
+    """What a phase reports with its result, as far as anybody here needs it.
 
-    Other phases fill what they know.
+    inspect fills all but `saved`, which prepare fills; other phases fill what they know.
 
     `disk_size` is what the guest's kernel sees; `table` what is on the disk, `kernel_table` what
     the kernel uses; `filesystem_size` bytes by df; `arranged`: after a reboot the run continues by
@@ -82,7 +82,6 @@ class GuestFacts:
     table: TableState = TableState.OTHER
     kernel_table: TableState = TableState.OTHER
     tool: str = ""
-    reread_tools: tuple[str, ...] = ()
     mount_point: str = ""
     filesystem_size: int = 0
     memory_available: int = 0
@@ -91,7 +90,6 @@ class GuestFacts:
     boot_id: str = ""
     uptime: int = 0
     arranged: bool = False
-    blocked: str = ""
     saved: tuple[SavedSectors, ...] = ()
 
 
@@ -149,13 +147,8 @@ def clean(text: str | bytes) -> str:
 
 
 def _numbers(facts: GuestFacts) -> Iterator[int]:
-    yield from (
-        facts.disk_size,
-        facts.sector_size,
-        facts.filesystem_size,
-        facts.memory_available,
-        facts.uptime,
-    )
+    yield from (facts.disk_size, facts.sector_size, facts.filesystem_size)
+    yield from (facts.memory_available, facts.uptime)
     # Not the priority: the kernel gives negative ones itself.
     for swap in facts.swaps:
         yield from (swap.size, swap.used)

@@ -148,15 +148,11 @@ class DirectGuest:
         # replaced by itself as written.
         self._edit(tree, [f"fallocate <{number}> {start} {end - 1}"])
         fresh = [r for r in tree.runs(tree.inode(number)) if not r.written and r.logical >= start]
-        marks = [
-            (f"goto_block {run.logical}", f"replace_node {run.logical} {run.length} {run.physical}")
-            for run in fresh
-        ]
-        return (
-            [f"extent_open <{number}>", *(word for mark in marks for word in mark), "extent_close"]
-            if marks
-            else []
-        )
+        marks: list[str] = []
+        for run in fresh:
+            place = f"{run.logical} {run.length} {run.physical}"
+            marks += [f"goto_block {run.logical}", f"replace_node {place}"]
+        return [f"extent_open <{number}>", *marks, "extent_close"] if marks else []
 
     def _edit(self, tree: ExtTree, commands: list[str]) -> None:
         assert self._debugfs is not None, "opened to look only"
@@ -167,17 +163,14 @@ class DirectGuest:
 
     def _fill(self, tree: ExtTree, number: int, content: bytes) -> None:
         """Put `content` into the blocks that the file begins with."""
-        padded = content.ljust(_blocks(tree, len(content)) * tree.block_size, b"\0")
+        padded = memoryview(content.ljust(_blocks(tree, len(content)) * tree.block_size, b"\0"))
         filled = 0
         for run in tree.runs(tree.inode(number)):
-            if run.logical * tree.block_size >= len(padded):
-                break
-            data = memoryview(padded)[run.logical * tree.block_size :][
-                : run.length * tree.block_size
-            ]
+            start = run.logical * tree.block_size
             # A hole, or an extent that would read as zeros: the sum below does not come out then.
-            if run.logical * tree.block_size != filled or not run.written:
+            if start >= len(padded) or start != filled or not run.written:
                 break
+            data = padded[start : start + run.length * tree.block_size]
             tree.device.write(run.physical * tree.block_size, data)
             filled += len(data)
         if filled != len(padded):

@@ -13,14 +13,18 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.block.host_devices import file_behind, linked_devices, size_of, value_of
+from growdisk.block.host_devices import (
+    device_number,
+    file_behind,
+    linked_devices,
+    mount_of,
+    size_of,
+    value_of,
+)
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.host.command import run
 from growdisk.host.json_codec import NotThatValue
 from growdisk.host.logical_volumes import HostVolume, lvs, pool_of, use_of_pool, with_number
-
-_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,6 @@ def _device_under(path: Path, number: int) -> int:
     # Major 0 is not a block device: a subvolume of btrfs, tmpfs, a network file system.
     if os.major(number):
         return number
-    try:
-        found = run(
-            ["findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", "--target", path],
-            timeout=_SECONDS,
-        )
-        return Path(found.stdout.strip()).stat().st_rdev
-    except (OSError, GrowdiskError):
-        return number
+    mount = mount_of(path)
+    source = mount.source if mount and mount.source.startswith("/") else ""
+    return device_number(source) or number

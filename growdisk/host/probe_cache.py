@@ -11,11 +11,6 @@ from pathlib import Path
 from growdisk.durable import replace_file, user_folder
 
 
-def cache_directory() -> Path:
-    """Where growdisk keeps what it can find out again."""
-    return user_folder("XDG_CACHE_HOME", ".cache")
-
-
 def cached_probe(
     name: str, facts: Sequence[object], probe: Callable[[], Mapping[str, str]], *, fresh: bool
 ) -> Mapping[str, str]:
@@ -24,7 +19,7 @@ def cached_probe(
     # any more. A reboot may bring another kernel or other rights.
     facts_text = repr((Path("/proc/sys/kernel/random/boot_id").read_text(), *facts))
     digest = hashlib.sha256(facts_text.encode()).hexdigest()[:16]
-    file = cache_directory() / f"{name}-{digest}.json"
+    file = user_folder("XDG_CACHE_HOME", ".cache") / f"{name}-{digest}.json"
     if not fresh and (known := _recalled(file)) is not None:
         return known
     found = probe()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, wraps
 from typing import ClassVar
 
@@ -104,8 +104,10 @@ class Sandbox:
             undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
         )
         del self._environment.globals["lipsum"]  # filler text, as long as a number says
-        self._environment.filters.update(limited_filters(self._environment.filters))
-        self._environment.filters.update(filters)
+        own = self._environment.filters
+        # Those that take a number as a length, with a look at it before.
+        own.update({name: _limited(name, own[name]) for name in ("format", *_FILTERS)})
+        own.update(filters)
         self._environment.tests.update(tests)
 
     def names_in(self, text: str, *, expression: bool = False) -> tuple[set[str], set[str]]:
@@ -200,14 +202,6 @@ def limit_call(
         _limit_width(owner, (*values[:1], named.get(_METHODS[name])))
     if isinstance(owner, str) and name in ("format", "format_map"):
         _limit_field_widths(owner)
-
-
-def limited_filters(
-    filters: Mapping[str, Callable[..., object]],
-) -> Iterator[tuple[str, Callable[..., object]]]:
-    """Those of jinja2's filters that take a number as a length, with a look at it before."""
-    for name in ("format", *_FILTERS):
-        yield name, _limited(name, filters[name])
 
 
 def _limited(name: str, function: Callable[..., object]) -> Callable[..., object]:

@@ -151,10 +151,8 @@ class AgentShell:
 
 def _is_windows(call: AgentCall) -> bool:
     with contextlib.suppress(AgentError, NotThatValue):
-        return (
-            converted_from_qemu(call("guest-get-osinfo", {}, CALL_SECONDS), _System).id
-            == "mswindows"
-        )
+        answer = call("guest-get-osinfo", {}, CALL_SECONDS)
+        return converted_from_qemu(answer, _System).id == "mswindows"
     return False
 
 

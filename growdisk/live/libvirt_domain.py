@@ -152,11 +152,8 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
         for domain in connection.listAllDomains():
             # It may have gone since it was listed.
             with suppress(libvirt.libvirtError):
-                found.append(
-                    KnownMachine(
-                        domain.name(), bool(domain.isActive()), _disks_of(connection, domain)
-                    )
-                )
+                disks = _disks_of(connection, domain)
+                found.append(KnownMachine(domain.name(), bool(domain.isActive()), disks))
     except libvirt.libvirtError as error:
         raise libvirt_unreachable(uri or "qemu:///system", reason=_words(error)) from error
     finally:
@@ -329,12 +326,8 @@ def _ask(uri: str, known: LibvirtDisks) -> None:
         if root.tag == "domain":
             name = root.findtext("name") or ""
             known.saved += [name] if is_saved else []
-            known.disks += [(name, path) for path in _disk_paths(root)]
+            sources = root.iterfind("./devices/disk/source")
+            paths = (source.get("file") or source.get("dev") for source in sources)
+            known.disks += [(name, path) for path in paths if path]
         elif folder := root.findtext("./target/path"):
             known.folders.append(folder)
-
-
-def _disk_paths(domain: ElementTree.Element) -> Iterator[str]:
-    for source in domain.iterfind("./devices/disk/source"):
-        if path := source.get("file") or source.get("dev"):
-            yield path

@@ -145,9 +145,7 @@ def _monitors(words: Sequence[str]) -> Iterator[str]:
         if value.startswith("unix:"):
             yield value.removeprefix("unix:").partition(",")[0]
     chardevs = {
-        fields.get("id"): fields.get("path", "")
-        for v in _values(words, "-chardev")
-        if (fields := _fields(v))
+        own.get("id"): own.get("path", "") for own in map(_fields, _values(words, "-chardev"))
     }
     for value in _values(words, "-mon"):
         fields = _fields(value)

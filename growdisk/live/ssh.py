@@ -30,12 +30,8 @@ class SshShell:
     def __init__(self, target: str, config: Path | None, folder: Path) -> None:
         self.target, self._folder = target, folder
         self.name = f"ssh {target}"
-        self._words = [
-            "ssh",
-            *(["-F", str(config)] if config else []),
-            "-o",
-            f"ControlPath={folder}/s",
-        ]
+        own = ["-F", str(config)] if config else []
+        self._words = ["ssh", *own, "-o", f"ControlPath={folder}/s"]
 
     @classmethod
     def open(cls, target: str, config: Path | None = None) -> SshShell:
@@ -70,9 +66,5 @@ class SshShell:
     def close(self) -> None:
         """End the shared connection."""
         if (self._folder / "s").exists():
-            run(
-                ["ssh", "-o", f"ControlPath={self._folder}/s", "-O", "exit", "--", self.target],
-                accept=None,
-                timeout=20,
-            )
+            run([*self._words, "-O", "exit", "--", self.target], accept=None, timeout=20)
         shutil.rmtree(self._folder, ignore_errors=True)

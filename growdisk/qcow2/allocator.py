@@ -78,9 +78,12 @@ class Allocator:
 
     def release(self, runs: Iterable[Run]) -> None:
         """Count runs down by one. The tables that used them must be durable without them."""
-        for run in runs:
-            self._count_down([run])
-            self._note_free(*run)
+        passed = self._next_scan * self._geometry.refblock_entries
+        for first, count in runs:
+            self._count_down([(first, count)])
+            # Holes in refcount blocks that the search, which finds others, has passed.
+            free = self._refcounts.free_in(first, min(count, passed - first))
+            self._holes.extend((start, end - start) for start, end in free)
 
     @contextmanager
     def taken_back(self, runs: Sequence[Run]) -> Iterator[None]:
@@ -186,12 +189,6 @@ class Allocator:
                 bisect_left(self._metadata, first) : bisect_left(self._metadata, first + count)
             ]
 
-    def _note_free(self, first: int, count: int) -> None:
-        """Remember holes in refcount blocks that the search, which finds others, has passed."""
-        passed = self._next_scan * self._geometry.refblock_entries
-        for start, end in self._refcounts.free_in(first, min(count, passed - first)):
-            self._holes.append((start, end - start))
-
     def _learn_holes(self) -> None:
         if self._end < 0:
             self._end = self._find_end()
@@ -285,6 +282,7 @@ class Allocator:
     def _missing(self, start: int, count: int) -> tuple[list[int], int]:
         """(indices of missing refcount blocks, clusters of a longer table or 0) for these."""
         per_block, cluster_size = self._geometry.refblock_entries, self._geometry.cluster_size
+        table = self._refcounts.table
         blocks: list[int] = []
         table_clusters = 0
         # Blocks and table take clusters as well, which may need another block: until nothing is
@@ -292,13 +290,9 @@ class Allocator:
         while True:
             end = start + table_clusters + len(blocks) + count
             indices = range(start // per_block, (end - 1) // per_block + 1)
-            missing = [
-                i
-                for i in indices
-                if i >= len(self._refcounts.table) or not self._refcounts.table[i]
-            ]
+            missing = [i for i in indices if i >= len(table) or not table[i]]
             longer = 0
-            if indices[-1] >= len(self._refcounts.table):
+            if indices[-1] >= len(table):
                 wanted = indices[-1] + 1
                 # Half as many entries again: each move of the table costs two syncs.
                 longer = -(-(wanted + wanted // 2) * 8 // cluster_size)

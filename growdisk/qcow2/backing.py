@@ -76,14 +76,12 @@ def with_backing(
 
     ImageUnsupported if it does not fit.
     """
-    named = (
-        (Extension(Extension.BACKING_FORMAT, backing_format.encode()),)
-        if name and backing_format
-        else ()
-    )
-    kept = header.without(Extension.BACKING_FORMAT)
+    extensions = header.without(Extension.BACKING_FORMAT)
+    if name and backing_format:
+        named = Extension(Extension.BACKING_FORMAT, backing_format.encode())
+        extensions = (named, *extensions)
     # Within one sector the name changes at once or not at all (Qcow2Image.record_backing).
-    changed = replace(header, backing_file=name, extensions=named + kept).fitting(ATOMIC)
+    changed = replace(header, backing_file=name, extensions=extensions).fitting(ATOMIC)
     if name and header.autoclear & Autoclear.RAW_DATA_FILE:
         reason = (
             "its external data file is a raw image of its own, which cannot lie on a backing file"

@@ -48,10 +48,8 @@ class MovedBitmaps:
             for index, word in enumerate(words):
                 if word & OFFSET_MASK:
                     moved[index] = place << bits
-                    yield (
-                        place << bits,
-                        self._file.read(word & OFFSET_MASK, self._header.cluster_size),
-                    )
+                    data = self._file.read(word & OFFSET_MASK, self._header.cluster_size)
+                    yield place << bits, data
                     place += 1
             yield bitmap.table_offset, dump_table(moved)
 

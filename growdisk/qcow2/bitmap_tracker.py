@@ -96,11 +96,8 @@ class BitmapTracker:
     def check_size(self, size: int) -> None:
         """Raise ImageUnsupported if a bitmap's table cannot cover a disk of `size` bytes."""
         cluster_size = self.metadata.geometry.cluster_size
-        if any(
-            b.entries_for(size, cluster_size) > MAX_TABLE_ENTRIES
-            for b in self._directory.bitmaps
-            if b.is_sound
-        ):
+        sound = (bitmap for bitmap in self._directory.bitmaps if bitmap.is_sound)
+        if any(each.entries_for(size, cluster_size) > MAX_TABLE_ENTRIES for each in sound):
             raise self.metadata.unsupported(
                 "one of its dirty bitmaps is too fine for a disk of that size",
                 "remove the bitmap (qemu-img bitmap --remove); growdisk has not changed it",

@@ -96,11 +96,9 @@ class Compactor:
         self._file, self._bits = metadata.file, metadata.geometry.cluster_bits
         self._l2_tables = TableReader(metadata.file, metadata.geometry.cluster_size)
         directory = read_directory(metadata.file, metadata.header)
-        self._bitmaps = (
-            MovedBitmaps(metadata.file, metadata.header, directory)
-            if directory is not None
-            else None
-        )
+        self._bitmaps: MovedBitmaps | None = None
+        if directory is not None:
+            self._bitmaps = MovedBitmaps(metadata.file, metadata.header, directory)
         references = [(walker.references(l1), times) for l1, times in _grouped(tables)]
         # A table or compressed data may lie in a hole of the host too, and are needed.
         taken = {offset >> self._bits for offset in self._l2_offsets()}.union(
@@ -132,7 +130,7 @@ class Compactor:
         used = _joined(run for runs, _ in self._references for run in runs)
         layout = self._layout(used)
         target.resize(layout.remap.end << self._bits)
-        offset, length = self._luks_place()
+        offset, length = self._metadata.header.luks_place
         target.write(layout.luks << self._bits, self._file.read(offset, length))
         # What is copied as it is includes L2 tables, which are written again below.
         if length and self._metadata.data_file is None:
@@ -156,7 +154,7 @@ class Compactor:
         sizes = [
             *(geometry.clusters(8 * max(len(table), 1)) for table in self._tables),
             geometry.clusters(len(dump_entries(self._snapshots))),
-            geometry.clusters(self._luks_place()[1]),
+            geometry.clusters(self._metadata.header.luks_place[1]),
             self._bitmaps.clusters if self._bitmaps is not None else 0,
         ]
         others = 1 + sum(sizes) + sum(count for _, count in used)
@@ -164,13 +162,6 @@ class Compactor:
         *l1, snapshots, luks, bitmaps, base = accumulate(sizes, initial=1 + table_clusters + blocks)
         remap = Remap(used, base)
         return _Layout(table_clusters, blocks, tuple(l1), snapshots, luks, bitmaps, remap)
-
-    def _luks_place(self) -> tuple[int, int]:
-        """Offset and length of the LUKS header; nothing if there is none."""
-        place = self._metadata.header.extension(Extension.CRYPTO)
-        if self._metadata.header.crypt_method != LUKS or place is None:
-            return 0, 0
-        return int.from_bytes(place[:8], "big"), int.from_bytes(place[8:16], "big")
 
     # --- clusters and tables ----------------------------------------------------------------------
 
@@ -237,9 +228,8 @@ class Compactor:
                 number == _FRAGMENTED
                 and (clusters := self._walker.plain_clusters(entries[start:])) is not None
             ):
-                entries[start:] = array(
-                    "Q", layout.remap.moved(entries[start:], clusters, self._bits)
-                )
+                fragmented = layout.remap.moved(entries[start:], clusters, self._bits)
+                entries[start:] = array("Q", fragmented)
                 break
             moved = self._moved(entries[start], layout)
             if end - start == 1:
@@ -306,10 +296,8 @@ class Compactor:
     def _moved_extensions(self, layout: _Layout) -> Iterator[Extension]:
         for extension in self._metadata.header.extensions:
             if extension.type == Extension.CRYPTO:
-                place = (layout.luks << self._bits, self._luks_place()[1])
-                yield Extension(
-                    Extension.CRYPTO, b"".join(number.to_bytes(8, "big") for number in place)
-                )
+                place = (layout.luks << self._bits).to_bytes(8, "big")
+                yield Extension(Extension.CRYPTO, place + extension.data[8:])
             elif extension.type != Extension.BITMAPS:
                 yield extension
             elif self._bitmaps is not None:

@@ -11,6 +11,7 @@ clusters only if one follows the other.
 from __future__ import annotations
 
 from array import array
+from functools import cached_property
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.compress import CompressedCluster, Compressor, compressor
@@ -40,18 +41,13 @@ class CompressedWriter:
     ) -> None:
         self._metadata, self._geometry = metadata, metadata.geometry
         self._mapping, self._reader, self._writer = mapping, reader, writer
+        self.cluster_size = metadata.geometry.cluster_size
         self._last: _Last | None = None
-        self._compress: Compressor | None = None
 
-    @property
-    def cluster_size(self) -> int:
-        return self._geometry.cluster_size
-
-    def compress(self, cluster: bytes | memoryview) -> bytes | None:
-        """By the image's compression type; None if it does not shrink."""
-        if self._compress is None:
-            self._compress = compressor(self._metadata.header.compression_type)
-        return self._compress(cluster)
+    @cached_property
+    def compress(self) -> Compressor:
+        """By the image's compression type."""
+        return compressor(self._metadata.header.compression_type)
 
     def compressed(self, offset: int, data: bytes) -> CompressedCluster:
         """One whole cluster, or the disk's last partial one, compressed here and now."""

@@ -28,7 +28,7 @@ from growdisk.qcow2.header_fields import (
 )
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
-from growdisk.qcow2.preallocate import Preallocator
+from growdisk.qcow2.preallocate import preallocate
 from growdisk.qcow2.refblock import RefblockCodec
 from growdisk.qcow2.subclusters import SubclusterMapping
 from growdisk.qcow2.tables import dump_table, progression
@@ -124,9 +124,8 @@ def _preallocate(
 ) -> None:
     metadata = Metadata(file, path, header, data_file=data_file)
     mapping = SubclusterMapping(metadata) if options.extended_l2 else Mapping(metadata)
-    Preallocator(metadata, mapping).fill(
-        0, header.size, "metadata" if options.preallocation == "off" else options.preallocation
-    )
+    mode = "metadata" if options.preallocation == "off" else options.preallocation
+    preallocate(metadata, mapping, 0, header.size, mode)
     metadata.flush()
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -124,10 +123,9 @@ def luks_header(file: BlockDevice, header: Header, path: Path) -> bytes:
 
 
 def _place(file: BlockDevice, header: Header, path: Path) -> tuple[int, int]:
-    extension = header.extension(Extension.CRYPTO)
-    if extension is None or len(extension) != 16:
+    if header.extension(Extension.CRYPTO) is None:
         raise damaged(path, "it is encrypted and does not say where its encryption header lies")
-    offset, length = struct.unpack(">QQ", extension)
+    offset, length = header.luks_place
     if offset % header.cluster_size or not 0 < length <= _MAX_HEADER or offset + length > file.size:
         raise damaged(path, "its encryption header lies outside the file")
     return offset, length

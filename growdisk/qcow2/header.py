@@ -131,6 +131,13 @@ class Header(HeaderValues):
         data = self.extension(Extension.DATA_FILE)
         return None if data is None else os.fsdecode(data)
 
+    @property
+    def luks_place(self) -> tuple[int, int]:
+        """Offset and length of the LUKS header; zeros if there is none."""
+        # Of 16 bytes, and of an image with LUKS: _crypto_problem() has seen to it.
+        place = self.extension(Extension.CRYPTO) or bytes(16)
+        return int.from_bytes(place[:8], "big"), int.from_bytes(place[8:], "big")
+
     def extension(self, kind: int) -> bytes | None:
         """The data of the extension of this type, or None."""
         return next(

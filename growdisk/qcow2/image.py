@@ -284,9 +284,9 @@ class Qcow2Image(VirtualDisk):
         """Make a version 2 image version 3, durably: its snapshots then know their sizes."""
         if self.header.version >= 3:
             return
-        from growdisk.qcow2.upgrade import refuse_upgrade, write_version_3
+        from growdisk.qcow2.upgrade import version_3_layout, write_version_3
 
-        refuse_upgrade(self._metadata)
+        version_3_layout(self._metadata)  # refuses before anything is written
         self._metadata.flush()
         # What version 2 reserves may mean something to version 3.
         self._services.refuse_damaged_tables()

@@ -257,14 +257,9 @@ class Walker:
         clusters = self.plain_clusters(table[start:end]) or [
             0 if entry & COMPRESSED else (entry & OFFSET_MASK) >> bits for entry in table[start:end]
         ]
-        counts = self._metadata.refcounts.get_each(clusters)
+        counted = zip(clusters, self._metadata.refcounts.get_each(clusters), strict=True)
         # COPIED is the top bit of an entry's first byte: one byte for each entry is ORed in.
-        marks = bytes(
-            [
-                0x80 if count == 1 and cluster else 0
-                for cluster, count in zip(clusters, counts, strict=True)
-            ]
-        )
+        marks = bytes([0x80 if count == 1 and cluster else 0 for cluster, count in counted])
         area = slice(step * start, step * end, step)
         raw[area] = (int.from_bytes(raw[area], "big") | int.from_bytes(marks, "big")).to_bytes(
             len(marks), "big"

@@ -187,16 +187,13 @@ class Mapping:
             position, expected = position + 1, expected + step
         if position == near:
             position = _continued(table, position, limit, expected, step)
-        return self._inside_file(first, index, position, step)
-
-    def _inside_file(self, first: int, index: int, end: int, step: int) -> int:
         # kind() has checked the first entry. A contiguous run may still go on beyond the file.
-        last_offset = (first & OFFSET_MASK) + (end - 1 - index) * step
+        last_offset = (first & OFFSET_MASK) + (position - 1 - index) * step
         if last_offset >= self._metadata.data.size:
             raise self._metadata.damaged(
                 f"cluster {last_offset:#x} lies beyond the end of the file"
             )
-        return end
+        return position
 
     def _check_compressed(self, entry: int) -> None:
         offset = entry & self._compressed_offset

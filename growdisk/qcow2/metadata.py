@@ -21,7 +21,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.allocator import Allocator
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import FEATURES, REFTABLE, Extension, Header
+from growdisk.qcow2.header import FEATURES, REFTABLE, Header
 from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
@@ -243,12 +243,11 @@ class Metadata:
         for first, count in (header.l1_run, header.reftable_run):
             clusters.update(range(first, first + count))
         clusters.update(offset >> bits for offset in self.refcounts.used_table() if offset)
-        if (crypto := header.extension(Extension.CRYPTO)) is not None:
-            offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
-            # A length that cannot be true must not make a set of millions of clusters.
-            if offset + length <= self.file.size and length <= _MAX_KEY_STORE:
-                first, count = self.geometry.run(offset, length)
-                clusters.update(range(first, first + count))
+        offset, length = header.luks_place
+        # A length that cannot be true must not make a set of millions of clusters.
+        if offset + length <= self.file.size and length <= _MAX_KEY_STORE:
+            first, count = self.geometry.run(offset, length)
+            clusters.update(range(first, first + count))
         if header.snapshot_count:
             # Its first cluster alone is certain: only the entries show how long the table is.
             clusters.add(header.snapshots_offset >> bits)

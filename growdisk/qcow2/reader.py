@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 
 from growdisk.block.device import (
     BlockDevice,
@@ -38,7 +38,6 @@ class Reader:
     def __init__(self, metadata: Metadata, mapping: Mapping, backing: BlockDevice | None) -> None:
         self._metadata, self._mapping, self.backing = metadata, mapping, backing
         self._file, self._geometry = metadata.file, metadata.geometry
-        self._unpack: Unpacker | None = None
         self._clusters: OrderedDict[int, bytes] = OrderedDict()
 
     def read(self, start: int, end: int) -> bytes:
@@ -80,7 +79,7 @@ class Reader:
             yield Part(run.start, run.end)
 
     def _packed_part(self, runs: list[GuestRun]) -> Part:
-        self._unpacker()  # ToolMissing is raised here, not in a thread
+        _ = self._unpack  # ToolMissing is raised here, not in a thread
         unpack = partial(self._unpack_each, [run.entry for run in runs])
         return Part(runs[0].start, runs[-1].end, unpack, is_slow=True)
 
@@ -148,22 +147,17 @@ class Reader:
 
     def _cluster(self, entry: int) -> bytes:
         """A compressed cluster, known until forget(): nobody else writes the file."""
-        cluster = self._clusters.get(entry)
-        if cluster is None:
-            cluster = self._decompressed(entry)
-            self._clusters[entry] = cluster
+        if entry not in self._clusters:
+            cluster = bytearray(self._geometry.cluster_size)
+            self._unpack_each([entry], memoryview(cluster))
+            self._clusters[entry] = bytes(cluster)
             if len(self._clusters) > _CLUSTERS_KEPT:
                 self._clusters.popitem(last=False)
-        return cluster
-
-    def _decompressed(self, entry: int) -> bytes:
-        cluster = bytearray(self._geometry.cluster_size)
-        self._unpack_each([entry], memoryview(cluster))
-        return bytes(cluster)
+        return self._clusters[entry]
 
     def _unpack_each(self, entries: list[int], buffer: memoryview) -> None:
         """Fill `buffer` with whole clusters, in any thread once the unpacker is there."""
-        unpack, size = self._unpacker(), self._geometry.cluster_size
+        unpack, size = self._unpack, self._geometry.cluster_size
         ranges = [CompressedRange.of(entry, self._geometry.cluster_bits) for entry in entries]
         for number, (source, place) in enumerate(zip(self._stored(ranges), ranges, strict=True)):
             try:
@@ -172,9 +166,9 @@ class Reader:
                 reason = f"the compressed cluster at {place.offset:#x} is broken: {error}"
                 raise self._metadata.damaged(reason) from error
 
-    def _unpacker(self) -> Unpacker:
-        self._unpack = self._unpack or unpacker(self._metadata.header.compression_type)
-        return self._unpack
+    @cached_property
+    def _unpack(self) -> Unpacker:
+        return unpacker(self._metadata.header.compression_type)
 
     def _stored(self, ranges: list[CompressedRange]) -> Iterator[memoryview]:
         """The stored bytes of each range, by one read if they are close together."""

@@ -22,7 +22,7 @@ from growdisk.qcow2.header_fields import LEGACY_AES, MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
-from growdisk.qcow2.preallocate import Preallocator
+from growdisk.qcow2.preallocate import preallocate
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.tables import dump_table
 from growdisk.qcow2.writer import Writer
@@ -168,7 +168,7 @@ class Resizer:
             self._writer.write_zeros(old, start)
         else:
             self._writer.write(old, memoryview(bytes(start - old)))
-        Preallocator(self._metadata, self._mapping).fill(start, end, mode)
+        preallocate(self._metadata, self._mapping, start, end, mode)
 
     def _check_key_not_needed(self, old: int) -> None:
         """KeyNeeded if zeros, and not only flags, go into a locked image as guest data."""

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from growdisk.errors import ImageError
-from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import FEATURES, SIZE_AND_L1, SNAPSHOTS
@@ -33,7 +32,6 @@ from growdisk.qcow2.snapshots import (
     SnapshotEntry,
     SnapshotInfo,
     dump_entries,
-    new_extra,
     read_entries,
     snapshot_not_found,
 )
@@ -122,15 +120,7 @@ class SnapshotManager:
             runs = references.runs()
             l1 = self._metadata.l1 or array("Q", [0])  # a disk of size 0 may have no table at all
             l1_run = self._metadata.store_table(dump_table(l1))
-            entry = self._new_entry(name, l1_run[0], len(l1))
-            if like is not None:
-                entry = replace(
-                    entry,
-                    id=like.id,
-                    date_sec=like.date_sec,
-                    date_nsec=like.date_nsec,
-                    vm_clock_nsec=like.vm_clock_nsec,
-                )
+            entry = self._new_entry(name, l1_run[0], len(l1), like)
             # In memory: _switch_table() writes all counts before the header names the snapshot.
             self._metadata.refcounts.add(runs, +1)
             self._switch_table((*self.entries, entry), counted=[*runs, l1_run], last=True)
@@ -144,22 +134,20 @@ class SnapshotManager:
                 self._metadata.set_l1(index, entry & ~COPIED)
         self._metadata.flush_flags()
 
-    def _new_entry(self, name: str, l1_cluster: int, l1_size: int) -> SnapshotEntry:
-        # As QEMU numbers them: one more than the largest id there is.
-        numbers = [
-            int(entry.id) for entry in self.entries if entry.id.isascii() and entry.id.isdigit()
-        ]
-        now = time.time_ns()
-        return SnapshotEntry(
-            l1_offset=l1_cluster << self._geometry.cluster_bits,
-            l1_size=l1_size,
-            id=str(max(numbers, default=0) + 1),
-            name=name,
-            date_sec=now // 10**9,
-            date_nsec=now % 10**9,
-            vm_clock_nsec=0,
-            extra=new_extra(self._metadata.header.size),
-        )
+    def _new_entry(
+        self, name: str, l1_cluster: int, l1_size: int, like: SnapshotInfo | None
+    ) -> SnapshotEntry:
+        if like is None:
+            # As QEMU numbers them: one more than the largest id there is.
+            ids = [entry.id for entry in self.entries]
+            numbers = [int(one) for one in ids if one.isascii() and one.isdigit()]
+            number, dates = max(numbers, default=0) + 1, (*divmod(time.time_ns(), 10**9), 0)
+            ident = str(number)
+        else:
+            ident, dates = like.id, (like.date_sec, like.date_nsec, like.vm_clock_nsec)
+        offset = l1_cluster << self._geometry.cluster_bits
+        entry = SnapshotEntry(offset, l1_size, ident, name, *dates)
+        return entry.completed(self._metadata.header.size)
 
     # --- apply ------------------------------------------------------------------------------------
 
@@ -185,7 +173,11 @@ class SnapshotManager:
             self._metadata.refcounts.add(runs, +1)
             with self._metadata.allocator.taken_back([*runs, l1_run]):
                 self._write_counts()
-            old = self._switch_l1(wanted, l1_run[0], size)
+            old, offset = self._metadata.header.l1_run, l1_run[0] << self._geometry.cluster_bits
+            self._metadata.change_header(
+                SIZE_AND_L1, size=size, l1_size=len(wanted), l1_offset=offset
+            )
+            self._metadata.replace_l1(wanted)
             self._metadata.release([*lost.runs(), old])
             # durable with the dirty bit: without them there are leaks at worst
             self._metadata.refcounts.write_blocks()
@@ -197,14 +189,6 @@ class SnapshotManager:
         # A table may be shorter than its disk. A disk of 0 bytes gets one empty entry.
         entries.frombytes(bytes(8 * (max(count, 1) - len(entries))))
         return entries
-
-    def _switch_l1(self, l1: array[int], cluster: int, size: int) -> Run:
-        """Make `l1`, at `cluster`, the active table; the clusters of the old one."""
-        old = self._metadata.header
-        offset = cluster << self._geometry.cluster_bits
-        self._metadata.change_header(SIZE_AND_L1, size=size, l1_size=len(l1), l1_offset=offset)
-        self._metadata.replace_l1(l1)
-        return old.l1_run
 
     # --- delete -----------------------------------------------------------------------------------
 

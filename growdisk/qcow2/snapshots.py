@@ -101,11 +101,6 @@ class SnapshotEntry:
         return entry + bytes(-len(entry) % 8)
 
 
-def new_extra(disk_size: int) -> bytes:
-    """The extra data of a snapshot without VM state."""
-    return _EXTRA.pack(0, disk_size, _NO_ICOUNT)
-
-
 def dump_entries(entries: tuple[SnapshotEntry, ...]) -> bytes:
     return b"".join(entry.to_bytes() for entry in entries)
 

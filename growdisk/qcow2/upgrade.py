@@ -26,14 +26,9 @@ def version_3(header: Header) -> Header:
     return replace(header, version=3, header_length=CURRENT_LENGTH, late_fields=late)
 
 
-def refuse_upgrade(metadata: Metadata) -> None:
-    """ImageUnsupported, with nothing written, if the longer header does not fit."""
-    _layout(metadata)
-
-
 def write_version_3(metadata: Metadata) -> None:
     """Switch to the new header, durably. The tables must hold what version 3 demands."""
-    head, name, place = _layout(metadata)
+    head, name, place = version_3_layout(metadata)
     if name and place >= _SECTOR:
         # A name beyond the first sector cannot appear with the header, so it is there before.
         metadata.file.write(place, name)
@@ -44,8 +39,11 @@ def write_version_3(metadata: Metadata) -> None:
         metadata.write_header(version_3(metadata.header), 0, whole.ljust(_SECTOR, b"\0"))
 
 
-def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
-    """The new header with its extensions, the name of the backing file, and where that goes."""
+def version_3_layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
+    """The new header with its extensions, the name of the backing file, and where that goes.
+
+    ImageUnsupported if it does not fit.
+    """
     old = metadata.header
     new = version_3(old)
     name = (old.backing_file or "").encode("utf-8", "surrogateescape")

@@ -102,20 +102,17 @@ def _check_accounts(guest: GuestEditor, changes: GuestChanges) -> None:
 
 def _name(guest: GuestEditor, name: str) -> str:
     old = text_of(guest, "/etc/hostname").strip()
-    _rewrite(guest, "/etc/hostname", f"{name}\n".encode())
+    _rewrite(guest, "/etc/hostname", f"{name}\n".encode(), FileOwner())
     hosts = text_of(guest, "/etc/hosts") if guest.exists("/etc/hosts") else _NEW_HOSTS
-    _rewrite(guest, "/etc/hosts", encode(hosts_for(hosts, old, name)))
+    _rewrite(guest, "/etc/hosts", encode(hosts_for(hosts, old, name)), FileOwner())
     return f"hostname: {name}"
 
 
 def _reset_machine_id(guest: GuestEditor) -> str:
     """Empty the machine ID, so that systemd makes one."""
-    # Without the file systemd takes the boot for the first one, and presets all units.
-    if guest.exists(_MACHINE_ID):
-        guest.write(_MACHINE_ID, b"")
-    else:
-        # An image that was built without one.
-        guest.put(_MACHINE_ID, b"", FileOwner(mode=0o444))
+    # Without the file systemd takes the boot for the first one, and presets all units. An image may
+    # have been built without one.
+    _rewrite(guest, _MACHINE_ID, b"", FileOwner(mode=0o444))
     for copy in guest.glob(_DBUS_ID):  # a link is left out: it leads to the other
         guest.remove(copy)
     return "machine-id: the first boot makes one"
@@ -179,11 +176,12 @@ def _put_file(guest: GuestEditor, file: FileChange, owner: FileOwner) -> None:
     guest.put(file.path, file.content, owner)
 
 
-def _rewrite(guest: GuestEditor, path: str, content: bytes) -> None:
+def _rewrite(guest: GuestEditor, path: str, content: bytes, owner: FileOwner) -> None:
+    """New content; `owner` is for a file that is not there yet."""
     if guest.exists(path):
         guest.write(path, content)
     else:
-        guest.put(path, content, FileOwner())
+        guest.put(path, content, owner)
 
 
 def _account(guest: GuestEditor, user: str, action: str) -> Account:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from operator import itemgetter
 
 SEGMENT_BITS = 12
@@ -39,7 +40,6 @@ class ClusterCounts:
     def __init__(self, max_segments: int = MAX_SEGMENTS) -> None:
         self._segments: dict[int, bytearray | array[int]] = {}
         self._max_segments = max_segments
-        self._plus: dict[int, bytes] = {}
         # what _flat() gave last, for which segments
         self._copy: tuple[int, int, bytes] | None = None
 
@@ -62,7 +62,7 @@ class ClusterCounts:
         for number, low, high in _split(first, length):
             segment = self._segment(number)
             if isinstance(segment, bytearray):
-                raised = segment[low:high].translate(self._table_for(times))
+                raised = segment[low:high].translate(_raised_by(times))
                 if _FULL not in raised:
                     segment[low:high] = raised
                     continue
@@ -122,9 +122,8 @@ class ClusterCounts:
             segment = self._segment(number)
             if isinstance(segment, bytearray):
                 # Bytes are searched faster than max() goes through them.
-                if (isinstance(part, (bytes, bytearray)) and _FULL not in part) or max(
-                    part
-                ) < _FULL:
+                are_bytes = isinstance(part, (bytes, bytearray))
+                if (are_bytes and _FULL not in part) or max(part) < _FULL:
                     segment[low:high] = bytes(part)
                     continue
                 segment = self._widen(number)
@@ -240,10 +239,11 @@ class ClusterCounts:
         wide = self._segments[number] = array("Q", list(self._segments[number]))
         return wide
 
-    def _table_for(self, times: int) -> bytes:
-        if times not in self._plus:
-            self._plus[times] = bytes(min(value + times, _FULL) for value in range(256))
-        return self._plus[times]
+
+@lru_cache(maxsize=256)
+def _raised_by(times: int) -> bytes:
+    """For translate(): every number that a byte can tell, so much higher."""
+    return bytes(min(value + times, _FULL) for value in range(256))
 
 
 def _split(first: int, length: int) -> Iterator[tuple[int, int, int]]:

@@ -47,11 +47,12 @@ class L2Reader:
         self._tables, self._size = TableReader(file, header.cluster_size), header.cluster_size
         self.extended = header.has(Incompatible.EXTENDED_L2)
         self._is_plain = not header.has(Incompatible.DATA_FILE)
-        # Bit 0 is a zero flag in version 3 alone, and only without subclusters.
-        zeros = header.version >= 3 and not self.extended
-        self._runs = RunFinder(header.cluster_size, zero_flag=zeros)
+        #: Bit 0 is a zero flag in version 3 alone, and only without subclusters: there a bitmap
+        #: says so.
+        self.zero_flag = header.version >= 3 and not self.extended
+        self._runs = RunFinder(header.cluster_size, zero_flag=self.zero_flag)
         clusters = -(-file.size // header.cluster_size)
-        self._fragmented = FragmentedTables(header.cluster_bits, clusters, zero_flag=zeros)
+        self._fragmented = FragmentedTables(header.cluster_bits, clusters, zero_flag=self.zero_flag)
         self._kept: dict[int, FragmentedTable | Runs] = {}
         self._room = _MAX_KEPT
         self._misplaced: set[int] = set()  # offsets of tables that are not aligned

@@ -45,12 +45,7 @@ class ReferenceCount:
         self._file, self._header, self._stored, self._found = file, header, stored, findings
         self._bits, self._cluster_size = header.cluster_bits, header.cluster_size
         self.l2 = L2Reader(file, header)
-        # Only version 3 has zero clusters, and with subclusters a bitmap says so.
-        self._reserved = (
-            entries.L2_RESERVED
-            if header.version >= 3 and not self.l2.extended
-            else entries.L2_RESERVED_V2
-        )
+        self._reserved = entries.L2_RESERVED if self.l2.zero_flag else entries.L2_RESERVED_V2
         self._data_file = header.has(Incompatible.DATA_FILE)
         self._clusters_in_file = -(-file.size // self._cluster_size)
         # or beyond, where compressed data reach over the end of the file
@@ -218,12 +213,7 @@ class ReferenceCount:
 
     def _count_run(self, entry: int, length: int, times: int) -> None:
         start = entry & entries.OFFSET_MASK
-        if (
-            start % self._cluster_size
-            and entry & entries.ZERO
-            and self._header.version >= 3
-            and not self.l2.extended
-        ):
+        if start % self._cluster_size and entry & entries.ZERO and self.l2.zero_flag:
             self._found.misplaced_zero(
                 f"zero cluster at {start:#x} is not aligned to a cluster", length * times
             )
@@ -303,9 +293,7 @@ class ReferenceCount:
     # --- bitmaps, encryption, refcounts ----------------------------------------------------------
 
     def _walk_bitmaps(self) -> None:
-        crypto = self._header.extension(Extension.CRYPTO)
-        if crypto is not None and self._header.crypt_method == 2:
-            self._table("encryption header", *struct.unpack(">QQ", crypto[:16].ljust(16, b"\0")))
+        self._table("encryption header", *self._header.luks_place)
         extension = self._header.extension(Extension.BITMAPS)
         if extension is None or not self._header.autoclear & Autoclear.BITMAPS:
             return
