@@ -51,7 +51,7 @@ def starts_something(boot_sector: bytes) -> bool:
 def as_gpt(
     table: PartitionTable, disk_size: int, *, boot_code: bool
 ) -> PartitionTable | NotConvertible:
-    """The same partitions in a GPT, on a disk of `disk_size` bytes."""
+    """The same partitions as in this MBR in a GPT, on a disk of `disk_size` bytes."""
     if reason := _why_it_would_not_start(table, boot_code=boot_code):
         return NotConvertible(reason)
     # A GPT has no word for such space: it would look free.
@@ -87,8 +87,6 @@ def first_usable(gpt: PartitionTable) -> int:
 
 
 def _why_it_would_not_start(table: PartitionTable, *, boot_code: bool) -> str:
-    if table.kind != "mbr":
-        return "it has a GPT already"
     if any(part.bootable for part in table.partitions):
         return (
             "it has a boot flag: a guest starts from it by BIOS, and would not from a GPT "
