@@ -260,11 +260,7 @@ class LiveWorker:
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
         """Variables of the script's shell."""
         # Nothing here needs a quoting filter: names and numbers are ours, and base64 has no quotes.
-        words = [
-            f"GROWDISK_DISK={self.device_name}",
-            "export GROWDISK_DISK",
-            f"GROWDISK_PATIENCE={_PATIENCE}",
-        ]
+        words = [f"export GROWDISK_DISK={self.device_name}", f"GROWDISK_PATIENCE={_PATIENCE}"]
         if up_to:
             words.append(f"GROWDISK_UP_TO={up_to}")
         if phase in (Phase.PREPARE, Phase.GROW) and any(
