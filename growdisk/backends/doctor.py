@@ -91,12 +91,8 @@ def kernel_finding(boot: Path) -> MachineCheck:
     """Whether there is a kernel to build the appliance from, and this user may read it."""
     kernels = sorted(boot.glob("vmlinu*"))
     if not kernels:
-        return MachineCheck(
-            "kernel",
-            False,
-            f"there is none in {boot}",
-            "sudo apt-get install linux-image-cloud-amd64",
-        )
+        cure = "sudo apt-get install linux-image-cloud-amd64"
+        return MachineCheck("kernel", False, f"there is none in {boot}", cure)
     readable = [kernel for kernel in kernels if os.access(kernel, os.R_OK)]
     if not readable:
         detail = f"this user may not read {', '.join(map(str, kernels))}"
@@ -113,11 +109,10 @@ def appliance_finding(found: Accelerator) -> MachineCheck:
             started = time.monotonic()
             with launch(server.socket_path, accelerator=found):
                 seconds = time.monotonic() - started
-    except (GrowdiskError, ImportError, OSError) as error:
-        cure = "sudo apt-get install python3-guestfs"
-        if isinstance(error, GrowdiskError):
-            cure = error.what_to_do
-        return MachineCheck("appliance", False, str(error), cure)
+    except GrowdiskError as error:
+        return MachineCheck("appliance", False, str(error), error.what_to_do)
+    except (ImportError, OSError) as error:
+        return MachineCheck("appliance", False, str(error), "sudo apt-get install python3-guestfs")
     how = "KVM" if found.has_kvm else "software emulation"
     return MachineCheck("appliance", True, f"up in {seconds:.1f} s under {how}")
 

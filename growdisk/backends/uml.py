@@ -133,10 +133,8 @@ class UmlHandle:
         exchange: Path,
         flush: Callable[[], None],
     ) -> None:
-        self._process = process
-        self._channel = channel
-        self._exchange = exchange
-        self._flush = flush
+        self._process, self._channel = process, channel
+        self._exchange, self._flush = exchange, flush
         self._number, self._pending = 0, b""
 
     def await_ready(self, cancelled: Callable[[], bool]) -> None:

@@ -38,12 +38,8 @@ def most_blocks(content: ExtContent) -> int:
     """The most blocks that resize2fs can grow it to without harm."""
     # All group descriptors must fit into one group, beside its superblock, bitmaps and inode table.
     # resize2fs refuses only if they do not fit alone (main.c): in between it destroys data.
-    descriptors = (
-        content.blocks_per_group
-        - content.first_data_block
-        - (1 + _BITMAPS + content.inode_blocks_per_group)
-        - _LEAST_DATA_BLOCKS
-    )
+    others = 1 + _BITMAPS + content.inode_blocks_per_group + _LEAST_DATA_BLOCKS
+    descriptors = content.blocks_per_group - content.first_data_block - others
     groups = max(descriptors, 1) * (content.block_size // content.descriptor_size)
     # Inodes are counted in 32 bits: beyond that resize2fs refuses.
     groups = min(groups, ((1 << 32) - 1) // (content.inodes_per_group or 1))

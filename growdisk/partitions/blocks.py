@@ -98,8 +98,7 @@ def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolic
 def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
     """All partitions after this one, in the disk's order; an extended one before its logicals."""
     target = table.by_number(number)
-    if target is None:
-        return ()
+    assert target is not None, (table, number)
     inner: list[Partition] = []
     if target.role is Role.LOGICAL:
         # A logical partition has two levels of them: the logical ones after it, then what lies

@@ -132,11 +132,8 @@ def _read_copy(device: BlockDevice, path: Path, sector_size: int, lba: int) -> G
     if header is None or header.my_lba != lba:
         return None
     if header.entry_size != GPT_ENTRY_SIZE or not 0 < header.entry_count <= _MAX_ENTRIES:
-        raise table_unsupported(
-            path,
-            reason=f"its GPT has {header.entry_count} entries of {header.entry_size} bytes",
-            hint="growdisk knows entries of 128 bytes only",
-        )
+        reason = f"its GPT has {header.entry_count} entries of {header.entry_size} bytes"
+        raise table_unsupported(path, reason, "growdisk knows entries of 128 bytes only")
     start = header.entries_lba * sector_size
     if start + header.entries_length > device.size:
         return None

@@ -86,8 +86,11 @@ WORTH_A_BLOCKER = 2 * MiB
 def plan_growth(
     table: PartitionTable, number: int, new_disk_size: int, policy: BlockerPolicy
 ) -> Growth:
-    """Let partition `number` take all free space after it on a disk of `new_disk_size` bytes."""
-    target = fit_to_grow(table, number, new_disk_size)
+    """Let partition `number` take all free space after it on a disk of `new_disk_size` bytes.
+
+    It is a primary or logical one of the table, and the disk does not become smaller.
+    """
+    target = fit_to_grow(table, number)
     if isinstance(target, NotPossible):
         return target
     table = table.with_disk_size(new_disk_size)
@@ -101,23 +104,13 @@ def plan_growth(
     )
 
 
-def fit_to_grow(table: PartitionTable, number: int, new_disk_size: int) -> Partition | NotPossible:
-    """The partition, if it is one that may grow on such a disk."""
+def fit_to_grow(table: PartitionTable, number: int) -> Partition | NotPossible:
+    """The partition, if it is one that may grow."""
     target = table.by_number(number)
-    if target is None:
-        return NotPossible(f"there is no partition {number}", "growdisk show lists the partitions")
+    assert target is not None and target.role is not Role.EXTENDED, (table, number)
     if table.damage:
         return NotPossible(
             table.damage, "repair the table first: gdisk IMAGE, then r (recovery) and b, or w"
-        )
-    if new_disk_size < table.disk_size:
-        return NotPossible(
-            "the disk would become smaller", "growdisk grows disks; it never shrinks one"
-        )
-    if target.role is Role.EXTENDED:
-        return NotPossible(
-            f"partition {target.number} is the extended partition, which only holds others",
-            "name the one inside it",
         )
     return _refuse_mirrored(table, target) or target
 

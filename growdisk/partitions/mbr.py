@@ -155,10 +155,8 @@ def _chain(
                 path, reason=f"the chain of logical partitions comes back to byte {ebr}"
             )
         if not extended.range.contains(here):
-            raise TableDamaged(
-                path,
-                reason=f"an extended boot record at byte {ebr} lies outside the extended partition",
-            )
+            reason = f"an extended boot record at byte {ebr} lies outside the extended partition"
+            raise TableDamaged(path, reason=reason)
         entries = parse_entries(device.read(ebr, 512), ebr)
         if entries is None:
             raise TableDamaged(path, reason=f"there is no valid extended boot record at byte {ebr}")
@@ -173,11 +171,9 @@ def _chain(
                 hint="remove the others from it",
             )
         if any(entry.is_nameless for entry in entries):
-            raise table_unsupported(
-                path,
-                reason=f"a logical partition of type 0 stands in its table, at byte {ebr}",
-                hint="give it a type (sfdisk --part-type), or remove it",
-            )
+            reason = f"a logical partition of type 0 stands in its table, at byte {ebr}"
+            hint = "give it a type (sfdisk --part-type), or remove it"
+            raise table_unsupported(path, reason, hint)
         yield from ((ebr, entry) for entry in used if not entry.is_extended)
         # A link counts from the start of the extended partition, not from this EBR.
         link = next((entry for entry in used if entry.is_extended), None)

@@ -99,8 +99,5 @@ def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:
         head[at : at + len(SIGNATURE)] == SIGNATURE for at in (sector_size, other)
     )
     if has_gpt_of_other and not has_gpt:
-        raise table_unsupported(
-            path,
-            reason=f"its GPT was made for sectors of {other} bytes",
-            hint=f"say so with --sector-size {other}",
-        )
+        reason = f"its GPT was made for sectors of {other} bytes"
+        raise table_unsupported(path, reason, hint=f"say so with --sector-size {other}")

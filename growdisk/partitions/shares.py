@@ -75,7 +75,7 @@ def plan_shares(
     """Grow each partition that `shares` names; the outcome's target is the first on the disk."""
     targets: list[Partition] = []
     for number in shares:
-        target = fit_to_grow(table, number, new_disk_size)
+        target = fit_to_grow(table, number)
         if isinstance(target, NotPossible):
             return target
         targets.append(target)

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import replace
 from growdisk.partitions.table import EFI_SYSTEM, GPT_ENTRY_SIZE, PartitionTable, Role
 from growdisk.units import align_up
 
@@ -37,39 +37,30 @@ _TYPES: Mapping[str, str] = MappingProxyType(
 _NAMESPACE = uuid.UUID("9f0c7f0a-6b1b-4a64-9d1f-5a7c0a9e6d10")
 
 
-@dataclass(frozen=True)
-class NotConvertible:
-    reason: str
-
-
 def starts_something(boot_sector: bytes) -> bool:
     """Whether a boot sector has code of a boot loader in it."""
     code = boot_sector[:_BOOT_CODE]
     return any(code) and not code.startswith(_OF_LIBPARTED)
 
 
-def as_gpt(
-    table: PartitionTable, disk_size: int, *, boot_code: bool
-) -> PartitionTable | NotConvertible:
-    """The same partitions in a GPT, on a disk of `disk_size` bytes."""
+def as_gpt(table: PartitionTable, disk_size: int, *, boot_code: bool) -> PartitionTable | str:
+    """The same partitions as in this MBR in a GPT, on a disk of `disk_size` bytes; or why not."""
     if reason := _why_it_would_not_start(table, boot_code=boot_code):
-        return NotConvertible(reason)
+        return reason
     # A GPT has no word for such space: it would look free.
     if table.claims:
-        return NotConvertible(f"{table.claims[0].what} speaks of space that no partition has")
+        return f"{table.claims[0].what} speaks of space that no partition has"
     kept = [part for part in table.partitions if part.role is not Role.EXTENDED]
     if strange := [part for part in kept if part.type_code not in _TYPES]:
-        return NotConvertible(
-            f"partition {strange[0].number} is of type {strange[0].type_code}, which has no GPT "
-            "type"
-        )
+        number, kind = strange[0].number, strange[0].type_code
+        return f"partition {number} is of type {kind}, which has no GPT type"
     # Number 0 is not a partition's: it makes the disk's own GUID.
     gpt = PartitionTable("gpt", _identifier(table, 0).upper(), table.sector_size, disk_size, ())
     # A partition of an MBR may begin right after sector 0, where a GPT has its header and entries.
     first = first_usable(gpt)
     last = disk_size - (first - gpt.sector_size)  # the backup needs as much, but for sector 0
     if tight := [part for part in kept if part.start < first or part.end > last]:
-        return NotConvertible(f"partition {tight[0].number} lies where a GPT has its own sectors")
+        return f"partition {tight[0].number} lies where a GPT has its own sectors"
     return gpt.with_partitions(
         replace(
             part,
@@ -87,8 +78,6 @@ def first_usable(gpt: PartitionTable) -> int:
 
 
 def _why_it_would_not_start(table: PartitionTable, *, boot_code: bool) -> str:
-    if table.kind != "mbr":
-        return "it has a GPT already"
     if any(part.bootable for part in table.partitions):
         return (
             "it has a boot flag: a guest starts from it by BIOS, and would not from a GPT "

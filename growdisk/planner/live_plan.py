@@ -67,12 +67,9 @@ def make_live_plan(
     restart = _restart(facts, proposal, environment, way)
     mode, reason = _snapshot_mode(facts, options, environment, len(proposal.steps))
     if mode == "overlay" and options.keep:
-        raise option_unsupported(
-            path,
-            option="--keep-snapshots",
-            reason="a guest that is restarted from its image would lose what is in the overlays",
-            hint="leave it out, or use --snapshots internal",
-        )
+        lost = "a guest that is restarted from its image would lose what is in the overlays"
+        hint = "leave it out, or use --snapshots internal"
+        raise option_unsupported(path, "--keep-snapshots", lost, hint)
     _refuse_shape(path, proposal.steps)
     present = environment.host.device_size or 0
     steps = tuple(_running(facts, s, restart=restart, device_size=present) for s in proposal.steps)
@@ -194,12 +191,8 @@ def _snapshot_mode(
             raise option_unsupported(facts.image.path, "--snapshots internal", obstacle, hint)
         case "overlay" if environment.disk.encrypted:
             reason = "the image is encrypted, and what the guest writes meanwhile would not be"
-            raise option_unsupported(
-                facts.image.path,
-                option="--snapshots overlay",
-                reason=reason,
-                hint="use --snapshots none",
-            )
+            hint = "use --snapshots none"
+            raise option_unsupported(facts.image.path, "--snapshots overlay", reason, hint)
         case "overlay" if environment.managed:
             reason = "libvirt would not know of the overlays"
             hint = "use --snapshots internal or none"

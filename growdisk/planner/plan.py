@@ -240,9 +240,7 @@ def _refuse_preallocation(facts: Facts, goal: Goal) -> None:
         ("off", "falloc") if facts.image.format == "raw" and not facts.image.storage else ("off",)
     )
     if goal.preallocation not in allowed:
-        raise option_unsupported(
-            facts.image.path,
-            option=f"--preallocation {goal.preallocation}",
-            reason=f"{facts.image.format} images are grown here with: {', '.join(allowed)}",
-            hint="leave the option out: space is then taken as the guest fills it",
-        )
+        option = f"--preallocation {goal.preallocation}"
+        reason = f"{facts.image.format} images are grown here with: {', '.join(allowed)}"
+        hint = "leave the option out: space is then taken as the guest fills it"
+        raise option_unsupported(facts.image.path, option, reason, hint)

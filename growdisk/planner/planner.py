@@ -16,7 +16,7 @@ from growdisk.partitions.blocks import BlockerPolicy
 from growdisk.partitions.growth import Grown, NothingToDo, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
 from growdisk.partitions.table import WINDOWS_RECOVERY, Partition, PartitionTable, Role
-from growdisk.partitions.to_gpt import NotConvertible, as_gpt
+from growdisk.partitions.to_gpt import as_gpt
 from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts
 from growdisk.planner.foreign import (
@@ -293,21 +293,21 @@ def wanted_table(facts: Facts, goal: Goal, table: PartitionTable, new_size: int)
     if not goal.to_gpt or table.kind == "gpt":
         return table
     gpt = _gpt(facts, table, new_size)
-    if isinstance(gpt, NotConvertible):
+    if isinstance(gpt, str):
         hint = "leave it out: with an MBR, 2 TiB of a disk can be used"
-        raise option_unsupported(facts.image.path, "--to-gpt", gpt.reason, hint)
+        raise option_unsupported(facts.image.path, "--to-gpt", gpt, hint)
     return gpt
 
 
 def offer(facts: Facts, table: PartitionTable, new_size: int) -> str:
     """How to go beyond what an MBR can have, or why that is not to be had."""
     gpt = _gpt(facts, table, new_size)
-    if isinstance(gpt, NotConvertible):
-        return f"--to-gpt cannot help: {gpt.reason}"
+    if isinstance(gpt, str):
+        return f"--to-gpt cannot help: {gpt}"
     return (
         "or let its table become a GPT, which nothing that starts from this disk hinders: --to-gpt"
     )
 
 
-def _gpt(facts: Facts, table: PartitionTable, new_size: int) -> PartitionTable | NotConvertible:
+def _gpt(facts: Facts, table: PartitionTable, new_size: int) -> PartitionTable | str:
     return as_gpt(table, align_down(new_size, table.sector_size), boot_code=facts.boot_code)

@@ -204,13 +204,10 @@ def _left(decisions: Decisions, look: Look, repairs: list[HomeRepair]) -> list[s
         for places in ([each.named for each in found], [each.unsearched for each in found])
     )
     words = [f"could not be searched: {place}" for place in unsearched]
-    if named:
-        words.insert(
-            0,
-            f"still named in {', '.join(named)}: not changed, since growdisk does not know "
-            "what it is for",
-        )
-    return words
+    if not named:
+        return words
+    why = "not changed, since growdisk does not know what it is for"
+    return [f"still named in {', '.join(named)}: {why}", *words]
 
 
 def _repair_unread(

@@ -33,7 +33,7 @@ from growdisk.steps.device_path import DevicePath, LvLayer
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.live_place import GuestAccess, GuestDevices, guest_did_not_return
 from growdisk.steps.moving import Move
-from growdisk.steps.worker import Decisions, Facts, PartitionExtents, SwapSpace
+from growdisk.steps.worker import Decisions, PartitionExtents, SwapSpace, WorkFacts
 from growdisk.storage.device import device_size, resize_device
 from growdisk.workflow.run_directory import RunDirectory
 
@@ -173,7 +173,7 @@ class LiveWorker:
 
     def write_table(
         self, before: PartitionTable, after: PartitionTable, moves: Sequence[Move]
-    ) -> Facts:
+    ) -> WorkFacts:
         # In this order: the old table is saved here before the first sector of it changes.
         self._keep_table(self.run(Phase.PREPARE))
         self.run(Phase.REWRITE)
@@ -183,7 +183,7 @@ class LiveWorker:
         answer = self.run_to_the_end(Phase.REREAD)
         return answer.what or f"the kernel sees {len(table.partitions)} partitions"
 
-    def grow_luks(self, step: str, place: DevicePath) -> Facts:
+    def grow_luks(self, step: str, place: DevicePath) -> WorkFacts:
         self._grow(step)
         return {}
 
@@ -260,11 +260,7 @@ class LiveWorker:
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
         """Variables of the script's shell."""
         # Nothing here needs a quoting filter: names and numbers are ours, and base64 has no quotes.
-        words = [
-            f"GROWDISK_DISK={self.device_name}",
-            "export GROWDISK_DISK",
-            f"GROWDISK_PATIENCE={_PATIENCE}",
-        ]
+        words = [f"export GROWDISK_DISK={self.device_name}", f"GROWDISK_PATIENCE={_PATIENCE}"]
         if up_to:
             words.append(f"GROWDISK_UP_TO={up_to}")
         if phase in (Phase.PREPARE, Phase.GROW) and any(

@@ -34,7 +34,7 @@ PartitionExtents = dict[int, tuple[int, int]]
 Decisions = Sequence[tuple[RemovedPartition, SwapRemedy]]
 """What is gone, and what the guest has instead."""
 
-Facts = dict[str, int | str]
+WorkFacts = dict[str, int | str]
 """Of an Evidence: what `verify` needs of the work."""
 
 
@@ -140,13 +140,13 @@ class Worker(DiskView, Protocol):
 
     def write_table(
         self, before: PartitionTable, after: PartitionTable, moves: Sequence[Move]
-    ) -> Facts:
+    ) -> WorkFacts:
         """No kernel is asked to read it yet. Returns what require_copied needs of the moves."""
 
     def reread(self, table: PartitionTable) -> str:
         """Makes the other reader look again."""
 
-    def grow_luks(self, step: str, place: DevicePath) -> Facts:
+    def grow_luks(self, step: str, place: DevicePath) -> WorkFacts:
         """Returns the `size` that a kernel gives the container, if it was opened for that."""
 
     def grow_pv(self, step: str, place: DevicePath) -> None: ...

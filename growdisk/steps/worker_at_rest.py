@@ -26,7 +26,7 @@ from growdisk.steps.moving import Move, copy, require_copied
 from growdisk.steps.place_at_rest import device_at, pv_finder_of
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.table_steps import differences, names_in
-from growdisk.steps.worker import Facts, PartitionExtents
+from growdisk.steps.worker import PartitionExtents, WorkFacts
 
 if TYPE_CHECKING:
     from growdisk.steps.guest_at_rest import GuestAtRest
@@ -114,14 +114,14 @@ class WorkerAtRest:
 
     def write_table(
         self, before: PartitionTable, after: PartitionTable, moves: Sequence[Move]
-    ) -> Facts:
+    ) -> WorkFacts:
         # Made before anything is copied: a copy may go over the old chain of logical partitions.
         changes = (
             rewrite(self.disk, self.path, after)
             if before.kind == after.kind
             else gpt_sectors(after, self.disk.read(0, after.sector_size))
         )
-        facts: Facts = {"sectors": len(changes)}
+        facts: WorkFacts = {"sectors": len(changes)}
         for move in moves:
             facts[move.name] = copy(
                 self.disk, move, self.run_backend.check_stop, before.sector_size
@@ -137,7 +137,7 @@ class WorkerAtRest:
                 backend.reread()
             return f"{backend.table_reader} sees {names_in(table, self.disk_name)}"
 
-    def grow_luks(self, step: str, place: DevicePath) -> Facts:
+    def grow_luks(self, step: str, place: DevicePath) -> WorkFacts:
         activity = f"opening {place.name_on(self.disk_name)}"
         with self.run_backend.volumes(activity, place) as appliance:
             return {"size": appliance.size_of(place.device)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup, mapped_name
@@ -68,22 +70,19 @@ class VolumeShares:
         wanted = given | {name: left // len(resting) for name in resting}
         return {v.name: self._allowed(v, wanted[v.name], share) for v, share in chosen}
 
-    def taken_from_the_group(self, growth: dict[str, int]) -> list[str]:
+    def taken_from_the_group(self, growth: dict[str, int]) -> Iterator[str]:
         """A note if volumes take space that was free in the group, perhaps on purpose."""
         group = self.group
         before = group.own_volume.pe_count - group.used_extents + group.free_elsewhere
         added = self.own_extents - group.own_volume.pe_count
         # What the disk's growth did not bring was free before.
         taken = min(sum(growth.values()) - added, before)
-        if taken <= 0:
-            return []
-        size = format_size(taken * group.extent_size)
-        return [
-            (
+        if taken > 0:
+            size = format_size(taken * group.extent_size)
+            yield (
                 f"{size} that were free in the volume group {group.name} are taken too; "
                 "--lv-share 60% leaves some free"
             )
-        ]
 
     def _largest(self, contents: dict[str, Content | None]) -> LogicalVolume:
         growable = [v for v in self.group.visible if (c := contents.get(v.name)) and c.growable]

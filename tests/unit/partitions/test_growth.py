@@ -181,11 +181,6 @@ def test_a_gpt_leaves_room_for_its_backup() -> None:
     assert isinstance(planned(growth.table, 1, 4 * TiB), NothingToDo)
 
 
-@pytest.mark.parametrize("number", [2, 7])
-def test_extended_and_missing_targets_are_refused(number: int) -> None:
-    assert isinstance(planned(CLASSIC, number, 10 * GiB), NotPossible)
-
-
 def test_a_table_with_a_damaged_copy_is_refused() -> None:
     table = PartitionTable(
         "gpt",
