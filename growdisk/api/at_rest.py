@@ -80,19 +80,13 @@ def to_write(
     # Before the image is opened to write: others_write() would find this process.
     refuse_unfit_host(path, options)
     # The lock is taken here: what is read from now on stays as it is until the run ends.
-    with _closing(
-        Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)
-    ) as disk:
+    disk = Disk.open(
+        directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys
+    )
+    with unmounting_beside(), closing(disk):
         named = tuple((extra.active, extra.path) for extra in disk.extra_disks)
         with closing(DisksAtRest(path, options, disk, named, disk)) as target:
             yield target
-
-
-@contextmanager
-def _closing(disk: Disk) -> Iterator[Disk]:
-    """Close it at the end; nothing shows it to host tools any more then."""
-    with unmounting_beside(), closing(disk):
-        yield disk
 
 
 class DisksAtRest:
@@ -237,7 +231,7 @@ def reopened(run: CurrentRun, allowed: Allowed) -> Iterator[Disk]:
     # What the images name was followed with the user's consent when the run began.
     with unreadable_refused(image), trusting_references():
         disk = Disk.open(image, kind, others, not_in_use=allowed.not_in_use, key=allowed.keys)
-    with _closing(disk):
+    with unmounting_beside(), closing(disk):
         yield disk
 
 

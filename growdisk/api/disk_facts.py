@@ -37,9 +37,7 @@ _LDM_AT, _LDM = 6 * 512, b"PRIVHEAD"
 _HEAD = 16 * 512
 
 Look = Callable[[BlockDevice, int], Content | None]
-"""What stands in a partition, all the way in: of the partition, and the byte of the disk that it
-starts at.
-"""
+"""What is in a partition, through all layers; it gets that, and the byte where it starts."""
 
 
 def facts_of_image(

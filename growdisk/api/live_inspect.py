@@ -116,27 +116,21 @@ def look(
         seen = find_in_guest(
             inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk
         )
-        image = _image_facts(reached, path)
-        facts = _facts(inside.shell, seen.device, image, sector_size, fullness=fullness)
+        # Each look is a command in the guest: what is mapped is listed once, for all partitions.
+        device = guest_disk_at(inside.shell, seen.device)
+        volumes = volumes_of(inside.shell, fullness=fullness)
+        facts = inspect_device(
+            device,
+            _image_facts(reached, path),
+            sector_size,
+            look=lambda part, at: look_in_guest(part, partition_device(device, at), volumes),
+            # What lies far from both ends of the disk would have to come through the agent.
+            thorough=False,
+        )
     except BaseException:
         inside.forget()
         raise
     return InspectedGuest(reached, inside, facts, seen.device)
-
-
-def _facts(
-    shell: GuestShell, device: str, image: ImageFacts, sector_size: int, *, fullness: bool
-) -> Facts:
-    # Each look is a command in the guest: what is mapped is listed once, for all partitions.
-    disk, volumes = guest_disk_at(shell, device), volumes_of(shell, fullness=fullness)
-    return inspect_device(
-        disk,
-        image,
-        sector_size,
-        look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes),
-        # What lies far from both ends of the disk would have to come through the agent.
-        thorough=False,
-    )
 
 
 def _image_facts(reached: RunningGuest, path: Path) -> ImageFacts:

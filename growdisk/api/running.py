@@ -52,12 +52,9 @@ def running_guest(
     by_rule = goal.rule is not None
     with inspected(request, goal.sector_size, stop, fullness=by_rule) as found:
         if isinstance(found, InspectedGuest) and options.others:
-            raise option_unsupported(
-                found.facts.image.path,
-                option=f"--with {options.others[0].path}",
-                reason="its guest runs",
-                hint="leave it out, or shut the guest down",
-            )
+            path, option = found.facts.image.path, f"--with {options.others[0].path}"
+            hint = "leave it out, or shut the guest down"
+            raise option_unsupported(path, option, "its guest runs", hint)
         yield found if isinstance(found, Path) else GuestTarget(found, options)
 
 

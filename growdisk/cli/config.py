@@ -85,13 +85,8 @@ def _checked(file: Path, key: str, value: object) -> object:
         return value
     if not isinstance(value, str) or not value:
         raise bad_value(f"{where} is not a text", key, str(value), f'{key} = "…"')
-    if key in _CHOICES and value not in _CHOICES[key]:
-        raise bad_value(
-            f"{where}: '{value}' is none of its values",
-            key,
-            value,
-            f"one of: {', '.join(_CHOICES[key])}",
-            choices=_CHOICES[key],
-        )
+    if (choices := _CHOICES.get(key)) and value not in choices:
+        problem, hint = f"{where}: '{value}' is none of its values", f"one of: {', '.join(choices)}"
+        raise bad_value(problem, key, value, hint, choices=choices)
     # ~ is filled in here: on a command line the shell does that.
     return given_path(value) if key in _PATHS else value

@@ -42,13 +42,8 @@ def run_doctor(arguments: argparse.Namespace, output: CommandOutput) -> int:
     )
     output.lines(["", "what can be grown here:", *map(_row, grows)])
     if defaults:
-        output.lines(
-            [
-                "",
-                "this site's defaults:",
-                *(f"  {key} = {value}  ({file})" for key, value, file in defaults),
-            ]
-        )
+        output.lines(["", "this site's defaults:"])
+        output.lines(f"  {key} = {value}  ({file})" for key, value, file in defaults)
     output.lines(
         ["", "ready: growdisk can grow disks on this machine" if ready else "not ready: see above"]
     )

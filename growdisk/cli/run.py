@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from growdisk.cli.common_options import add_flag, add_jobs, add_list, add_value
+from growdisk.cli.disk_lines import wrapped
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.playbook_view import PlaybookView
 from growdisk.errors import UsageError, bad_value
@@ -119,15 +119,11 @@ def _nearest(name: str, known: list[str]) -> str:
 
 def _task_lines(width: int) -> Iterator[str]:
     for task in TASKS.values():
-        yield f"{task.qualified}"
-        yield from textwrap.wrap(
-            task.description, width, initial_indent="  ", subsequent_indent="  "
-        )
+        yield task.qualified
+        yield from wrapped(f"  {task.description}", width, "  ")
         for option in task.options:
-            words = f"{option.name}{_kind(option)}: {option.description}"
-            yield from textwrap.wrap(
-                words, width, initial_indent="    ", subsequent_indent="        "
-            )
+            words = f"    {option.name}{_kind(option)}: {option.description}"
+            yield from wrapped(words, width, "        ")
 
 
 def _kind(option: OptionSpec) -> str:
@@ -137,8 +133,6 @@ def _kind(option: OptionSpec) -> str:
     if option.choices:
         facts.append("|".join(option.choices))
     if option.default is not None:
-        facts.append(
-            "default "
-            f"{str(option.default).lower() if isinstance(option.default, bool) else option.default}"
-        )
+        is_flag = isinstance(option.default, bool)
+        facts.append(f"default {str(option.default).lower() if is_flag else option.default}")
     return f" ({', '.join(facts)})"

@@ -43,7 +43,7 @@ def _play(node: Located) -> Play:
     named = words.node("hosts")
     if named is None:
         raise node.bad("this play does not say which hosts", hint="add hosts: an image, or a group")
-    # growdisk works here, and as who it is.
+    # growdisk works on this machine, and does not become another user.
     connection = words.node("connection")
     if connection is not None and connection.value != "local":
         raise connection.bad("growdisk run works on this machine", hint="connection: local")

@@ -50,7 +50,9 @@ def list_disks(wanted: Wanted) -> list[DiskEntry]:
 
     libvirt-unreachable, if machines are asked for.
     """
-    entries = [DiskEntry(one, one) for one in images_in(wanted.paths, forgiving=wanted.forgiving)]
+    # Each image once, in the order in which they were named.
+    images = dict.fromkeys(path for name in wanted.paths for path in _meant(name, wanted.forgiving))
+    entries = [DiskEntry(image, image) for image in images]
     if wanted.domains or wanted.all_domains:
         entries += _forgiven(wanted) if wanted.forgiving else _of_machines(wanted)
     # In this order: it forks, and asking guests starts threads.
@@ -144,7 +146,7 @@ def _look(entry: DiskEntry) -> DiskEntry:
         return entry
     if not entry.path:
         return replace(entry, note="its disk is not a file of this host")
-    return look_at_image(entry.path, entry)
+    return look_at_image(entry)
 
 
 def _with_guests(entries: list[DiskEntry], uri: str | None) -> list[DiskEntry]:
@@ -194,17 +196,12 @@ _SUFFIXES = (".qcow2", ".qcow", ".raw", ".img")
 _QCOW2 = b"QFI\xfb"
 
 
-def images_in(named: Iterable[str], *, forgiving: bool = False) -> list[str]:
-    """Each image once, in the order in which they were named; those of a folder or a glob by name.
-
-    A glob that is for no file stays as it is, and will be an entry with an error; `forgiving`: it
-    is left out.
-    """
-    return list(dict.fromkeys(path for name in named for path in _meant(name, forgiving)))
-
-
 def _meant(name: str, forgiving: bool) -> Iterator[str]:
-    """The files that a name means; a pattern matches no folders (lost+found, IMAGE.growdisk)."""
+    """The files that a name means, those of a folder or a glob by name.
+
+    A pattern matches no folders (lost+found, IMAGE.growdisk). One that is for no file stays as it
+    is, and will be an entry with an error; `forgiving`: it is left out.
+    """
     if os.path.isdir(name):  # noqa: PTH112
         try:
             with os.scandir(name) as entries:

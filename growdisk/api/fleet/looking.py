@@ -29,12 +29,12 @@ _TOLD = ("none", "done", "undone")
 _BROKEN = (OSError, ValueError, IndexError, struct.error)
 
 
-def look_at_image(path: str, entry: DiskEntry | None = None) -> DiskEntry:
+def look_at_image(entry: DiskEntry) -> DiskEntry:
     """`entry` is what is known before: of a machine of libvirt, its name."""
-    entry = entry or DiskEntry(path, path)
+    path = Path(entry.path)
     try:
-        with _opened(Path(path)) as (device, state):
-            facts = inspect_device(device, image_facts(device, Path(path)), thorough=state == "off")
+        with _opened(path) as (device, state):
+            facts = inspect_device(device, image_facts(device, path), thorough=state == "off")
         # If libvirt has said that it runs, "in use" says less.
         return with_facts(
             replace(entry, state=entry.state if entry.state == "running" else state), facts
@@ -42,7 +42,7 @@ def look_at_image(path: str, entry: DiskEntry | None = None) -> DiskEntry:
     except GrowdiskError as error:
         return replace(entry, error=error_document(error))
     except _BROKEN as error:
-        return replace(entry, error=error_document(ImageNotReadable(Path(path), str(error))))
+        return replace(entry, error=error_document(ImageNotReadable(path, str(error))))
 
 
 def with_facts(entry: DiskEntry, facts: Facts) -> DiskEntry:

@@ -159,42 +159,32 @@ def _done(
     # SIGTERM first, which growdisk takes for a request to stop; its exit code is passed on.
     bounded = ["timeout", "--preserve-status", f"--kill-after={_GRACE}", f"{seconds:g}"]
     argv = [*bounded, sys.executable, "-c", _START, house, *words, "--json"]
-    child, begun = _StoppedWithRound(stop), time.monotonic()
+    pids, begun = list[int](), time.monotonic()
+
+    def ask_to_stop() -> None:
+        """`timeout` passes it on."""
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def at(pid: int) -> None:
+        pids.append(pid)
+        # A request made before there was a process would be lost.
+        if stop.requested:
+            ask_to_stop()
+
     try:
-        done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None, begun=child.at)
+        with stop.calling(ask_to_stop):
+            done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None, begun=at)
     except (GrowdiskError, OSError) as error:
         # OSError: this host has no room for another process.
         why = f"growdisk cannot be started: {error}" if isinstance(error, OSError) else str(error)
         return Action(entry, "stuck", _STUCK, why, time.monotonic() - begun)
-    finally:
-        child.no_more()
     found = _document(done)
     if done.status == 0:
         return found, done.seconds
     late = f" (its time of {seconds:g} s was up)" if done.seconds >= seconds else ""
     return _failed(entry, done, found, late)
-
-
-class _StoppedWithRound:
-    """A process that is asked to stop when the round is: `timeout` passes that on."""
-
-    def __init__(self, stop: StopRequest) -> None:
-        self._stop, self._pid = stop, 0
-
-    def at(self, pid: int) -> None:
-        self._pid = pid
-        self._stop.callbacks.append(self._ask)
-        # A request made before the callback was there would be lost.
-        if self._stop.requested:
-            self._ask()
-
-    def no_more(self) -> None:
-        if self._pid:
-            self._stop.callbacks.remove(self._ask)
-
-    def _ask(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGTERM)
 
 
 def _ended(entry: DiskEntry, found: dict[str, object], seconds: float) -> Action:
