@@ -28,7 +28,13 @@ from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
 from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.giving_up import as_guest_allows, changes_guest, in_guest_system, swap_alone
+from growdisk.planner.giving_up import (
+    as_guest_allows,
+    changes_guest,
+    gives_up_unread,
+    in_guest_system,
+    swap_alone,
+)
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
 from growdisk.planner.refusals import hibernated, memory_in
@@ -67,7 +73,9 @@ def proposed_with_guest(
     """What `propose` proposes, as far as the guest allows it."""
     proposal = propose(facts, goal)
     # Most plans touch no file of the guest: then nothing more is searched.
-    if isinstance(proposal, GoalReached) or not changes_guest(proposal):
+    if isinstance(proposal, GoalReached) or not (
+        changes_guest(proposal) or gives_up_unread(facts, goal, proposal)
+    ):
         return proposal
     proposal = in_guest_system(proposal, [home.root.node for home in look.systems])
     seen, alone = _seen(look, proposal.steps), swap_alone(proposal.steps)

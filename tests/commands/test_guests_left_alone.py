@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.plain_guest import FSTAB, ROOT_LINE, SWAP, file_in, make
+from tests.commands.plain_guest import FSTAB, ROOT_LINE, ROOT_PLACE, SWAP, file_in, make
+from tests.guests.tools import run
 from tests.unit.cli.command import in_process
 
 _ENTRY = f"linux /vmlinuz root=LABEL=r resume=UUID={SWAP} quiet\n"
@@ -40,6 +41,22 @@ def test_swap_is_moved_and_the_reason_is_said(tmp_path: Path, guest: str) -> Non
     said = " ".join(answer.out.split())
     assert "swap is moved, not given up" in said and reason in said
     assert file_in(image, "/etc/fstab") == str(files.get("/etc/fstab", FSTAB))
+
+
+def test_swap_is_moved_where_no_file_of_the_guest_can_be_read(tmp_path: Path) -> None:
+    image, volume = make(tmp_path, {}), tmp_path / "volume"
+    with volume.open("wb") as file:
+        file.truncate(ROOT_PLACE.length)
+    run("mkntfs", "-q", "-F", "-Q", "-p", "2048", "-H", "255", "-S", "63", volume)
+    with image.open("r+b") as disk:
+        disk.seek(ROOT_PLACE.start)
+        disk.write(volume.read_bytes())
+    answer = in_process("plan", image, "+50M")
+    assert answer.code == 0, answer
+    said = " ".join(answer.out.split())
+    assert "swap is moved, not given up: no system" in said and "sda2 moved to" in said
+    for words in (("--swap", "drop"), ("--no-guest-repair",)):
+        assert "given up: sda2" in in_process("plan", image, "+50M", *words).out
 
 
 def test_what_is_read_by_blocks_or_signed_is_left_where_swap_is_to_be_dropped(
