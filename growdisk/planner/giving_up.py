@@ -249,9 +249,8 @@ def _refuse_swap_file(facts: Facts, proposal: Proposal, seen: GuestSeen) -> None
     for step in of_kind(MakeSwapFile, proposal.steps):
         node = step.system.removeprefix("/dev/")
         reason = "" if step.system in seen.systems else f"no guest's system can be seen in {node}"
-        reason = reason or (
-            f"the root in {node} is a read-only subvolume" if step.system in seen.read_only else ""
-        )
+        if step.system in seen.no_swap_file:
+            reason = f"the root in {node} {seen.no_swap_file[step.system]}"
         if reason:
             hint = "keep the swap partition: --swap move"
             raise option_unsupported(facts.image.path, "--swap file", reason, hint)

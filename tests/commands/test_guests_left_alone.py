@@ -76,3 +76,19 @@ def test_without_a_checksum_what_limine_reads_is_changed(tmp_path: Path) -> None
     answer = in_process("expand", image, "+50M")
     assert answer.code == 0 and "given up: sda2" in answer.out
     assert file_in(image, "/boot/limine.conf") == "cmdline: root=LABEL=r\n"
+
+
+@pytest.mark.parametrize("kind", ["another swap file", "a link", "no fstab", "fstab is a link"])
+def test_a_swap_file_is_refused_where_the_guest_would_not_swap_on_it(
+    tmp_path: Path, kind: str
+) -> None:
+    image = make(tmp_path, {"/swapfile": bytes(8192)} if kind == "another swap file" else {})
+    commands = {
+        "a link": "symlink swapfile /var/x",
+        "no fstab": "rm etc/fstab",
+        "fstab is a link": "rm etc/fstab\nsymlink etc/fstab fstab.made",
+    }
+    offset = f"{image}?offset={ROOT_PLACE.start}"
+    run("debugfs", "-w", "-f", "-", offset, stdin=commands.get(kind, "stats"))
+    refused = in_process("plan", image, "+50M", "--swap", "file")
+    assert refused.code == 3 and "the root in sda1 has" in refused.err, refused
