@@ -19,7 +19,13 @@ from growdisk.filesystems.content import SwapContent
 from growdisk.filesystems.ext_tree import META_BG, ExtTree
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.swap import LARGEST_PAGE, read_swap
-from growdisk.guest_config.etc_tables import is_random_swap, parse_fstab, swap_files
+from growdisk.guest_config.etc_tables import (
+    FSTAB,
+    SWAP_FILE,
+    is_random_swap,
+    parse_fstab,
+    swap_files,
+)
 from growdisk.guest_config.files import decode
 from growdisk.guest_config.places import CRYPTTABS, FSTABS, UNITS
 from growdisk.guest_config.removed_partition import RemovedPartition
@@ -28,7 +34,13 @@ from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
 from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.giving_up import as_guest_allows, changes_guest, in_guest_system, swap_alone
+from growdisk.planner.giving_up import (
+    as_guest_allows,
+    changes_guest,
+    gives_up_unread,
+    in_guest_system,
+    swap_alone,
+)
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
 from growdisk.planner.refusals import hibernated, memory_in
@@ -67,7 +79,9 @@ def proposed_with_guest(
     """What `propose` proposes, as far as the guest allows it."""
     proposal = propose(facts, goal)
     # Most plans touch no file of the guest: then nothing more is searched.
-    if isinstance(proposal, GoalReached) or not changes_guest(proposal):
+    if isinstance(proposal, GoalReached) or not (
+        changes_guest(proposal) or gives_up_unread(facts, goal, proposal)
+    ):
         return proposal
     proposal = in_guest_system(proposal, [home.root.node for home in look.systems])
     seen, alone = _seen(look, proposal.steps), swap_alone(proposal.steps)
@@ -157,7 +171,8 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
 
     systems = tuple(home.root.node for home in look.systems)
     on_btrfs = tuple(h.root.node for h in look.systems if isinstance(h.paths.root.tree, BtrfsTree))
-    read_only = tuple(home.root.node for home in look.systems if _is_read_only(home))
+    made = first(MakeSwapFile, steps)
+    unfit = _unfit_for_swap_file(look, made) if made else {}
     # Two questions: what names it, and whether this machine's tools can write there (`closed`). If
     # only the second fails, another backend does the work.
     repairs: list[HomeRepair] = []
@@ -166,21 +181,42 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
             repairs = repairs_of(look, repair.system, repair.decisions())
     except Unknown as unknown:
         unread = f"the guest's files cannot all be read here: {unknown}"
-        return GuestSeen(systems, on_btrfs, (unread,), closed=unread)
+        return GuestSeen(systems, on_btrfs, (unread,), closed=unread, no_swap_file=unfit)
     named = dict.fromkeys(c.path for repair in repairs for c in repair.changes if c.mended)
     try:
-        closed = _why_not_written(look, repairs, first(MakeSwapFile, steps))
+        closed = _why_not_written(look, repairs, made)
     except Unknown as unknown:
         closed = f"the guest's files cannot be read here: {unknown}"
-    return GuestSeen(
-        systems, on_btrfs, tuple(obstacles(look, repairs)), tuple(named), closed, read_only
-    )
+    found = tuple(obstacles(look, repairs))
+    return GuestSeen(systems, on_btrfs, found, tuple(named), closed, unfit)
 
 
 def _is_read_only(home: Home) -> bool:
     """A subvolume of btrfs that Linux itself does not write to."""
     tree, path = home.paths.root.tree, home.root.subvolume.strip("/")
     return any(subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path)
+
+
+def _unfit_for_swap_file(look: Look, made: MakeSwapFile) -> dict[str, str]:
+    """Why a system's root (its device) can have no swap file, or nothing would swap on it."""
+    found = {home.root.node: _why_no_swap_file_at(home, made) for home in look.systems}
+    return {node: reason for node, reason in found.items() if reason}
+
+
+def _why_no_swap_file_at(home: Home, made: MakeSwapFile) -> str:
+    if _is_read_only(home):
+        return "is a read-only subvolume"
+    with suppress(Unknown, OSError):
+        fstab = home.paths.find(FSTAB, follow=False)
+        if fstab is None or not fstab.inode.is_file:
+            return f"has no file {FSTAB} that would name it"
+        there = home.paths.find(SWAP_FILE, follow=False)
+        # The planned one may be there already.
+        start = there.tree.read(there.inode, LARGEST_PAGE) if there and there.inode.is_file else b""
+        content = read_swap(start)
+        if there is not None and (content is None or content.uuid != made.uuid):
+            return f"has a {SWAP_FILE} already"
+    return ""
 
 
 def _why_not_written(look: Look, repairs: list[HomeRepair], made: MakeSwapFile | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
@@ -25,6 +25,7 @@ from growdisk.filesystems.file_tree import (
     Run,
     Unknown,
     decode_name,
+    more_blocks,
     wanted_size,
 )
 
@@ -98,6 +99,11 @@ class ExtTree(FileTree):
             or (content.has_64bit and block.descriptor_size != content.descriptor_size)
         ):
             raise Unknown("its superblock is damaged")
+
+    def has_room_for(self, growing: Collection[tuple[int, int]]) -> bool:
+        # One more for each file, for its extents.
+        wanted = more_blocks(growing, self.block_size) + len(growing)
+        return wanted * self.block_size <= (self.content.size or 0) - (self.content.used or 0)
 
     def inode(self, number: int) -> Inode:
         group, index = divmod(number - 1, self.content.inodes_per_group)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.fat import layout_of, read_fat
-from growdisk.filesystems.file_tree import LARGEST, FileTree, Node, Unknown
+from growdisk.filesystems.file_tree import LARGEST, FileTree, Node, Unknown, more_blocks
 
 # Name and extension, attributes, case flags, high and low half of the first cluster, size.
 _ENTRY = struct.Struct("<8s3sBB7xH4xHI")
@@ -55,10 +55,8 @@ class FatTree(FileTree):
         self._fat = self._bytes(layout.fat_at, length)
         self._known: dict[int, _FatNode] = {}
 
-    def has_room_for(self, growing: Iterable[tuple[int, int]]) -> bool:
-        """Whether files of these sizes can become that much longer, all of them."""
-        unit = self._cluster_size
-        wanted = sum(-(-(size + more) // unit) - -(-size // unit) for size, more in growing)
+    def has_room_for(self, growing: Collection[tuple[int, int]]) -> bool:
+        wanted = more_blocks(growing, self._cluster_size)
         free = (cluster for cluster in range(2, self._clusters + 2) if self._next(cluster) == 0)
         return len([*islice(free, wanted)]) == wanted
 

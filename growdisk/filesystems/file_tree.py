@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar, NamedTuple
 
 from growdisk.block.device import BlockDevice
@@ -64,6 +64,11 @@ class Subvolume(NamedTuple):
     is_copy: bool
 
 
+def more_blocks(growing: Iterable[tuple[int, int]], unit: int) -> int:
+    """What files of these sizes take to become that much longer, in blocks of `unit` bytes."""
+    return sum(-(-(size + more) // unit) - -(-size // unit) for size, more in growing)
+
+
 class FileTree(ABC):
     """`root` is the number of the top directory, `block_size` what a Run counts in.
 
@@ -100,6 +105,13 @@ class FileTree(ABC):
     def root_of(self, _subvolume: int) -> int:
         """The number of a subvolume's top directory."""
         return self.root
+
+    def has_room_for(self, growing: Collection[tuple[int, int]]) -> bool:
+        """Whether files of these sizes can become that much longer, all of them.
+
+        True if that is not known.
+        """
+        return True
 
     def _bytes(self, offset: int, length: int) -> bytes:
         """Unknown instead of an error if the range leaves the device."""

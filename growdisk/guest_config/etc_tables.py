@@ -19,7 +19,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config.files import change_lines
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy, without_escapes
 
-SWAP_FILE = "/swapfile"
+FSTAB, SWAP_FILE = "/etc/fstab", "/swapfile"
 _LINE = (
     r"(?P<indent>[ \t]*)(?P<source>[^#\s]\S*)[ \t]+(?P<mount_point>\S+)[ \t]+(?P<kind>\S+)(?:[ "
     r"\t]+(?P<options>\S+))?"

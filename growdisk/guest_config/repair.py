@@ -21,6 +21,7 @@ from growdisk.guest_config.boot_settings import (
     without_kernel_options,
 )
 from growdisk.guest_config.etc_tables import (
+    FSTAB,
     SWAP_FILE,
     nodes_made_of,
     parse_fstab,
@@ -43,7 +44,7 @@ from growdisk.guest_config.initrd_repair import change_initrds, change_unified
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.systemd_units import silenced, without_wants
 
-_FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
+_CRYPTTAB = "/etc/crypttab"
 _GRUB_ENVIRONMENT = "grubenv"
 INITRAMFS_TOOLS = (
     "/usr/sbin/update-initramfs",
@@ -165,7 +166,7 @@ def _automounts(files: GuestFiles, path: str) -> list[str]:
 
 def _name_swap_file(files: GuestFiles, where: str) -> Iterator[Change]:
     """In fstab, if no line of swap became its."""
-    for path, content in settings(files, (_FSTAB,)):
+    for path, content in settings(files, (FSTAB,)):
         old = decode(content)
         if (new := with_swap_file(old)) != old:
             files.write(path, encode(new))
@@ -281,10 +282,10 @@ def _in_texts(
 
 
 def _links(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
-    if _is_link(files, _FSTAB):
-        entries = parse_fstab(decode(files.read(_FSTAB)))
+    if _is_link(files, FSTAB):
+        entries = parse_fstab(decode(files.read(FSTAB)))
         if any(entry.is_of(gone) for entry in entries):
-            yield unmended(_FSTAB, _LINK)
+            yield unmended(FSTAB, _LINK)
     if _is_link(files, _CRYPTTAB) and any(nodes_made_of(decode(files.read(_CRYPTTAB)), gone)):
         yield unmended(_CRYPTTAB, _LINK)
 

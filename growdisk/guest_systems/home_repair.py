@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.filesystems.fat_tree import FatTree
 from growdisk.guest_config import places
 from growdisk.guest_config.files import Change, Pending, found, settings, unmended
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
@@ -93,20 +92,23 @@ def _checksums(files: DirectGuest, *, rooted: bool) -> bytes:
 
 
 def _why_not_written(home: Home, pending: Pending, path: str) -> str:
-    """ "" if it can be. Of an initrd its block has to fit on a full EFI partition."""
+    """ "" if it can be. Of an initrd its block has to fit into a /boot or EFI partition."""
     # GRUB that checks signatures would not start with another file.
     if pending.exists(f"{path}.sig"):
         return "it has a signature (.sig): change it in the guest, and sign it"
     block = pending.prefixes.get(path, b"")
     tree = place.tree if block and (place := home.paths.find(path)) else None
-    if not isinstance(tree, FatTree):
+    # A root has room: it is what grows, as a rule.
+    if tree is None or (home.rooted and tree is home.paths.root.tree):
         return ""
     # Together: each block alone might fit where all of them do not.
     longer = [(home.paths.find(path), len(prefix)) for path, prefix in pending.prefixes.items()]
     if tree.has_room_for(
-        (prefixed.inode.size, more)
-        for prefixed, more in longer
-        if prefixed is not None and prefixed.tree is tree
+        [
+            (prefixed.inode.size, more)
+            for prefixed, more in longer
+            if prefixed is not None and prefixed.tree is tree
+        ]
     ):
         return ""
     return (

@@ -17,7 +17,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.btrfs_tree import TOP_LEVEL
 from growdisk.filesystems.file_tree import FileTree, Subvolume, Unknown
-from growdisk.guest_config.etc_tables import Entry, parse_fstab, swap_files
+from growdisk.guest_config.etc_tables import FSTAB, Entry, parse_fstab, swap_files
 from growdisk.guest_config.files import LARGEST_SETTINGS, decode
 from growdisk.guest_config.places import BOOTS
 from growdisk.guest_systems.file_systems import SeenFileSystem, file_systems_on, tree_of
@@ -25,7 +25,6 @@ from growdisk.guest_systems.paths import GuestPaths, MountRoot
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
 
-_FSTAB = "/etc/fstab"
 _MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")
 _BOOT_PLACES = ("/boot", "/efi", "/esp")
 _GUIX = "/var/guix/profiles/system"
@@ -196,7 +195,7 @@ def _boots(paths: GuestPaths) -> bool:
 
 def _fstab(paths: GuestPaths) -> list[Entry]:
     try:
-        place = paths.find(_FSTAB)
+        place = paths.find(FSTAB)
         if place is None or not place.inode.is_file:
             return []
         return list(parse_fstab(decode(place.tree.read(place.inode, LARGEST_SETTINGS))))

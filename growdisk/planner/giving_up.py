@@ -144,6 +144,17 @@ def changes_guest(proposal: Proposal) -> bool:
     return any(step.changes_guest for step in proposal.steps)
 
 
+def gives_up_unread(facts: Facts, goal: Goal, proposal: Proposal) -> bool:
+    """Whether swap goes by default, and no file of the guest can be read to forget it."""
+    left = {part.number for part in proposal.after.partitions}
+    return (
+        goal.repair
+        and goal.swap is None
+        and not left.issuperset(facts.swaps)
+        and first(RepairGuest, proposal.steps) is None
+    )
+
+
 def in_guest_system(proposal: Proposal, systems: Sequence[str]) -> Proposal:
     """With the guest's system where it was seen (`systems`: devices), if that is not what grows."""
     return replace(proposal, steps=tuple(step.in_system(systems) for step in proposal.steps))
@@ -168,6 +179,8 @@ def as_guest_allows(
     a system.
     """
     _refuse_swap_file(facts, proposal, seen)
+    if gives_up_unread(facts, goal, proposal):
+        return _moved(propose, facts, goal, of_swap)
     repair = first(RepairGuest, proposal.steps)
     notes = (*proposal.notes, *_notes_on_swap_file(proposal, seen))
     if any("/etc/" not in path for path in seen.named):
@@ -233,14 +246,11 @@ def _notes_on_swap_file(proposal: Proposal, seen: GuestSeen) -> Iterator[str]:
 
 
 def _refuse_swap_file(facts: Facts, proposal: Proposal, seen: GuestSeen) -> None:
-    if not (step := first(MakeSwapFile, proposal.steps)):
-        return
-    node = step.system.removeprefix("/dev/")
-    if step.system not in seen.systems:
-        reason = f"no guest's system can be seen in {node}"
-    elif step.system in seen.read_only:
-        reason = f"the root in {node} is a read-only subvolume"
-    else:
-        return
-    hint = "keep the swap partition: --swap move"
-    raise option_unsupported(facts.image.path, "--swap file", reason, hint)
+    if step := first(MakeSwapFile, proposal.steps):
+        node = step.system.removeprefix("/dev/")
+        reason = "" if step.system in seen.systems else f"no guest's system can be seen in {node}"
+        if step.system in seen.no_swap_file:
+            reason = f"the root in {node} {seen.no_swap_file[step.system]}"
+        if reason:
+            hint = "keep the swap partition: --swap move"
+            raise option_unsupported(facts.image.path, "--swap file", reason, hint)

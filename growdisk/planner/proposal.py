@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.facts import Facts
@@ -15,8 +15,8 @@ from growdisk.steps.registry import DiskStep
 class GuestSeen:
     """What the guest's own files say of what is given up.
 
-    `systems` are devices with a system's root, some `on_btrfs`, and of these some in a `read_only`
-    subvolume.
+    `systems` are devices with a system's root, some `on_btrfs`; `no_swap_file`: why some of the
+    roots cannot have one.
 
     `obstacles`: why what is gone might still be waited for after the repair. `named`: files that
     name it, and are mended. `closed`: why this machine's own tools cannot write there; "" if they
@@ -28,7 +28,7 @@ class GuestSeen:
     obstacles: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     closed: str = ""
-    read_only: tuple[str, ...] = ()
+    no_swap_file: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import LARGEST_PAGE, read_swap, swap_header
-from growdisk.guest_config.etc_tables import SWAP_FILE
+from growdisk.guest_config.etc_tables import FSTAB, SWAP_FILE
 from growdisk.guest_config.files import Change
 from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from growdisk.steps.run_backend import Backend, RunBackend
 
     GuestSystem = DirectEditor | MountedGuest
-
-_FSTAB = "/etc/fstab"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class GuestAtRest:
 
     def swap_file_uuid(self, system: str) -> str | None:
         with self._mounted(system, "looking at the guest") as guest:
-            return _swap_in(guest) if guest.exists(_FSTAB) else None
+            return _swap_in(guest) if guest.exists(FSTAB) else None
 
     def make_swap_file(self, system: str, size: int, uuid: str, page_size: int) -> str:
         with self._mounted(system, "making the swap file") as guest:
@@ -237,7 +235,7 @@ def _has_guest(backend: Backend, device: str) -> bool | None:
     """Whether a device has a guest (an fstab); None if it cannot be mounted."""
     try:
         with backend.mounted_guest(device, writable=False) as guest:
-            return guest.exists(_FSTAB)
+            return guest.exists(FSTAB)
     except ToolFailed:
         # No reason to fail: it may need other disks, or a newer kernel.
         return None

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.plain_guest import FSTAB, ROOT_LINE, SWAP, file_in, make
+from tests.commands.plain_guest import FSTAB, ROOT_LINE, ROOT_PLACE, SWAP, file_in, make
+from tests.guests.tools import run
 from tests.unit.cli.command import in_process
 
 _ENTRY = f"linux /vmlinuz root=LABEL=r resume=UUID={SWAP} quiet\n"
@@ -42,6 +43,22 @@ def test_swap_is_moved_and_the_reason_is_said(tmp_path: Path, guest: str) -> Non
     assert file_in(image, "/etc/fstab") == str(files.get("/etc/fstab", FSTAB))
 
 
+def test_swap_is_moved_where_no_file_of_the_guest_can_be_read(tmp_path: Path) -> None:
+    image, volume = make(tmp_path, {}), tmp_path / "volume"
+    with volume.open("wb") as file:
+        file.truncate(ROOT_PLACE.length)
+    run("mkntfs", "-q", "-F", "-Q", "-p", "2048", "-H", "255", "-S", "63", volume)
+    with image.open("r+b") as disk:
+        disk.seek(ROOT_PLACE.start)
+        disk.write(volume.read_bytes())
+    answer = in_process("plan", image, "+50M")
+    assert answer.code == 0, answer
+    said = " ".join(answer.out.split())
+    assert "swap is moved, not given up: no system" in said and "sda2 moved to" in said
+    for words in (("--swap", "drop"), ("--no-guest-repair",)):
+        assert "given up: sda2" in in_process("plan", image, "+50M", *words).out
+
+
 def test_what_is_read_by_blocks_or_signed_is_left_where_swap_is_to_be_dropped(
     tmp_path: Path,
 ) -> None:
@@ -59,3 +76,19 @@ def test_without_a_checksum_what_limine_reads_is_changed(tmp_path: Path) -> None
     answer = in_process("expand", image, "+50M")
     assert answer.code == 0 and "given up: sda2" in answer.out
     assert file_in(image, "/boot/limine.conf") == "cmdline: root=LABEL=r\n"
+
+
+@pytest.mark.parametrize("kind", ["another swap file", "a link", "no fstab", "fstab is a link"])
+def test_a_swap_file_is_refused_where_the_guest_would_not_swap_on_it(
+    tmp_path: Path, kind: str
+) -> None:
+    image = make(tmp_path, {"/swapfile": bytes(8192)} if kind == "another swap file" else {})
+    commands = {
+        "a link": "symlink swapfile /var/x",
+        "no fstab": "rm etc/fstab",
+        "fstab is a link": "rm etc/fstab\nsymlink etc/fstab fstab.made",
+    }
+    offset = f"{image}?offset={ROOT_PLACE.start}"
+    run("debugfs", "-w", "-f", "-", offset, stdin=commands.get(kind, "stats"))
+    refused = in_process("plan", image, "+50M", "--swap", "file")
+    assert refused.code == 3 and "the root in sda1 has" in refused.err, refused

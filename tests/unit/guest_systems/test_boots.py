@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import MiB
+from tests.guests.tools import run
 from tests.unit.guest_systems.homes import ESP, FSTAB, UUID, disk, repairs, written
 
+EMPTY_ARCHIVE = f"{'070701'}{'0' * 88}{11:08X}{'0' * 8}TRAILER!!!\0"
 ENTRY, UNIFIED = "/loader/entries/a.conf", "/EFI/Linux/x.conf"
 
 
@@ -75,14 +77,32 @@ def test_a_boot_partition_that_fstab_does_not_have_is_known_by_what_lies_in_it(
         assert [*written(found).values()] == ["root=x quiet\n"]
 
 
+@pytest.mark.parametrize("spare", [0, 64])
+def test_an_initrd_on_a_full_boot_partition_is_left_and_said(tmp_path: Path, spare: int) -> None:
+    root = {"/etc/fstab": FSTAB + "/dev/sda1 /boot ext4 defaults 0 2\n", "/boot/.keep": ""}
+    image = disk(tmp_path, root | {"/usr/sbin/update-initramfs": ""}, {"/x": ""})
+    tree, filling = tmp_path / "boot", tmp_path / "filling"
+    tree.mkdir()
+    (tree / "initrd.img-6").write_text(EMPTY_ARCHIVE)
+    options = ("-t", "ext4", "-b", "1024", "-m", "0", "-d", tree, "-E", f"offset={MiB}")
+    run("mke2fs", "-q", "-F", *options, image, "8192k")
+    head = run("dumpe2fs", "-h", f"{image}?offset={MiB}")
+    free = int(head.partition("\nFree blocks:")[2].split()[0])
+    filling.write_bytes(b"x" * 1024 * (free - spare - 2))
+    run("debugfs", "-w", "-R", f"write {filling} filling", f"{image}?offset={MiB}")
+    with repairs(image) as found:
+        (change,) = (change for one in found for change in one.changes)
+    is_full = not spare
+    assert (change.path, change.mended, change.waits) == ("/boot/initrd.img-6", spare > 0, is_full)
+
+
 @pytest.mark.parametrize("is_full", [False, True])
 def test_an_initrd_on_a_full_efi_partition_is_left_and_said(tmp_path: Path, is_full: bool) -> None:
     initrd = "/debian/6/initrd.img-6"
-    end = f"{'070701'}{'0' * 88}{11:08X}{'0' * 8}TRAILER!!!\0"
     image = disk(
         tmp_path,
         {"/etc/fstab": FSTAB, "/usr/sbin/update-initramfs": ""},
-        {initrd: end, "/EFI/x": ""},
+        {initrd: EMPTY_ARCHIVE, "/EFI/x": ""},
     )
     filling = tmp_path / "filling"
     for size in (1 << 20, 1 << 16, 512) if is_full else ():

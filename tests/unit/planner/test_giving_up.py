@@ -21,8 +21,8 @@ ROOT = "/dev/sda1"
 @pytest.mark.parametrize(
     ("seen", "words"),
     [(GuestSeen(), "no guest's system"),
-        (GuestSeen((ROOT,), (ROOT,), read_only=(ROOT,)), "read-only subvolume"),
-     (GuestSeen((ROOT, "/dev/sda2"), read_only=("/dev/sda2",)), "")],
+        (GuestSeen((ROOT,), no_swap_file={ROOT: "is read-only"}), "the root in sda1 is read-only"),
+     (GuestSeen((ROOT, "/dev/sda2"), no_swap_file={"/dev/sda2": "is read-only"}), "")],
 )  # fmt: skip
 def test_a_swap_file_needs_a_root_that_can_have_it(seen: GuestSeen, words: str) -> None:
     proposal = Proposal((MakeSwapFile(ROOT, MiB, "uuid"),), facts(EXT))
