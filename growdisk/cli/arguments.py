@@ -217,8 +217,8 @@ def add_sector_size(parser: argparse.ArgumentParser, more: str = "") -> None:
 # The options for logical volumes and passphrases.
 
 _KEY_FILE = (
-    "all bytes of FILE count, and a line break at its end may be too many; may be given several "
-    "times: each container takes the one that opens it"
+    "all bytes of FILE, and if they open nothing there, those before a line break at its end; may "
+    "be given several times: each container takes the one that opens it"
 )
 _SELECTORS = ("key", "file")
 

@@ -178,6 +178,7 @@ def accepted(words: Sequence[str]) -> list[str]:
 def _own(verb: str, rest: Sequence[str]) -> Iterator[str]:
     """The words after `verb` in growdisk's own; those that are refused stay as they are."""
     same, dropped, left = _SAME_OPTION.get(verb, {}), _DROPPED.get(verb, ()), iter(rest)
+    sizes = []
     for word in left:
         name, equals, value = word.partition("=")
         if word == "--":
@@ -188,11 +189,13 @@ def _own(verb: str, rest: Sequence[str]) -> Iterator[str]:
             yield from _FORMATS.get(value, [word] if equals else [word, value])
         elif name == "--size" and verb in _SIZED:
             # The SIZE is a word of its own. If it is missing, the parser says so.
-            yield value if equals else next(left, word)
+            sizes.append(value if equals else next(left, word))
         elif name in same:
             yield f"{same[name]}{equals}{value}"
         elif word not in dropped:
             yield word
+    # After the image, wherever --size stood.
+    yield from sizes
 
 
 def _verb_of(words: Sequence[str]) -> tuple[str, list[str]]:
@@ -299,4 +302,5 @@ def extra_words(prog: str, words: Sequence[str], size: str | None) -> UsageError
         problem = f"{prog} takes one image and one SIZE, and there is also: {' '.join(words)}"
         return UsageError(problem, hint)
     problem = f"there are more words than {prog} takes: {' '.join(words)}"
-    return UsageError(problem, f"{prog} --help")
+    is_size = prog == "growdisk provision" and words[0].lstrip("+")[:1].isdigit()
+    return UsageError(problem, f"--size {words[0]}" if is_size else f"{prog} --help")

@@ -106,10 +106,15 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
     if not entries:
         return
     cells = [_HEADER, *map(_row, entries)]
-    columns = list(range(len(_HEADER)))
+    # What no disk has needs no column.
+    columns = [
+        column
+        for column in range(len(_HEADER))
+        if column == _REMARKS or any(row[column] for row in cells[1:])
+    ]
     # Least widths: names and remarks can still be cut after that.
     for expendable in _EXPENDABLE:
-        if _least(cells, columns) > width:
+        if expendable in columns and _least(cells, columns) > width:
             columns.remove(expendable)
     widths = _widths(cells, columns, width)
     for row in cells:

@@ -14,8 +14,9 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.layout import Layout
 from growdisk.units import format_size
 
+_SWAP_KEPT = "--swap move or --swap file keeps it"
 _SWAP_AGAIN = (
-    "--swap move or --swap file keeps it next time. A swap file inside the guest: fallocate -l 1G "
+    f"{_SWAP_KEPT} next time. A swap file inside the guest: fallocate -l 1G "
     "/swapfile; chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line for it in "
     "/etc/fstab"
 )
@@ -123,6 +124,8 @@ def _texts(result: Result) -> Iterator[str]:
             if result.backend_reason:
                 yield backend
             yield from (f"would be given up: {item}" for item in result.given_up)
+            if _lost_swap(result):
+                yield f"this disk would have no swap then; {_SWAP_KEPT}"
             yield from (f"note: {note}" for note in result.notes)
         case "changed":
             yield from (f"given up: {item}" for item in result.given_up)

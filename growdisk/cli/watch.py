@@ -61,5 +61,5 @@ def _summary(ended: Round) -> str:
     counts = ", ".join(f"{results.count(word)} {word}" for word in dict.fromkeys(results))
     return (
         f"{len(results)} disk{'' if len(results) == 1 else 's'} in {ended.seconds:.1f} s: "
-        f"{counts or 'none'}"
+        f"{counts or 'no image and no machine is there that the rules are for'}"
     )

@@ -177,7 +177,7 @@ def nothing_to_grow(path: Path, reason: str) -> Refused:
         "there is nothing in {path} that growdisk could grow",
         "{reason}",
         "growdisk show {path} draws what is there; growdisk grows ext, XFS, btrfs, NTFS, F2FS, "
-        "LVM and LUKS",
+        "LVM and LUKS; growdisk image resize makes an image larger, whatever is in it",
         {"path": path, "reason": reason},
     )
 

@@ -168,7 +168,8 @@ def _matching(word: str, inventory: Inventory) -> list[str]:
 def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> UsageError:
     known = [*inventory.groups, *inventory.hosts]
     if known == ["all"] or not known:
-        hint = "name images by path or glob, domain:NAME, or give an inventory with -i"
+        hint = "name images by path or glob, domain:NAME, or give an inventory with -i; for the "
+        hint += "playbooks that come with growdisk: -e target='images/*.qcow2'"
     else:
         hint = suggestion(word, known, f"the inventory has: {', '.join(known[:20])}")
     return bad_file(f"there is no host or group '{word}'", place=place, hint=hint)

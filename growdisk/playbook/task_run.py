@@ -101,7 +101,7 @@ class TaskRun:
         started = time.monotonic()
         try:
             if not scope.are_true(self._task.when, self._task.place):
-                message = f"skipped: {' and '.join(self._task.when)} does not hold"
+                message = f"skipped: only when {' and '.join(self._task.when)}"
                 skipped = {"changed": False, "failed": False, "skipped": True, "msg": message}
                 return self._report("skipped", TaskResult(False, message), label, 0.0), skipped
             outcome = self._carried_out(scope, number)

@@ -108,7 +108,10 @@ def test_a_name_without_a_letter_is_no_disk() -> None:
 
 
 def test_where_nothing_can_be_read_the_exit_code_says_so(tmp_path: Path) -> None:
-    assert in_process("list", tmp_path / "gone.raw").code == 3
+    answer = in_process("list", tmp_path / "gone.raw")
+    assert answer.code == 3
+    # Columns that would be empty leave the reason its room.
+    assert answer.out.splitlines()[1:] == ["gone.raw  unreadable  No such file or directory"]
 
 
 def test_sorted_and_filtered_by_fullness(folder: Path, small_disk: DiskMaker) -> None:

@@ -181,7 +181,8 @@ def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T])
         try:
             check(text)
         except GrowdiskError as error:
-            what = f"{word}: {error.what}"
+            # Some errors name the word themselves.
+            what = error.what if error.what.startswith(word) else f"{word}: {error.what}"
             raise node.bad(what, reason=error.why, hint=error.what_to_do) from error
     return text
 

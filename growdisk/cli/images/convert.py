@@ -59,14 +59,17 @@ def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
         with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
             return convert_image(source, arguments.path, target, progress)
 
-    return _created(output, arguments.path, "virtual-size", unlocking(arguments, convert))
+    size = unlocking(arguments, convert)
+    # Named: a raw image may be called .vmdk.
+    kind = "raw, " if isinstance(target, RawTarget) else "qcow2, "
+    return _created(output, arguments.path, "virtual-size", size, kind)
 
 
-def _created(output: CommandOutput, path: Path, key: str, size: int) -> int:
+def _created(output: CommandOutput, path: Path, key: str, size: int, kind: str = "") -> int:
     # st_blocks counts units of 512 bytes, whatever blocks the file system has.
     host = path.stat().st_blocks * 512
     output.document({"result": "created", "filename": str(path), key: size, "actual-size": host})
-    output.note(f"{path}: {format_size(size)}, {format_size(host)} on the host")
+    output.note(f"{path}: {kind}{format_size(size)}, {format_size(host)} on the host")
     return 0
 
 

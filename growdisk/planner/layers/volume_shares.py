@@ -203,19 +203,13 @@ def why_not_group(
 def why_not_volume(group: VolumeGroup, volume: LogicalVolume) -> str:
     """Why a volume cannot grow here; "" if it can."""
     if volume.kind == "thin":
-        return (
-            "is thin: its size is only a promise, what it takes comes from its pool, and "
-            "growdisk grows no pools"
-        )
+        return "is thin: it takes its space from a pool, and growdisk does not grow pools"
     if volume.kind == "thin-pool":
-        return (
-            "is a thin pool: data and metadata would have to grow by rules of the guest's, "
-            "which growdisk has not"
-        )
+        return "is a thin pool: how its data and metadata grow is set in the guest (lvm.conf)"
     if volume.name in group.snapshotted:
         return "has an LVM snapshot, or is one: it would have to be merged or removed first"
     if not volume.is_linear:
-        return f"is {volume.kind}, and growdisk grows linear volumes"
+        return f"is of type {volume.kind}, and growdisk grows linear volumes only"
     # pvmove locks what it moves, and lets it lie on a hidden volume meanwhile.
     keys = {physical.key for physical in group.physical_volumes}
     hidden = any(key not in keys for segment in volume.segments for key, _ in segment.areas)

@@ -91,6 +91,15 @@ def test_the_same_plan_in_other_words(image: Path, words: tuple[str, ...]) -> No
     assert told == wanted
 
 
+def test_a_size_in_the_words_of_other_tools_may_stand_before_the_image() -> None:
+    for words in (["--size", "10G", "no.qcow2"], ["--size=10G", "no.qcow2"]):
+        assert "cannot open no.qcow2" in in_process("plan", *words).err
+
+
+def test_a_size_that_provision_has_as_an_option() -> None:
+    assert "--size 20G" in in_process("provision", "base.qcow2", "out.qcow2", "20G").err
+
+
 @pytest.mark.parametrize("words", [("--size",), ("--size", ""), ("--size=",), ("--", "--size")])
 def test_a_size_that_is_missing_is_told(words: tuple[str, ...]) -> None:
     """As of a script's variable that was never set: no SIZE would fill the disk as it is."""

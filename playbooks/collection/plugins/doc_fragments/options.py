@@ -145,7 +145,7 @@ options:
   key_file:
     description:
       - Files with a passphrase of what is encrypted in the guest.
-      - All bytes of a file count, a line break at its end too.
+      - All bytes of a file count; if they open nothing in the guest, those before a line break at its end.
       - Each encrypted container takes the one that opens it.
     type: list
     elements: path
