@@ -115,9 +115,8 @@ def refuse_unseen_users(path: Path) -> None:
 def doubt_about_device(path: Path) -> str:
     """What cannot be known of who uses it; "" if everything is known."""
     unseen = list(use_of(path, claimed=True).unseen)
-    unseen += (
-        [] if clients_of(path) is not None else ["the Ceph cluster (rbd status gave no answer)"]
-    )
+    if clients_of(path) is None:
+        unseen.append("the Ceph cluster (rbd status gave no answer)")
     return f"whether {path} is in use was not looked up in {', '.join(unseen)}" if unseen else ""
 
 

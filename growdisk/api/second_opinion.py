@@ -106,8 +106,10 @@ def _grown(
 ) -> Iterator[tuple[TouchedPart, BlockDevice]]:
     """Partitions as they will be."""
     before, after = facts.table, proposal.after.table
-    for old in before.partitions if before and after else ():
-        new = after.by_number(old.number) if after else None
+    if before is None or after is None:
+        return
+    for old in before.partitions:
+        new = after.by_number(old.number)
         if old.role is Role.EXTENDED or old.end > device.size or new is None:
             continue
         if new.start == old.start and new.end > old.end:

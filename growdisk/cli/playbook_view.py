@@ -13,6 +13,7 @@ from growdisk.playbook.reports import (
     Event,
     HostEnded,
     HostReport,
+    State,
     StepStarted,
     TaskEnded,
     TaskReport,
@@ -206,12 +207,12 @@ def _word(ended: PlaybookResult) -> str:
 
 
 def _host(host: HostReport) -> dict[str, object]:
-    states = ("changed", "ok", "failed", "ignored", "skipped")
+    states: tuple[State, ...] = ("changed", "ok", "failed", "ignored", "skipped")
     return {
         "host": host.host,
         "result": host.result,
         "code": host.code,
-        **{state: host.count(state) for state in states},  # type: ignore[arg-type]
+        **{state: host.count(state) for state in states},
         "tasks": [task.as_json() for task in host.tasks],
         **({"error": dict(host.error)} if host.error else {}),
     }

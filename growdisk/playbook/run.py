@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -85,20 +86,11 @@ def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
     if request.check:
         # Check mode writes nothing: no record, and no claims that would keep others waiting.
         return _PlaybookRun(prepared, run, None, listener).all_plays()
-    claims, folder = Claims(run), RunFolder(run)
-    finished = False
-    try:
-        # Claimed before anything is recorded: a play that cannot have all leaves no trace.
-        for image in prepared.images:
-            claims.claim(image)
+    folder = RunFolder(run)
+    # Claimed before anything is recorded: a play that cannot have all leaves no trace.
+    with _claimed(folder, prepared.images):
         folder.begin(_description(request, prepared))
-        running = _PlaybookRun(prepared, run, folder, listener)
-        ended = running.all_plays()
-        finished = running.finish(ended)
-        return ended
-    finally:
-        # The names stay in the claims if the record stays: another play learns of it.
-        claims.release(finished=finished or not folder.is_unfinished)
+        return _PlaybookRun(prepared, run, folder, listener).all_plays()
 
 
 def resume_playbook(path: Path, listener: Listener, *, jobs: int, undo: bool) -> PlaybookResult:
@@ -123,20 +115,25 @@ def resume_playbook(path: Path, listener: Listener, *, jobs: int, undo: bool) ->
         raise _playbook_changed(
             path, reason="its hosts are others now (the inventory, or what a pattern matches)"
         )
-    claims = Claims(folder.run)
-    finished = False
-    try:
-        # Those that were claimed then. Which they are now could depend on what the play has done.
-        for image in description["images"] if isinstance(description["images"], list) else ():
-            claims.claim(Path(str(image)))
+    # Those that were claimed then. Which they are now could depend on what the play has done.
+    images = description["images"] if isinstance(description["images"], list) else []
+    with _claimed(folder, [Path(str(image)) for image in images]):
         running = _PlaybookRun(prepared, folder.run, folder, listener)
         if undo and (begun := running.begun()) and all(each.end_report() for each in begun):
             raise _play_has_ended(path)
-        ended = running.all_plays(undo=undo)
-        finished = running.finish(ended)
-        return ended
+        return running.all_plays(undo=undo)
+
+
+@contextmanager
+def _claimed(folder: RunFolder, images: Sequence[Path]) -> Iterator[None]:
+    """No other play touches the images meanwhile, nor afterwards if the run's record stays."""
+    claims = Claims(folder.run)
+    try:
+        for image in images:
+            claims.claim(image)
+        yield
     finally:
-        claims.release(finished=finished)
+        claims.release(finished=not folder.is_unfinished)
 
 
 @dataclass(frozen=True)
@@ -196,14 +193,12 @@ class _PlaybookRun:
             if (journal := self._journal(number, index)).has_begun
         ]
 
-    def finish(self, ended: PlaybookResult) -> bool:
+    def _finish(self, ended: PlaybookResult) -> None:
         """The record goes, unless --resume or --undo must still find it."""
         stuck = any(report.result == "stuck" for report in ended.hosts)
         # A signal may have come before a host that an earlier process had begun.
-        if self._folder is None or stuck or not all(each.is_over for each in self.begun()):
-            return False
-        self._folder.finish()
-        return True
+        if self._folder is not None and not stuck and all(each.is_over for each in self.begun()):
+            self._folder.finish()
 
     def all_plays(self, *, undo: bool = False) -> PlaybookResult:
         """The newest first if they are taken back."""
@@ -218,7 +213,9 @@ class _PlaybookRun:
             for name, report in ended.items():
                 reports.setdefault(name, []).append(report)
         hosts = tuple(merge_reports(name, reports[name]) for name in names if name in reports)
-        return PlaybookResult(hosts, stopped=self._pool.stopping and len(hosts) < len(names))
+        result = PlaybookResult(hosts, stopped=self._pool.stopping and len(hosts) < len(names))
+        self._finish(result)
+        return result
 
     def _jobs(self, number: int, reports: _Reports) -> Iterator[tuple[str, Work]]:
         for index, host in enumerate(self._prepared.hosts[number]):

@@ -8,12 +8,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
-from growdisk.api.images.opening import open_guest_content, report_create_errors, require_keys
+from growdisk.api.images.opening import (
+    open_guest_content,
+    report_create_errors,
+    report_host_errors,
+    require_keys,
+)
 from growdisk.block.device import BlockDevice
 from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
 from growdisk.durable import write_all
-from growdisk.errors import ImageInUse, ImageNotReadable, ImageUnsupported
+from growdisk.errors import ImageInUse, ImageUnsupported
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
@@ -50,7 +55,9 @@ def write_bytes(
 ) -> int:
     """Copy a whole file to guest bytes from `offset` on, durably. Returns how many these were."""
     with closing(RawFile.open(source, lock=False)) as file:
-        _require_readable(source, file)
+        # What cannot be read is refused before the image is opened to write.
+        with report_host_errors(source, writing=False):
+            file.read(0, min(file.size, _CHUNK))
         guard = ConflictGuard(path, overlays_may_break)
         with open_guest_content(path, image_format, writable=True, key=key, guard=guard) as image:
             require_keys(image)
@@ -65,13 +72,6 @@ def write_bytes(
                     image.write(offset + start, file.read(start, end - start))
             image.flush()
             return file.size
-
-
-def _require_readable(path: Path, file: RawFile) -> None:
-    try:
-        file.read(0, min(file.size, _CHUNK))
-    except OSError as error:
-        raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
 
 
 @contextmanager

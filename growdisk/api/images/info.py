@@ -180,6 +180,7 @@ def _slot_json(slot: KeySlot) -> dict[str, object]:
 
 def actual_size(path: Path) -> int:
     """Bytes that a file takes on the host."""
+    # st_blocks counts units of 512 bytes, whatever blocks the file system has.
     return path.stat().st_blocks * 512
 
 

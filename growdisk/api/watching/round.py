@@ -5,7 +5,6 @@ Never two rounds at once.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from growdisk.api.fleet.values import DiskEntry
 from growdisk.api.host_space import Promises
 from growdisk.api.watching.actions import Action, RoundContext, act_on
 from growdisk.api.watching.rules import Rules, WatchRule
-from growdisk.durable import replace_file
+from growdisk.durable import open_locked, replace_file
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.run_places import state_folder
@@ -84,7 +83,15 @@ def _alone() -> Iterator[None]:
     lock = folder / "watch.lock"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_locked(lock, 0o600)
+    except BlockingIOError as error:
+        raise Refused.named(
+            "round-going-on",
+            "another round is going on",
+            "another growdisk watch holds {lock}",
+            "wait until it has ended: systemctl status growdisk-watch",
+            {"lock": lock},
+        ) from error
     except OSError as error:
         raise Refused.named(
             "no-place-for-rounds",
@@ -94,16 +101,6 @@ def _alone() -> Iterator[None]:
             {"folder": folder, "reason": error.strerror or str(error)},
         ) from error
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Refused.named(
-                "round-going-on",
-                "another round is going on",
-                "another growdisk watch holds {lock}",
-                "wait until it has ended: systemctl status growdisk-watch",
-                {"lock": lock},
-            ) from error
         yield
     finally:
         os.close(fd)

@@ -8,6 +8,7 @@ from pathlib import Path
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.creating import raw_preallocation
 from growdisk.api.images.data_copy import copy_image
+from growdisk.api.images.info import actual_size
 from growdisk.cli.common_options import add_flag, add_jobs
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.create import add_options
@@ -66,8 +67,7 @@ def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _created(output: CommandOutput, path: Path, key: str, size: int, kind: str = "") -> int:
-    # st_blocks counts units of 512 bytes, whatever blocks the file system has.
-    host = path.stat().st_blocks * 512
+    host = actual_size(path)
     output.document({"result": "created", "filename": str(path), key: size, "actual-size": host})
     output.note(f"{path}: {kind}{format_size(size)}, {format_size(host)} on the host")
     return 0
