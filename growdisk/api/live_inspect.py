@@ -29,7 +29,7 @@ from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.goal import Goal
 from growdisk.planner.live_plan import HostEnvironment
 from growdisk.planner.proposal import Proposal
-from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
+from growdisk.planner.second_opinion import TouchedPart, refuse_disagreement
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.steps.live_place import GuestAccess, GuestDevices
 from growdisk.workflow.stopping import StopRequest
@@ -224,7 +224,7 @@ def _inner(
             device = devices.device(place)
             if isinstance(device, GuestBlockDevice):
                 content = devices.content(place)
-                part = TouchedPart(place.name, place.number, Treatment.KEPT_WHOLE, content)
+                part = TouchedPart(place.name, place.number, content)
                 yield part, GuestPlace(device.device)
 
 

@@ -18,7 +18,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.refusals import belongs_to_others
-from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
+from growdisk.planner.second_opinion import TouchedPart, refuse_disagreement
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -77,8 +77,7 @@ def _parts(
 
 
 def whole_disk_part(facts: Facts) -> TouchedPart:
-    treatment = Treatment.KEPT_WHOLE if facts.table is None else Treatment.WHOLE_DISK
-    return TouchedPart(facts.name_of(0), 0, treatment, facts.contents.get(0))
+    return TouchedPart(facts.name_of(0), 0, facts.contents.get(0))
 
 
 def touched(
@@ -95,10 +94,8 @@ def touched(
             continue
         # Gone, moved or grown; or only what is inside grows.
         if new is None or new.range != old.range or old.number in worked_on:
-            treatment = Treatment.KEPT_WHOLE
-            if new is None and _is_consented(goal, before, old):
-                treatment = Treatment.GIVEN_UP
-            yield TouchedPart(facts.name_of(old.number), old.number, treatment, own), old
+            given_up = new is None and _is_consented(goal, before, old)
+            yield TouchedPart(facts.name_of(old.number), old.number, own, given_up), old
 
 
 def _grown(
@@ -117,7 +114,7 @@ def _grown(
             # Beyond the disk's present end there are zeros.
             present = Window(device, old.start, min(new.end, device.size) - old.start)
             name, own = facts.name_of(old.number), facts.contents.get(old.number)
-            part = TouchedPart(name, old.number, Treatment.KEPT_WHOLE, own, grown=True)
+            part = TouchedPart(name, old.number, own, grown=True)
             yield part, Padded(present, new.size)
 
 
@@ -135,7 +132,7 @@ def _inner(
         with suppress(DeviceNotReadable):
             view = opened(place)
             name, content = place.name_on(facts.disk), identify(view)
-            yield TouchedPart(name, place.number, Treatment.KEPT_WHOLE, content), view
+            yield TouchedPart(name, place.number, content), view
 
 
 def grown_inside(facts: Facts, proposal: Proposal, disk_size: int) -> Iterator[DevicePath]:

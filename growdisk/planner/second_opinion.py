@@ -7,7 +7,6 @@ done to it.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import dataclass
@@ -27,26 +26,19 @@ _HINT = (
 )
 
 
-class Treatment(Enum):
-    """What the plan would do to a part of the disk."""
-
-    KEPT_WHOLE = "changed"  # grown, moved, or given up because it looks like swap
-    GIVEN_UP = "given up"  # by its number
-    WHOLE_DISK = "whole disk"  # the disk that has a table, with all its partitions
-
-
 @dataclass(frozen=True)
 class TouchedPart:
     """A part of the disk that the plan touches.
 
-    `own` is what growdisk reads there; `number` 0 is the whole disk. `grown`: it is looked at as it
-    will be, up to its new end, where an old signature might stand.
+    `own` is what growdisk reads there; `number` 0 is the whole disk. `given_up`: by its number, not
+    because it looks like swap. `grown`: it is looked at as it will be, up to its new end, where an
+    old signature might stand.
     """
 
     name: str
     number: int
-    treatment: Treatment
     own: Content | None = None
+    given_up: bool = False
     grown: bool = False
 
 
@@ -60,12 +52,13 @@ def _objection(facts: Facts, part: TouchedPart, verdict: BlkidResult) -> str:
     # No answer is no agreement.
     if verdict.failed:
         return f"blkid came to no result on {part.name}"
-    if part.treatment is Treatment.WHOLE_DISK:
+    # The disk that has a table, with all its partitions.
+    if part.number == 0 and facts.table is not None:
         return _objection_to_disk(facts, verdict)
     if verdict.candidates:
         return f"blkid finds {' and '.join(verdict.candidates)} at once on {part.name}"
     # By its number, whatever is in it: only what belongs to a larger whole is an objection then.
-    if part.treatment is Treatment.GIVEN_UP:
+    if part.given_up:
         return _belonging(part, verdict)
     # Swap with a random key is noise without a header: only the guest's crypttab tells.
     random = isinstance(part.own, SwapContent) and part.own.random_key
