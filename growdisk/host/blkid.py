@@ -160,10 +160,8 @@ def _verdict(pairs: Mapping[str, str], status: str) -> BlkidResult:
     several = pairs.get("ID_FS_AMBIVALENT", "")
     # ID_FS_AMBIVALENT="filesystem:ext4:1.0 other:swap:1": usage, kind and version of each.
     if several or status == str(_AMBIVALENT):
-        return BlkidResult(
-            candidates=tuple(word.split(":")[1] for word in several.split() if ":" in word)
-            or ("several",)
-        )
+        kinds = tuple(word.split(":")[1] for word in several.split() if ":" in word)
+        return BlkidResult(candidates=kinds or ("several",))
     if status not in ("0", str(_NOTHING)):
         return BlkidResult(failed=True)
     return BlkidResult(pairs.get("ID_FS_TYPE", "") or _table(pairs), pairs.get("ID_FS_USAGE", ""))

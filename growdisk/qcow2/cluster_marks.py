@@ -114,10 +114,8 @@ class FragmentedDataTables:
     def _is_fragmented(self, table: array[int], first: int, end: int) -> bool:
         """Whether most of a few sampled pairs of entries do not follow each other in the file."""
         places = range(first, end - 1, (end - first) // _PROBES)
-        return (
-            sum(bool(table[i]) and table[i + 1] - table[i] != 1 << self._bits for i in places)
-            > len(places) // 2
-        )
+        apart = sum(bool(table[i]) and table[i + 1] - table[i] != 1 << self._bits for i in places)
+        return apart > len(places) // 2
 
 
 class UnbackedClusters:

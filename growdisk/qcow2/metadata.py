@@ -372,10 +372,8 @@ class Metadata:
     def _write_l1(self) -> None:
         for sector in sorted(self._dirty_l1):
             start = sector * _SECTOR_ENTRIES
-            self.file.write(
-                self.header.l1_offset + 8 * start,
-                dump_table(self.l1[start : start + _SECTOR_ENTRIES]),
-            )
+            entries = self.l1[start : start + _SECTOR_ENTRIES]
+            self.file.write(self.header.l1_offset + 8 * start, dump_table(entries))
 
     def _forget_tables(self, runs: list[Run]) -> None:
         """Drop freed L2 tables from the cache: their clusters may become guest data."""

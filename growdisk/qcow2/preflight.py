@@ -43,11 +43,9 @@ class Preflight:
         self._entries(start, end)
         cluster_size = self._geometry.cluster_size
         # The rest of the first and the last cluster is copied into new ones: it must be readable.
-        for first, last in (
-            (align_down(start, cluster_size), start),
-            (end, align_up(end, cluster_size)),
-        ):
-            self._readable(first, min(last, self._metadata.header.size))
+        disk_end = self._metadata.header.size
+        self._readable(align_down(start, cluster_size), min(start, disk_end))
+        self._readable(end, min(align_up(end, cluster_size), disk_end))
 
     def resizing(self, size: int) -> None:
         """Before the disk gets another size."""

@@ -140,10 +140,8 @@ class Refcounts:
         for index, entry, length in self._pieces(first, count):
             block = self.block(index)
             if block is not None:
-                yield from (
-                    (done + start, done + end)
-                    for start, end in runs_of(block, entry, length, value)
-                )
+                for start, end in runs_of(block, entry, length, value):
+                    yield done + start, done + end
             done += length
 
     def free_in(self, first: int, count: int) -> Iterator[tuple[int, int]]:
@@ -153,10 +151,8 @@ class Refcounts:
             if block is None:
                 yield base + entry, base + entry + length
             else:
-                yield from (
-                    (base + start, base + end)
-                    for start, end in zero_runs(block, entry, entry + length)
-                )
+                for start, end in zero_runs(block, entry, entry + length):
+                    yield base + start, base + end
 
     def add(self, runs: Iterable[Run], delta: int) -> None:
         """Add `delta` to every cluster of the runs, in memory.

@@ -226,10 +226,9 @@ class Resizer:
 
     def _beyond_in_last_table(self, size: int) -> tuple[int, int]:
         """The guest's clusters beyond `size` that the last L2 table has entries for."""
-        return align_up(size, self._geometry.cluster_size), min(
-            align_up(size, self._geometry.l2_coverage),
-            len(self._metadata.l1) * self._geometry.l2_coverage,
-        )
+        coverage = self._geometry.l2_coverage
+        end = min(align_up(size, coverage), len(self._metadata.l1) * coverage)
+        return align_up(size, self._geometry.cluster_size), end
 
     def _lengthen_l1(self, entries: int) -> None:
         """Move the L1 table to a longer one by one write of the header, then free the old one."""
