@@ -40,10 +40,11 @@ def commit_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@ended_like_ctrl_c()
 def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
     def commit(keys: tuple[bytes, ...]) -> Path:
         # Ended half-way, nothing is lost: the overlay is emptied last.
-        with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
+        with output.bar(f"committing {arguments.path.name}") as progress:
             return commit_overlay(
                 arguments.path, progress, keys, overlays_may_break=arguments.overlays_may_break
             )
@@ -71,6 +72,7 @@ def rebase_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
+@ended_like_ctrl_c()
 def run_rebase(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # -b '' as with qemu-img: no backing file.
     name = arguments.backing or None
@@ -86,7 +88,7 @@ def run_rebase(arguments: argparse.Namespace, output: CommandOutput) -> int:
         note_run(arguments.path, output)
 
         def rebase(keys: tuple[bytes, ...]) -> None:
-            with ended_like_ctrl_c(), output.bar(f"rebasing {arguments.path.name}") as progress:
+            with output.bar(f"rebasing {arguments.path.name}") as progress:
                 rebase_overlay(arguments.path, name, arguments.backing_format, progress, keys)
 
         unlocking(arguments, rebase)
