@@ -188,6 +188,48 @@ def test_what_is_stopped_leaves_nothing_that_stands_in_the_way(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.qcow2", "source.raw"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("name", ["disk.qcow2", "disk.raw"])
+@pytest.mark.parametrize("verb", ["create", "resize"])
+def test_room_that_was_taken_is_given_back_if_it_is_stopped(
+    tmp_path: Path, number: signal.Signals, name: str, verb: str
+) -> None:
+    disk = tmp_path / name
+    options = ["-o", "preallocation=full"]
+    if verb == "resize":
+        assert image("create", disk, "1M") == 0
+        options = ["--preallocation", "full"]
+    before = {path.name for path in tmp_path.iterdir()}
+    process = started("image", verb, disk, "4G", *options)
+    while taken(tmp_path) < 32 * MiB:
+        assert process.poll() is None, "it has ended before it could be stopped"
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 130
+    assert ({path.name for path in tmp_path.iterdir()}, taken(tmp_path) < MiB) == (before, True)
+    if verb == "resize":
+        assert json.loads(qemu_img("info", "--output=json", disk))["virtual-size"] == MiB
+
+
+def taken(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+
+
+def test_a_hangup_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As by nohup."""
+    source = tmp_path / "source.raw"
+    source.write_bytes(os.urandom(MiB) * 100)
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = started("image", "convert", source, tmp_path / "new.qcow2", "-c", "-j", "1")
+    finally:
+        signal.signal(signal.SIGHUP, old)
+    while not list(tmp_path.glob(".*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 0
+
+
 # --- copy -----------------------------------------------------------------------------------------
 
 

@@ -74,7 +74,7 @@ def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
             for start in range(old, size, _CHUNK):
                 file.write(start, memoryview(zeros)[: min(_CHUNK, size - start)])
         file.flush()
-    except OSError:
+    except BaseException:  # Ctrl-C as well
         file.resize(length)
         raise
 

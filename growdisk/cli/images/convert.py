@@ -46,6 +46,7 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@ended_like_ctrl_c()
 def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
     target = _target(arguments)
     # An internal snapshot is what it was when it was taken: a run in progress does not touch it.
@@ -57,7 +58,7 @@ def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
             arguments.source, arguments.format, arguments.snapshot, arguments.selector, keys
         )
         # Inside: convert() is called again after a passphrase was asked for, with a new bar.
-        with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
+        with output.bar(f"converting {arguments.source.name}") as progress:
             return convert_image(source, arguments.path, target, progress)
 
     size = unlocking(arguments, convert)
@@ -80,10 +81,11 @@ def copy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sparse", choices=("auto", "always", "never"), default="auto", help=text)
 
 
+@ended_like_ctrl_c()
 def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # The file alone is copied: what lies below it does not matter.
     note_run(arguments.source, output, alone=True)
-    with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
+    with output.bar(f"copying {arguments.source.name}") as progress:
         size = copy_image(arguments.source, arguments.path, arguments.sparse, progress)
     return _created(output, arguments.path, "size", size)
 

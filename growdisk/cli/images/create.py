@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from growdisk.api.images.creating import create_qcow2, create_raw, raw_preallocation
 from growdisk.cli.common_options import add_value
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.shared import add_path, note_rounded, position_of
+from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_rounded, position_of
 from growdisk.cli.keys import add_key, add_new_key, key_for_new
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
@@ -33,6 +33,7 @@ def create_arguments(parser: argparse.ArgumentParser) -> None:
     add_new_key(parser)
 
 
+@ended_like_ctrl_c()
 def run_create(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # First: -o backing_file means the same as -b, and speaks against a raw image.
     _take_backing_options(arguments)

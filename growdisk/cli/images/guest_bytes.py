@@ -8,7 +8,13 @@ from pathlib import Path
 from growdisk.api.images.guest_bytes import read_bytes, write_bytes
 from growdisk.cli.common_options import add_value
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.shared import add_format, add_path, note_run, position_of
+from growdisk.cli.images.shared import (
+    add_format,
+    add_path,
+    ended_like_ctrl_c,
+    note_run,
+    position_of,
+)
 from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 
@@ -22,6 +28,7 @@ def read_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
+@ended_like_ctrl_c()
 def run_read(arguments: argparse.Namespace, output: CommandOutput) -> int:
     offset, length = position_of(arguments.offset), position_of(arguments.length)
     note_run(arguments.path, output)
@@ -44,6 +51,7 @@ def write_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
+@ended_like_ctrl_c()
 def run_write(arguments: argparse.Namespace, output: CommandOutput) -> int:
     offset = position_of(arguments.offset)
     length = unlocking(

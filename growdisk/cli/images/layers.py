@@ -13,6 +13,7 @@ from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
 from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.planner.option_table import CREATING
+from growdisk.qcow2.probe import refuse_misleading_name
 from growdisk.units import format_size
 
 
@@ -23,6 +24,7 @@ def overlay_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_overlay(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    refuse_misleading_name(arguments.path, "qcow2")
     size = create_overlay(arguments.base, arguments.path, arguments.backing_format)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
     output.note(f"{arguments.path}: {format_size(size)} on {arguments.base}")
@@ -40,10 +42,11 @@ def commit_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@ended_like_ctrl_c()
 def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
     def commit(keys: tuple[bytes, ...]) -> Path:
         # Ended half-way, nothing is lost: the overlay is emptied last.
-        with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
+        with output.bar(f"committing {arguments.path.name}") as progress:
             return commit_overlay(
                 arguments.path, progress, keys, overlays_may_break=arguments.overlays_may_break
             )
@@ -69,6 +72,7 @@ def rebase_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
+@ended_like_ctrl_c()
 def run_rebase(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # -b '' as with qemu-img: no backing file.
     name = arguments.backing or None
@@ -84,7 +88,7 @@ def run_rebase(arguments: argparse.Namespace, output: CommandOutput) -> int:
         note_run(arguments.path, output)
 
         def rebase(keys: tuple[bytes, ...]) -> None:
-            with ended_like_ctrl_c(), output.bar(f"rebasing {arguments.path.name}") as progress:
+            with output.bar(f"rebasing {arguments.path.name}") as progress:
                 rebase_overlay(arguments.path, name, arguments.backing_format, progress, keys)
 
         unlocking(arguments, rebase)

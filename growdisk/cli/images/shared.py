@@ -70,14 +70,15 @@ def note_run(path: Path, output: CommandOutput, *, alone: bool = False) -> None:
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what is inside as Ctrl-C does: what was half made is removed."""
+    """SIGTERM and SIGHUP end a verb as Ctrl-C does: what was half made is removed."""
     import signal
 
-    ends = (signal.SIGTERM, signal.SIGHUP)
+    from growdisk.workflow.stopping import set_handlers
+
     # It raises KeyboardInterrupt, and so runs every `finally` and context manager on the way out.
-    before = [signal.signal(number, signal.default_int_handler) for number in ends]
+    before = set_handlers(signal.default_int_handler)
     try:
         yield
     finally:
-        for number, handler in zip(ends, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)

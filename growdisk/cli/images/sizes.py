@@ -35,6 +35,7 @@ def resize_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
+@ended_like_ctrl_c()
 def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
     size, header = _change_of(arguments.size), header_at(arguments.path)
     upgraded = arguments.upgrade and header is not None and header.version < 3
@@ -91,6 +92,7 @@ def compact_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@ended_like_ctrl_c()
 def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # Not for `resize`, which has nothing to do with what makes a new image.
     from growdisk.api.images.compacting import compact_image
@@ -101,8 +103,7 @@ def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
                 arguments.path, keys, overlays_may_break=arguments.overlays_may_break
             )
 
-    with ended_like_ctrl_c():
-        before, after = unlocking(arguments, compact)
+    before, after = unlocking(arguments, compact)
     # compact_image keeps the old file if the new one is not smaller.
     result = "nochange" if before == after else "changed"
     output.document(

@@ -221,3 +221,9 @@ def test_a_name_of_a_format_that_growdisk_does_not_make_is_refused(
     answer = in_process(*line, base.with_name(name))
     assert (answer.code, "would not be what its name says" in answer.err) == (2, True)
     assert not base.with_name(name).exists()
+
+
+def test_an_overlay_has_no_name_of_a_raw_disk(copied: Copier) -> None:
+    base = copied("guest.qcow2")
+    assert in_process("image", "overlay", base, base.with_name("new.raw")).code == 2
+    assert not base.with_name("new.raw").exists()
