@@ -44,6 +44,7 @@ from growdisk.planner.giving_up import (
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
 from growdisk.planner.refusals import hibernated, memory_in
+from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first, of_kind
@@ -172,13 +173,15 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     systems = tuple(home.root.node for home in look.systems)
     on_btrfs = tuple(h.root.node for h in look.systems if isinstance(h.paths.root.tree, BtrfsTree))
     made = first(MakeSwapFile, steps)
+    grown = (step for step in of_kind(GrowFilesystem, steps) if step.new_size > step.old_size)
+    growing = [step.place.device for step in grown]
     unfit = _unfit_for_swap_file(look, made) if made else {}
     # Two questions: what names it, and whether this machine's tools can write there (`closed`). If
     # only the second fails, another backend does the work.
     repairs: list[HomeRepair] = []
     try:
         for repair in of_kind(RepairGuest, steps):
-            repairs = repairs_of(look, repair.system, repair.decisions())
+            repairs = repairs_of(look, repair.system, repair.decisions(), growing)
     except Unknown as unknown:
         unread = f"the guest's files cannot all be read here: {unknown}"
         return GuestSeen(systems, on_btrfs, (unread,), closed=unread, no_swap_file=unfit)

@@ -299,8 +299,19 @@ def _first_byte(device: BlockDevice, space: ByteRange) -> Occupant | None:
     left = _MOST
     for start, end in _data(device, space):
         for offset in range(start, min(end, start + left), _CHUNK):
-            if any(device.read(offset, min(_CHUNK, end - offset))):
+            if _has_data(device.read(offset, min(_CHUNK, end - offset))):
                 what = f"data ({format_size(end - start)} of it) that no partition speaks of"
                 return Occupant(offset, what)
         left -= min(left, end - start)
     return None
+
+
+def _has_data(raw: bytes) -> bool:
+    """Whether there is more in it than boot records of logical partitions, which go with these."""
+    sectors = (raw[at : at + 512] for at in range(0, len(raw), 512)) if any(raw) else ()
+    return any(any(sector) and not _is_boot_record(sector) for sector in sectors)
+
+
+def _is_boot_record(sector: bytes) -> bool:
+    """No boot code, two entries at most, and the mark."""
+    return not any(sector[:446] + sector[478:510]) and sector[510:] == b"\x55\xaa"

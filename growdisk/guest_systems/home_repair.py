@@ -5,7 +5,7 @@ Deciding needs no mount: a plan knows every change beforehand, and a backend onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 
 from growdisk.fast_dataclass import dataclass, field
@@ -37,11 +37,13 @@ def obstacles(look: Look, repairs: Sequence[HomeRepair]) -> list[str]:
     return list(dict.fromkeys(_obstacles(look, repairs)))
 
 
-def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair]:
+def repairs_of(
+    look: Look, system: str, decisions: Decisions, growing: Collection[str] = ()
+) -> list[HomeRepair]:
     """What is to be done in each home.
 
-    On device `system` lies the swap file, if a decision says that there is one. Unknown if a
-    file cannot be read.
+    On device `system` lies the swap file, if a decision says that there is one. Devices that are
+    `growing` have yet to become larger, and then have room. Unknown if a file cannot be read.
     """
     # A /boot by itself does not tell who makes its initrds. Its systems do, if they all agree.
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
@@ -50,7 +52,10 @@ def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair
         id(home): [(_known_to(home, look, part), policy) for part, policy in decisions]
         for home in look.homes
     }
-    return [_repair(h, system, known[id(h)], plain.get(id(h), all_plain)) for h in look.homes]
+    return [
+        _repair(h, system, known[id(h)], plain.get(id(h), all_plain), h.root.node in growing)
+        for h in look.homes
+    ]
 
 
 def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartition:
@@ -61,7 +66,7 @@ def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartitio
     return known_in(DirectGuest(home.paths, None), part)
 
 
-def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeRepair:
+def _repair(home: Home, system: str, decisions: Decisions, plain: bool, grows: bool) -> HomeRepair:
     files = DirectGuest(home.paths, None)
     pending = Pending(files)
     changes: list[Change] = []
@@ -74,7 +79,7 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
         if checksums and blake2b(files.read(path)).hexdigest().encode() in checksums:
             why = "Limine has its checksum: change it in the guest (limine-update)"
         else:
-            why = _why_not_written(home, pending, path)
+            why = _why_not_written(home, pending, path, grows=grows)
         if why:
             # A note takes the place of the changes.
             pending.forget(path)
@@ -91,15 +96,14 @@ def _checksums(files: DirectGuest, *, rooted: bool) -> bytes:
     return b"\n".join(content for _, content in kept).lower()
 
 
-def _why_not_written(home: Home, pending: Pending, path: str) -> str:
-    """ "" if it can be. Of an initrd its block has to fit into a /boot or EFI partition."""
+def _why_not_written(home: Home, pending: Pending, path: str, *, grows: bool) -> str:
+    """ "" if it can be. The block before an initrd has to fit, unless its root `grows` first."""
     # GRUB that checks signatures would not start with another file.
     if pending.exists(f"{path}.sig"):
         return "it has a signature (.sig): change it in the guest, and sign it"
     block = pending.prefixes.get(path, b"")
     tree = place.tree if block and (place := home.paths.find(path)) else None
-    # A root has room: it is what grows, as a rule.
-    if tree is None or (home.rooted and tree is home.paths.root.tree):
+    if tree is None or (grows and tree is home.paths.root.tree):
         return ""
     # Together: each block alone might fit where all of them do not.
     longer = [(home.paths.find(path), len(prefix)) for path, prefix in pending.prefixes.items()]

@@ -92,3 +92,14 @@ def test_a_swap_file_is_refused_where_the_guest_would_not_swap_on_it(
     run("debugfs", "-w", "-f", "-", offset, stdin=commands.get(kind, "stats"))
     refused = in_process("plan", image, "+50M", "--swap", "file")
     assert refused.code == 3 and "the root in sda1 has" in refused.err, refused
+
+
+def test_an_initrd_has_room_in_a_full_root_that_grows(tmp_path: Path) -> None:
+    image = make(tmp_path, _MADE, root_options=("-b", "1024", "-m", "0"))
+    place, filling = f"{image}?offset={ROOT_PLACE.start}", tmp_path / "filling"
+    free = int(run("dumpe2fs", "-h", place).partition("\nFree blocks:")[2].split()[0])
+    filling.write_bytes(b"x" * 1024 * (free - 2))
+    run("debugfs", "-w", "-R", f"write {filling} filling", place)
+    answer = in_process("expand", image, "+50M")
+    assert answer.code == 0 and "given up: sda2" in answer.out
+    assert len(file_in(image, "/boot/initrd.img-6")) > len(_INITRD)

@@ -67,6 +67,19 @@ def test_boot_records_of_logical_partitions_that_are_no_more_are_nobodys(tmp_pat
     assert in_process("plan", image, "+100M").code == 0
 
 
+def test_the_boot_record_of_a_logical_partition_that_moves_is_nobodys_data(tmp_path: Path) -> None:
+    """It lies in the MiB between the two, at the end of the one that grows."""
+    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
+    swap = volume(tmp_path / "swap", ext4=False, pieces=[], size=8 * MiB)
+    run("mkswap", "-q", swap)
+    logicals = "5: start=4096,size=32768,type=83\n6: start=38912,size=16384,type=82\n"
+    script = f"label: dos\n1: start=2048,size=90000,type=5\n{logicals}"
+    image = disk(tmp_path / "disk.raw", script, 64 * MiB, s4096=root, s38912=swap)
+    assert in_process("plan", image, "+100M", "--swap", "move").code == 0
+    put(image, 36868 * SECTOR, b"data")
+    assert_refused(image, "+100M", "--swap", "move", naming="no partition speaks of")
+
+
 def test_noise_and_old_swap_behind_the_last_partition_are_nobodys(tmp_path: Path) -> None:
     root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
     swap = volume(tmp_path / "swap", ext4=False, pieces=[], size=16 * MiB)
