@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from growdisk.cli.common_options import add_list, group_of
+from growdisk.cli.common_options import add_list, add_value, group_of
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.keys import read_key
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
@@ -46,12 +46,8 @@ def add_image(parser: argparse.ArgumentParser) -> None:
 
 def add_goal(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
-    parser.add_argument(
-        "size",
-        nargs="?",
-        metavar="SIZE",
-        help=help_of(SHARED["size"], "b k M G T P E are powers of 1024"),
-    )
+    text = help_of(SHARED["size"], "b k M G T P E are powers of 1024")
+    add_value(parser, "size", "SIZE", text, nargs="?")
     # Groups stand in the help in the order in which they are made, not in that of their options.
     rule = group_of(parser, "only if it is needed")
     for option, metavar in zip(BY_RULE, ("N%", "SIZE", "TIME", "N%"), strict=True):

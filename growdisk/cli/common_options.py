@@ -59,22 +59,18 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     text = "progress as JSON lines on stderr: steps, percentages"
     add_flag(parser, "--json-events", text, default=default)
     absent = None if top else argparse.SUPPRESS
-    parser.add_argument(
-        "--events-fd", type=int, default=absent, metavar="N", help="the same, to file descriptor N"
-    )
+    text = "the same, to file descriptor N"
+    add_value(parser, "--events-fd", "N", text, type=int, default=absent)
     # A verb whose own arguments (which are added before) have an -o keeps that.
-    log = ("--log",) if "-o" in whole._option_string_actions else ("-o", "--log")
+    log = "--log" if "-o" in whole._option_string_actions else "-o --log"
     text = "append a line on who did what when"
-    parser.add_argument(*log, type=named_path, default=absent, metavar="FILE", help=text)
+    add_value(parser, log, "FILE", text, type=named_path, default=absent)
     add_flag(parser, "--syslog", "the same line to syslog and journald", default=default)
-    parser.add_argument(
-        "--state-dir",
-        type=named_path,
-        default=absent,
-        metavar="DIR",
-        help="where runs of block devices lie, and the records of finished ones (default: "
-        "GROWDISK_STATE_DIR, or /var/lib/growdisk for root)",
+    text = (
+        "where runs of block devices lie, and the records of finished ones (default: "
+        "GROWDISK_STATE_DIR, or /var/lib/growdisk for root)"
     )
+    add_value(parser, "--state-dir", "DIR", text, type=named_path, default=absent)
     parser.add_argument(
         "--color",
         choices=("auto", "always", "never"),

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.cli.common_options import named_path
+from growdisk.cli.common_options import add_value, named_path
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.parser import whole_parser
 from growdisk.errors import not_created
@@ -68,15 +68,10 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def install_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-p",
-        "--collections-path",
-        type=named_path,
-        default=Path(_COLLECTIONS),
-        metavar="DIR",
-        help=f"a folder of ANSIBLE_COLLECTIONS_PATH (default: {_COLLECTIONS}, where ansible looks "
-        "by itself)",
-    )
+    text = f"a folder of ANSIBLE_COLLECTIONS_PATH (default: {_COLLECTIONS}, where ansible looks "
+    text += "by itself)"
+    path = Path(_COLLECTIONS)
+    add_value(parser, "-p --collections-path", "DIR", text, type=named_path, default=path)
 
 
 def run_install(arguments: argparse.Namespace, output: CommandOutput) -> int:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from growdisk.cli.common_options import add_list
+from growdisk.cli.common_options import add_list, add_value
 from growdisk.errors import KeyNeeded, UsageError, WrongKey
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -30,16 +30,10 @@ def add_key(parser: argparse._ActionsContainer, text: str = _TEXT) -> None:
 
 
 def add_new_key(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--encrypt", choices=("luks",), help="encrypt under the passphrase of --new-key-file"
-    )
-    parser.add_argument(
-        "--new-key-file",
-        type=Path,
-        metavar="FILE",
-        help="the passphrase of the new image (default: that of --key-file, else asked for on a "
-        "terminal)",
-    )
+    text = "encrypt under the passphrase of --new-key-file"
+    parser.add_argument("--encrypt", choices=("luks",), help=text)
+    text = "the passphrase of the new image (default: that of --key-file, else asked for on a "
+    add_value(parser, "--new-key-file", "FILE", f"{text}terminal)", type=Path)
 
 
 def unlocking(

@@ -34,14 +34,10 @@ def list_arguments(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "-c --connect", "URI", "which libvirt (default: its own choice)")
     text = "the fullest, the largest first (default: as they are named)"
     parser.add_argument("--sort", choices=("name", "fullness", "size"), help=text)
-    parser.add_argument(
-        "--above",
-        type=lambda text: share("above", text, as_flag),
-        metavar="N%",
-        help="only disks with a file system that is fuller than that",
-    )
+    text = "only disks with a file system that is fuller than that"
+    add_value(parser, "--above", "N%", text, type=lambda text: share("above", text, as_flag))
     text = "write one page for a browser, with disks drawn to scale"
-    parser.add_argument("--html", type=named_path, metavar="FILE", help=text)
+    add_value(parser, "--html", "FILE", text, type=named_path)
 
 
 def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:
@@ -111,11 +107,7 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
         return
     cells = [_HEADER, *map(_row, entries)]
     # What no disk has needs no column.
-    columns = [
-        column
-        for column in range(len(_HEADER))
-        if column == _REMARKS or any(row[column] for row in cells[1:])
-    ]
+    columns = [n for n in range(len(_HEADER)) if n == _REMARKS or any(row[n] for row in cells[1:])]
     # Least widths: names and remarks can still be cut after that.
     for expendable in _EXPENDABLE:
         if expendable in columns and _least(cells, columns) > width:

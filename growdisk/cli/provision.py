@@ -103,9 +103,8 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     declare(parser, PROVISIONING["format"], "-O")
     declare(parser, CONVERTING["compress"])
     declare(parser, CONVERTING["compression"], more="--compress alone: zlib")
-    parser.add_argument(
-        "-f", "--base-format", choices=FORMAT.choices, help="the format of BASE (default: probed)"
-    )
+    text = "the format of BASE (default: probed)"
+    parser.add_argument("-f", "--base-format", choices=FORMAT.choices, help=text)
     add_value(parser, "--partition", "N", "which partition grows (default: the root)")
     declare(parser, "swap")
     add_key(parser, "a passphrase of what is encrypted in BASE and grows (all bytes of FILE)")
@@ -139,9 +138,7 @@ def _add_customizing(parser: argparse.ArgumentParser) -> None:
     add_list(inside, "-e", "NAME=VALUE", "a variable", dest="variables")
     add_flag(inside, "--seed", "a NoCloud seed for cloud-init beside OUT: OUT-seed.iso")
     for name in ("user-data", "meta-data", "network-config"):
-        inside.add_argument(
-            f"--{name}", type=named_path, metavar="FILE", help=f"{name} of the seed"
-        )
+        add_value(inside, f"--{name}", "FILE", f"{name} of the seed", type=named_path)
 
 
 def _recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:

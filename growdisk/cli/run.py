@@ -24,9 +24,8 @@ from growdisk.suggestions import nearest
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "playbook", nargs="?", metavar="PLAYBOOK", help="a file, or the name of a shipped playbook"
-    )
+    text = "a file, or the name of a playbook that comes with growdisk"
+    add_value(parser, "playbook", "PLAYBOOK", text, nargs="?")
     text = "hosts, groups and their variables, in Ansible's YAML or INI; may be given several times"
     add_list(parser, "-i --inventory", "FILE", text)
     text = "variables that beat all others; may be given several times"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk.api.images.creating import create_overlay
 from growdisk.api.images.layers import commit_overlay, rebase_overlay, rebase_unsafe
-from growdisk.cli.common_options import add_flag
+from growdisk.cli.common_options import add_flag, add_value
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
 from growdisk.cli.keys import add_key, unlocking
@@ -58,13 +58,8 @@ def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def rebase_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="OVERLAY")
-    parser.add_argument(
-        "-b",
-        "--backing",
-        metavar="NEW",
-        help="the new backing file; counts from the overlay's directory (left out or empty: the "
-        "overlay stands alone)",
-    )
+    text = "the new backing file; counts from the overlay's directory (left out or empty: the "
+    add_value(parser, "-b --backing", "NEW", f"{text}overlay stands alone)")
     declare(parser, CREATING["backing_format"], "-F")
     add_flag(parser, "-u --unsafe", "only write the name; the guest sees what the new base shows")
     declare(parser, "overlays_may_break")
