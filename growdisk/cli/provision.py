@@ -116,7 +116,7 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
         "the base",
     )
     declare(parser, PROVISIONING["force"])
-    add_flag(parser, "-n --dry-run", "look and plan, write nothing")
+    add_flag(parser, "-n --dry-run", "look and plan, and leave nothing behind")
 
 
 def _add_customizing(parser: argparse.ArgumentParser) -> None:
