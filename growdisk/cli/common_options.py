@@ -62,9 +62,9 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     text = "the same, to file descriptor N"
     add_value(parser, "--events-fd", "N", text, type=int, default=absent)
     # A verb whose own arguments (which are added before) have an -o keeps that.
-    log = ("--log",) if "-o" in whole._option_string_actions else ("-o", "--log")
+    log = "--log" if "-o" in whole._option_string_actions else "-o --log"
     text = "append a line on who did what when"
-    parser.add_argument(*log, type=named_path, default=absent, metavar="FILE", help=text)
+    add_value(parser, log, "FILE", text, type=named_path, default=absent)
     add_flag(parser, "--syslog", "the same line to syslog and journald", default=default)
     text = (
         "where runs of block devices lie, and the records of finished ones (default: "

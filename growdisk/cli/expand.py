@@ -42,9 +42,10 @@ def run_plan(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.as_playbook:
         return _show_playbook(arguments, output)
 
-    result = _planned(arguments, target_of(arguments), goal_of(arguments), options_of(arguments))
-    image, command = Path(result.before.image.path), _command(arguments, result)
-    return print_result(result, output, image=image, command=command)
+    goal = goal_of(arguments)
+    result = _planned(arguments, target_of(arguments), goal, options_of(arguments))
+    command = _command(arguments) if result.result == "planned" or _may_have_more(goal) else ""
+    return print_result(result, output, image=Path(result.before.image.path), command=command)
 
 
 def run_expand(arguments: argparse.Namespace, output: CommandOutput) -> int:
@@ -64,8 +65,7 @@ def run_expand(arguments: argparse.Namespace, output: CommandOutput) -> int:
             ),
             options.keys,
         )
-    # With a SIZE, "nothing to do" needs no advice to give it more.
-    more = _command_line(arguments.words) if goal.size is None else ""
+    more = _command_line(arguments.words) if _may_have_more(goal) else ""
     return print_result(result, output, image=Path(result.before.image.path), command=more)
 
 
@@ -79,11 +79,14 @@ def _planned(
     )
 
 
-def _command(arguments: argparse.Namespace, result: Result) -> str:
-    """The same words with expand, to carry the plan out; "" if there is nothing to do."""
-    # Without a SIZE the line is completed by report.py: give it more, +10G.
-    if result.result == "nochange" and arguments.size is not None:
-        return ""
+def _may_have_more(goal: Goal) -> bool:
+    """Whether report.py is to answer "nothing to do" with: give it more, +10G."""
+    # Not if a SIZE was given, nor if a rule (--when-used) says that nothing is needed.
+    return goal.size is None and goal.rule is None
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """The same words with expand: they carry the plan out."""
     # As typed, perhaps `expand -n`; a machine or a file may be called plan as well.
     typed = arguments.words
     verb, end = names_at(typed, arguments.parser)[0], [*typed, "--"].index("--")

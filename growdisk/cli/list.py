@@ -107,11 +107,7 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
         return
     cells = [_HEADER, *map(_row, entries)]
     # What no disk has needs no column.
-    columns = [
-        column
-        for column in range(len(_HEADER))
-        if column == _REMARKS or any(row[column] for row in cells[1:])
-    ]
+    columns = [n for n in range(len(_HEADER)) if n == _REMARKS or any(row[n] for row in cells[1:])]
     # Least widths: names and remarks can still be cut after that.
     for expendable in _EXPENDABLE:
         if expendable in columns and _least(cells, columns) > width:

@@ -103,9 +103,8 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     declare(parser, PROVISIONING["format"], "-O")
     declare(parser, CONVERTING["compress"])
     declare(parser, CONVERTING["compression"], more="--compress alone: zlib")
-    parser.add_argument(
-        "-f", "--base-format", choices=FORMAT.choices, help="the format of BASE (default: probed)"
-    )
+    text = "the format of BASE (default: probed)"
+    parser.add_argument("-f", "--base-format", choices=FORMAT.choices, help=text)
     add_value(parser, "--partition", "N", "which partition grows (default: the root)")
     declare(parser, "swap")
     add_key(parser, "a passphrase of what is encrypted in BASE and grows (all bytes of FILE)")
@@ -117,7 +116,7 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
         "the base",
     )
     declare(parser, PROVISIONING["force"])
-    add_flag(parser, "-n --dry-run", "look and plan, write nothing")
+    add_flag(parser, "-n --dry-run", "look and plan, and leave nothing behind")
 
 
 def _add_customizing(parser: argparse.ArgumentParser) -> None:

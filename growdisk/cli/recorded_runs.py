@@ -80,13 +80,10 @@ def run_status(arguments: argparse.Namespace, output: CommandOutput) -> int:
 def run_resume(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.cli.report import print_result
 
-    image = image_of(arguments)
-    may_break, not_in_use = arguments.overlays_may_break, arguments.not_in_use
+    image, allowed = image_of(arguments), _allowed(arguments)
 
     def resume(keys: tuple[bytes, ...], steps: StepLines, stop: StopRequest) -> Result:
-        return api.resume(
-            image, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use
-        )
+        return api.resume(image, steps, stop, keys, **allowed)
 
     return print_result(_unlocked(arguments, output, resume), output, image=image)
 
@@ -101,21 +98,13 @@ def run_rollback(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.force and arguments.to:
         problem = "--force goes all the way back"
         raise options_conflict(problem, ("--force", "--to"), "leave --to out")
-    image, to, sector_size = image_of(arguments), arguments.to, arguments.sector_size
-    may_break, not_in_use = arguments.overlays_may_break, arguments.not_in_use
+    image, allowed = image_of(arguments), _allowed(arguments)
 
     def roll_back(keys: tuple[bytes, ...], steps: StepLines, stop: StopRequest) -> Result:
         if arguments.force:
-            return api.rollback_carried(
-                image,
-                keys,
-                overlays_may_break=may_break,
-                not_in_use=not_in_use,
-                sector_size=sector_size,
-            )
-        return api.rollback(
-            image, to, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use
-        )
+            sector_size = arguments.sector_size
+            return api.rollback_carried(image, keys, sector_size=sector_size, **allowed)
+        return api.rollback(image, arguments.to, steps, stop, keys, **allowed)
 
     return print_result(_unlocked(arguments, output, roll_back), output, image=image)
 
@@ -132,6 +121,11 @@ def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
         return api.commit(image, steps, keys, not_in_use=not_in_use, as_it_is=force)
 
     return print_commit(_unlocked(arguments, output, commit), output, image=image)
+
+
+def _allowed(arguments: argparse.Namespace) -> dict[str, bool]:
+    """The user's consents, as keyword arguments of the API."""
+    return {name: getattr(arguments, name) for name in ("overlays_may_break", "not_in_use")}
 
 
 def _unlocked(arguments: argparse.Namespace, output: CommandOutput, action: Action) -> Result:

@@ -24,7 +24,7 @@ from growdisk.suggestions import nearest
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
-    text = "a file, or the name of a shipped playbook"
+    text = "a file, or the name of a playbook that comes with growdisk"
     add_value(parser, "playbook", "PLAYBOOK", text, nargs="?")
     text = "hosts, groups and their variables, in Ansible's YAML or INI; may be given several times"
     add_list(parser, "-i --inventory", "FILE", text)

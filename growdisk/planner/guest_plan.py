@@ -61,7 +61,6 @@ def growth_layers(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
     parts: dict[str, tuple[int, int]] = {}
     for number, growth in enumerate(growths_of(steps)):
         for layer, step in enumerate(growth.layers, 1):
-            # What several growths share belongs to the first of them.
             parts.setdefault(step.name, (number, layer))
         parts[growth.filesystem.name] = (number, 0)
     return parts

@@ -130,7 +130,8 @@ def damaged(path: Path, reason: str) -> ImageDamaged:
 def check_start(prefix: bytes, path: Path) -> None:
     """Magic, version, and enough bytes for the fixed fields of that version."""
     if prefix[:4] != MAGIC:
-        raise damaged(path, "it does not begin with the qcow2 magic")
+        hint = "if it has another format, leave -f qcow2 out"
+        raise ImageDamaged(path, "qcow2", "it does not begin with the qcow2 magic", hint)
     if len(prefix) < V2_LENGTH:
         raise damaged(path, "its header is cut off")
     version = int.from_bytes(prefix[4:8], "big")

@@ -52,6 +52,14 @@ def test_expand_without_a_size_says_how_to_give_it_more(image: Path) -> None:
     assert answer.out.splitlines()[-1] == f"give it more: growdisk expand {image} +10G"
 
 
+@pytest.mark.parametrize("verb", ["plan", "expand"])
+def test_a_rule_that_says_nothing_is_needed_is_not_answered_with_more(
+    image: Path, verb: str
+) -> None:
+    answer = in_process(verb, image, "--when-used", "99%")
+    assert "nothing to do:" in answer.out and "give it more" not in answer.out
+
+
 def test_quiet_is_silent_when_it_succeeds(image: Path) -> None:
     answer = in_process("expand", image, "+64M", "-q")
     assert (answer.code, answer.out, answer.err) == (0, "", "")

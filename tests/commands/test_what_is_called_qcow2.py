@@ -116,3 +116,9 @@ def test_growth_of_nothing_is_nothing_to_do(copied: Copier, size: str) -> None:
         assert (answer.code, "nothing to do" in answer.err) == (0, True)
         assert in_process("plan", image, size, "--grow", "sda1=+0").code == 0
         assert fingerprint(image) == before
+
+
+def test_who_calls_a_raw_disk_qcow2_is_told_to_leave_that_out(copied: Copier) -> None:
+    answer = in_process("plan", "-f", "qcow2", copied("guest.raw", "guest.raw"), "+64M")
+    assert answer.code == 3 and "leave -f qcow2 out" in answer.err
+    assert "check -r all" not in answer.err

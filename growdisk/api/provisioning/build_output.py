@@ -88,16 +88,10 @@ class OutputBuild:
             else:
                 grown = plan(hidden, self._goal, self._options(recipe.backend), "qcow2")
                 layout = grown.after
-        named = replace(
-            layout,
-            image=replace(
-                layout.image,
-                path=str(self.path),
-                format=image.format,
-                backing=layout.image.backing if recipe.overlay else (),
-            ),
-        )
-        return self._report("planned", named, grown, tuple(self._changes.described()))
+        backing = layout.image.backing if recipe.overlay else ()
+        shown = replace(layout.image, path=str(self.path), format=image.format, backing=backing)
+        layout = replace(layout, image=shown)
+        return self._report("planned", layout, grown, tuple(self._changes.described()))
 
     def made(self) -> Provisioned:
         recipe = self._batch.recipe
