@@ -107,7 +107,7 @@ def test_quiet_hours_may_go_over_midnight(tmp_path: Path) -> None:
         ("rules:\n- domains: a\n  max_size: +1G", "rules.yml:3:13: max_size"),
         ("rules:\n- domains: a\n  quiet_hours: 22-6", "rules.yml:3:16: quiet_hours"),
         ("rules:\n- domains: a\n  swap: keep", "rules.yml:3:9: swap"),
-        ("rules:\n- domains: a\n  timeout: soon", "rules.yml:3:12: timeout: timeout soon"),
+        ("rules:\n- domains: a\n  timeout: soon", "rules.yml:3:12: timeout soon"),
         ("rules:\n- domains: a\n  timeout: 0s", "rules.yml:3:12: timeout"),
         ("rules:\n- domains: a\n  timeout: 8d", "rules.yml:3:12: timeout"),
         ("rules:\n- images: ''", "rules.yml:2:11: images has a pattern without a letter"),
