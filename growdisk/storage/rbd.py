@@ -82,5 +82,9 @@ def resize(spec: str, size: int, *, smaller: bool) -> None:
 
 
 def _spec(folder: Path) -> str:
-    pool, name = ((folder / attribute).read_text().strip() for attribute in ("pool", "name"))
+    # Names need not be text.
+    pool, name = (
+        (folder / attribute).read_text(errors="surrogateescape").strip()
+        for attribute in ("pool", "name")
+    )
     return "/".join(filter(None, (pool, sysfs_text(folder / "pool_ns"), name)))
