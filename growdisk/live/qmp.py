@@ -46,7 +46,7 @@ class QmpMonitor:
         self._client, self._loop = client, loop
 
     @classmethod
-    def connect(cls, socket: Path) -> QmpMonitor:
+    def connect(cls, socket: Path, patience: float = _PATIENCE) -> QmpMonitor:
         """monitor-unreachable if nobody answers, or somebody else has the monitor already."""
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # it logs what it raises
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -55,7 +55,7 @@ class QmpMonitor:
         loop.set_exception_handler(lambda *_: None)
         monitor = cls(QMPClient("growdisk"), loop)
         try:
-            monitor._wait(monitor._client.connect(str(socket)), _PATIENCE)
+            monitor._wait(monitor._client.connect(str(socket)), patience)
         except TimeoutError as error:
             monitor.close()
             reason = "it takes the connection and then says nothing: another program is using it"
