@@ -34,6 +34,8 @@ from growdisk.planner.refusals import (
     refuse_file_for_random_key,
     refuse_large_swap_file,
 )
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.grow_layers import LayerStep
 from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first
@@ -152,6 +154,8 @@ def gives_up_unread(facts: Facts, goal: Goal, proposal: Proposal) -> bool:
         and goal.swap is None
         and not left.issuperset(facts.swaps)
         and first(RepairGuest, proposal.steps) is None
+        # The table alone is no guest's growth: a playbook's step, or unknown content on request.
+        and any(isinstance(step, GrowFilesystem | LayerStep) for step in proposal.steps)
     )
 
 
