@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import MiB
+from growdisk.workflow.run_places import STATE_DIR
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
 from tests.e2e.ordinary_user import _DROP, _NOBODY
@@ -89,6 +90,8 @@ def test_a_umask_that_takes_all_rights_away_hinders_nobody(
     small_disk: DiskMaker, ordinary: Host, folder: Path
 ) -> None:
     image, before = make_guest(small_disk, folder, "guest.qcow2")
+    # Of the tests' own state folder, root may have made what is in it.
+    ordinary.environment[STATE_DIR] = str(folder / "state")
     ordinary.prefix = (*ordinary.prefix, "sh", "-c", 'umask 0777; exec "$@"', "sh")
     answer = ordinary.growdisk("expand", image, "+1G")
     assert (answer.code, answer.document["backend"]) == (0, "direct"), answer
