@@ -92,6 +92,7 @@ def test_scripts_are_made_with_the_passphrases_that_were_given(
     assert not isinstance(found.value, KeyNeeded)
 
 
+@pytest.mark.appliance
 @pytest.mark.parametrize("verb", [pytest.param("commit", marks=pytest.mark.slow), "rollback"])
 def test_a_run_without_its_folder_ends_on_a_disk_of_large_sectors(
     kept_run: Path, tmp_path: Path, verb: str
