@@ -21,6 +21,7 @@ NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.E
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DEVICES = Path("/dev")
 _LONGEST_RECORD = 64 << 20
+_AT_ONCE = 1 << 20  # os.read() makes room for all that it may read
 #: What link() answers where files have one name (FAT, exFAT, many network file systems).
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _CURRENT_FOLDER, _NO_REPLACE = -100, 1  # AT_FDCWD, RENAME_NOREPLACE
@@ -159,7 +160,7 @@ def read_record(path: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_RECORD:
             raise OSError(f"it is not a file of at most {_LONGEST_RECORD >> 20} MiB")
         chunks = []
-        while chunk := os.read(fd, _LONGEST_RECORD):
+        while chunk := os.read(fd, _AT_ONCE):
             chunks.append(chunk)
         return b"".join(chunks)
 

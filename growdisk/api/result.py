@@ -13,6 +13,7 @@ from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.fast_dataclass import asdict, dataclass, replace
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
+from growdisk.workflow.failures import WITHHELD, reason_of
 from growdisk.workflow.journal import ENDED, Event, JournalRecord, RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_served
@@ -131,14 +132,14 @@ def run_to_outcome(action: Callable[[], RunState]) -> GrowdiskError | None:
         action()
     except GrowdiskError as failure:
         return failure
-    except OSError as failure:
+    except WITHHELD as failure:
         # Not even the journal could be written, or the like: only another process can go on.
         return NeedsUser.named(
             "run-stopped",
             "the run stopped half-way",
             "{reason}",
             "fix the cause (df -h shows full file systems), then run: growdisk rollback IMAGE",
-            {"reason": str(failure)},
+            {"reason": reason_of(failure)},
         )
     return None
 

@@ -114,9 +114,11 @@ def expand(
             # What cannot be written down must leave no folder that looks like a run.
             try:
                 session = found.begin(run, prepared.room)
-            except OSError as error:
+            except BaseException as error:
                 run.directory.withdraw()
-                raise _not_begun(run, error, prepared.room) from error
+                if isinstance(error, OSError):
+                    raise _not_begun(run, error, prepared.room) from error
+                raise
             return carry_out(session, session.engine.advance)
 
 

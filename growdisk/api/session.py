@@ -57,7 +57,7 @@ class Session:
             # The images first: once the journal has begun, each must show who else wrote to it.
             cls._announce(run_disks)
             journal.append(JournalRecord(Event.BEGIN, facts={"run": run.plan.run}))
-        except OSError:
+        except BaseException:
             _remove_marks(run_disks)
             raise
         return cls._assemble(run, disk, journal)

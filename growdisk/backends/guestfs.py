@@ -17,13 +17,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import guestfs
-
 from growdisk.backends.appliance import Appliance, ApplianceHangs, appliance_failed
 from growdisk.backends.guest_handle import DISK, Handle, Shell
-from growdisk.errors import OperationFailed
+from growdisk.errors import OperationFailed, ToolMissing
 from growdisk.host.command import last_lines, time_limit
 from growdisk.host.kvm import Accelerator
+
+try:
+    import guestfs
+except ImportError as error:
+    raise ToolMissing("libguestfs from Python", "python3-guestfs") from error
 
 _SECTOR = 512
 _LABEL = "growdisk"

@@ -156,12 +156,12 @@ def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) 
         arguments = parsed(words)
         logged.begin(arguments)
         return _called(arguments, output)
-    except (OSError, RuntimeError) as error:
-        from growdisk.workflow.failures import short_of_processes
+    except (OSError, MemoryError, RuntimeError) as error:
+        from growdisk.workflow.failures import host_falls_short
 
-        if short := short_of_processes(error):
+        if short := host_falls_short(error):
             raise short from error
-        if isinstance(error, RuntimeError):
+        if not isinstance(error, OSError):
             raise
         # The current folder was removed: getcwd(2) names no file.
         if error.errno == errno.ENOENT and error.filename is None:

@@ -8,6 +8,7 @@ memory; it ends when growdisk ends.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
@@ -60,9 +61,7 @@ def run_confined(
     walls += ["--bind" if writable else "--ro-bind", str(place), name]
     # /dev and / are file systems in memory: read-only, so that nobody fills it.
     walls += ["--remount-ro", "/dev", *_closed(clock.fixed_time_variables())]
-    # Inside the walls: prlimit becomes the tool, so that the limits are the tool's alone.
-    limits = ["prlimit", f"--as={_MEMORY}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
-    words = ["bwrap", *walls, "--", *limits, *argv]
+    words = ["bwrap", *walls, "--", *_limits({"as": _MEMORY, "cpu": work, "nofile": 64}), *argv]
     try:
         return run(
             words,
@@ -107,8 +106,18 @@ def confined_kernel(
     walls += _closed({"HOME": "/tmp", "TMPDIR": "/tmp"})
     if syscall_filter is not None:
         walls += ["--seccomp", str(syscall_filter)]
-    limits = ["prlimit", f"--cpu={_WORK}", "--core=0", "--", "taskset", "-c", str(_some_cpu())]
+    limits = [*_limits({"cpu": _WORK}), "taskset", "-c", str(_some_cpu())]
     return ["bwrap", *walls, "--", *limits, *argv]
+
+
+def _limits(wanted: Mapping[str, int]) -> list[str]:
+    """Inside the walls: prlimit becomes the tool, so that the limits are the tool's alone."""
+    words = ["prlimit"]
+    for name, most in {**wanted, "core": 0}.items():
+        # The host may have set a lower one (ulimit), which nobody may raise again.
+        hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+        words.append(f"--{name}={most if hard < 0 else min(most, hard)}")
+    return [*words, "--"]
 
 
 def _some_cpu() -> int:

@@ -14,11 +14,13 @@ from typing import Generic, Protocol, TypeVar
 from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, ToolFailed
 from growdisk.workflow.failures import (
+    WITHHELD,
     Interrupted,
     NothingToRestore,
     StoppedWithoutSnapshots,
     commit_failed,
-    short_of_processes,
+    host_falls_short,
+    reason_of,
     step_failed,
 )
 from growdisk.workflow.journal import ENDED, TOUCHED, Event, Journal, JournalRecord, RunState, fold
@@ -205,7 +207,7 @@ class Engine(Generic[C]):
         if not (self.state.keeping or self.state.committing):
             try:
                 self._record(Event.KEEPING if keeping else Event.COMMITTING)
-            except OSError as error:  # up to here all can be restored
+            except WITHHELD as error:  # up to here all can be restored
                 self._give_up(self._steps[-1], error, 0.0)
         if keeping:
             self._make_final(self._snapshots.keep, Event.KEPT)
@@ -216,8 +218,8 @@ class Engine(Generic[C]):
         if not self.state.committing:
             try:
                 self._record(Event.COMMITTING)
-            except OSError as error:
-                raise commit_failed(_reason(error)) from error
+            except WITHHELD as error:
+                raise commit_failed(reason_of(error)) from error
         self._make_final(self._snapshots.commit, Event.DONE)
 
     def _make_final(self, action: Callable[[], None], then: Event) -> None:
@@ -226,13 +228,13 @@ class Engine(Generic[C]):
             try:
                 action()
                 self._record(then)
-            except OSError:
+            except WITHHELD:
                 # What had no room the first time may have it when what was set aside is free.
                 self._make_room()
                 action()
                 self._record(then)
-        except (GrowdiskError, OSError) as error:
-            raise commit_failed(_reason(error)) from error
+        except (GrowdiskError, *WITHHELD) as error:
+            raise commit_failed(reason_of(error)) from error
 
     # --- back -----------------------------------------------------------------------------------
 
@@ -246,10 +248,10 @@ class Engine(Generic[C]):
         if not isinstance(error, Interrupted) and self._stop.requested_within(patience):
             # a tool died of the same signal, or was ended because of it
             error = Interrupted(self._stop.signal)
-        error = short_of_processes(error) or error
+        error = host_falls_short(error) or error
         # First of all: on a full disk FAILED could not be written down, nor anything be restored.
         self._make_room()
-        reason = _reason(error)
+        reason = reason_of(error)
         touched = bool(self._touched())
         self._record(Event.FAILED, step.name, reason)
         self._observer.step_ended(step.name, "failed", seconds, reason)
@@ -286,7 +288,7 @@ class Engine(Generic[C]):
         except NeedsUser:
             raise
         except GrowdiskError as error:
-            what = f"the removal of the snapshots ({_reason(error)})"
+            what = f"the removal of the snapshots ({reason_of(error)})"
             raise _restore_failed(state, (what,)) from error
 
     def _restore(self, step: Step[C]) -> str:
@@ -295,8 +297,8 @@ class Engine(Generic[C]):
             return ""
         try:
             self._restore_one(step.name)
-        except (GrowdiskError, OSError) as error:
-            return f"{step.name} ({_reason(error)})"
+        except (GrowdiskError, *WITHHELD) as error:
+            return f"{step.name} ({reason_of(error)})"
         self._observer.step_ended(step.name, "restored", 0.0, "as before this step")
         return ""
 
@@ -329,10 +331,6 @@ class Engine(Generic[C]):
         facts: dict[str, int | str] | None = None,
     ) -> None:
         self._journal.append(JournalRecord(event, step, detail, round(seconds, 3), facts or {}))
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _restore_failed(state: RunState, not_restored: tuple[str, ...]) -> NeedsUser:

@@ -108,10 +108,30 @@ def run_not_recorded(image: Path, folder: Path, reason: str) -> Refused:
     )
 
 
-def short_of_processes(error: Exception) -> OperationFailed | None:
-    """What it means if no further process or thread may start; None for any other error."""
+WITHHELD = (OSError, MemoryError)
+"""What Python raises if the host does not give what every program needs, at any place."""
+
+
+def reason_of(error: Exception) -> str:
+    """In words, also of an error that has none (MemoryError)."""
+    short = host_falls_short(error)
+    return short.why if short else str(error) or type(error).__name__
+
+
+def host_falls_short(error: BaseException) -> OperationFailed | None:
+    """What it means if the host gives no memory, process or thread; None for any other error."""
+    number = getattr(error, "errno", 0)
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return OperationFailed.named(
+            "out-of-memory",
+            "growdisk cannot go on",
+            "the host gives it no more memory",
+            "raise the limit (ulimit -v, MemoryMax=), or end other programs; then run the same "
+            "command again",
+            {},
+        )
     # Python has no class of its own for a thread.
-    if getattr(error, "errno", 0) != errno.EAGAIN and "start new thread" not in str(error):
+    if number != errno.EAGAIN and "start new thread" not in str(error):
         return None
     return OperationFailed.named(
         "too-many-processes",

@@ -196,6 +196,16 @@ def test_a_tool_in_an_endless_loop_is_ended_by_its_own_work_and_not_by_the_clock
         run_confined(["sh", "-c", "while :; do :; done"], shown, writable=True, work=1)
 
 
+def test_a_lower_limit_of_the_host_holds_for_a_tool_too(shown: Path) -> None:
+    """`ulimit -n 32`: nobody may raise it again, and prlimit would fail."""
+    script = (
+        "import resource, sys; from pathlib import Path; from growdisk.host.sandbox import *\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))\n"
+        "print(run_confined(['sh', '-c', 'ulimit -n'], Path(sys.argv[1])).stdout)"
+    )
+    assert run(sys.executable, "-c", script, shown).split() == ["32"]
+
+
 def test_what_was_killed_with_its_keeper_is_unmounted_by_the_next_run(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from growdisk.block.raw import RawFile\n"

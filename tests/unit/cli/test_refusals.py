@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api.session import Session
 from growdisk.block.locks import image_writers
 from growdisk.units import GiB, MiB
 from tests.conftest import Copier
@@ -347,6 +348,21 @@ def test_a_host_that_allows_no_further_thread_is_told(
         answer = in_process("expand", tmp_path / "a.raw", "+16M", "--json")
     assert (answer.code, answer.json()["error"]["id"]) == (4, "too-many-processes")
     assert "Traceback" not in answer.err
+
+
+def test_a_host_without_memory_is_told_and_has_no_folder_of_a_run(
+    copied: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(*_: object) -> None:
+        raise MemoryError
+
+    image = copied("guest.qcow2")
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "_announce", without_memory)
+        answer = in_process("expand", image, "+16M", "--json")
+    assert (answer.code, answer.json()["error"]["id"]) == (4, "out-of-memory")
+    assert "Traceback" not in answer.err
+    assert not image.with_name("guest.qcow2.growdisk").exists()
 
 
 # --- names ---------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -143,6 +144,22 @@ def test_a_failed_restore_is_reported_and_the_others_still_run():
     assert [text[0] for text in failure.value.not_restored] == ["b"]
     assert storage.words == ["start"]  # a's snapshot was restored all the same
     assert fold(storage.records).status is RunStatus.UNFINISHED
+
+
+def test_a_restore_without_memory_leaves_a_run_that_goes_back_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def without_memory(snapshots: FakeSnapshots, step: str) -> None:
+        raise MemoryError
+
+    storage = new_world()
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeSnapshots, "restore", without_memory)
+        with raises("restore-failed", match="no more memory"):
+            engine(storage, failing="b").advance()
+    assert fold(storage.records).status is RunStatus.UNFINISHED
+    assert engine(storage).roll_back().status is RunStatus.UNDONE
+    assert storage.words == ["start"]
 
 
 def test_a_kept_run_goes_back_to_any_step_and_on_again():
@@ -303,15 +320,24 @@ def test_what_was_gone_on_with_in_place_is_still_undone_when_a_later_step_fails(
             )
 
 
-def test_a_host_that_allows_no_further_thread_fails_the_step():
-    class Threaded(FakeStep):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("can't start new thread"), "no further process or thread"),
+        (MemoryError(), "no more memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "no more memory"),
+    ],
+    ids=["thread", "memory", "memory of a tool"],
+)
+def test_what_a_host_does_not_give_fails_the_step(error: Exception, told: str):
+    class Wanting(FakeStep):
         def apply(self, context: Storage) -> Evidence:
-            raise RuntimeError("can't start new thread")
+            raise error
 
     storage = new_world()
-    with raises("step-failed", match="no further process or thread"):
+    with raises("step-failed", match=told):
         Engine(
-            [FakeStep(NAMES[0]), Threaded(NAMES[1])],
+            [FakeStep(NAMES[0]), Wanting(NAMES[1])],
             storage,
             FakeSnapshots(storage, frozenset(), NAMES, can_restore=True),
             FakeJournal(storage),
