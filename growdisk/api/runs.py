@@ -193,10 +193,9 @@ def _with_last_growth(goal: Goal, path: Path) -> Goal:
 
 def _refuse_unrecorded(target: Target, plan: Plan) -> None:
     """run-not-recorded if the folder of the run, or of a disk in it, cannot be made."""
-    others = [(path, RunDirectory(path)) for path in (Path(one.path) for one in plan.extra_disks)]
-    for path, directory in ((target.path, target.directory), *others):
-        if reason := directory.obstacle():
-            raise run_not_recorded(path, directory.path, reason)
+    target.directory.refuse_unrecorded(target.path)
+    for path in (Path(other.path) for other in plan.extra_disks):
+        RunDirectory(path).refuse_unrecorded(path)
 
 
 def _not_begun(run: CurrentRun, error: OSError, room: int) -> Refused:

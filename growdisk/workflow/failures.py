@@ -98,13 +98,18 @@ def no_such_run(image: Path, verb: str, reason: str = "") -> Refused:
     )
 
 
-def run_not_recorded(image: Path, folder: Path, reason: str) -> Refused:
+def run_not_recorded(
+    image: Path,
+    folder: Path,
+    reason: str,
+    hint: str = "make that folder writable and give it some space, then run the same command again",
+) -> Refused:
     return Refused.named(
         "run-not-recorded",
         "cannot begin a run on {image}",
         "its journal lies in {folder}, which cannot be written: {reason}",
-        "make that folder writable and give it some space, then run the same command again",
-        {"image": image, "folder": folder, "reason": reason},
+        "{hint}",
+        {"image": image, "folder": folder, "reason": reason, "hint": hint},
     )
 
 

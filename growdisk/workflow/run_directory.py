@@ -23,7 +23,7 @@ from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder, image_writers
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import GrowdiskError, ImageNotReadable, Refused
-from growdisk.workflow.failures import run_stands_in_the_way
+from growdisk.workflow.failures import run_not_recorded, run_stands_in_the_way
 from growdisk.workflow.journal import (
     Journal,
     JournalRecord,
@@ -95,14 +95,17 @@ class RunDirectory:
         """How the run stands. A plan without a journal is one that never began."""
         return fold(self.records()) if _is_there(self.plan_file) else RunState()
 
-    def obstacle(self) -> str:
-        """Why `begin` could not make the folder, as far as reading shows; "" if nothing is seen."""
-        existing = next(filter(os.path.lexists, (self.path, *self.path.parents)))
+    def refuse_unrecorded(self, image: Path) -> None:
+        """run-not-recorded if `begin` could not make the folder, as far as reading shows."""
+        existing = next(path for path in (self.path, *self.path.parents) if os.path.lexists(path))
         if not existing.is_dir():
-            return f"{existing} is not a folder"
+            raise run_not_recorded(image, self.path, f"{existing} is not a folder")
         if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
-            return f"nothing can be made in {existing}"
-        return ""
+            raise run_not_recorded(image, self.path, f"nothing can be made in {existing}")
+        longest = os.pathconf(existing, "PC_NAME_MAX")
+        if len(os.fsencode(self.path.name)) > longest:
+            reason = f"a name has {longest} bytes at most there"
+            raise run_not_recorded(image, self.path, reason, "give the image a shorter name")
 
     def begin(self, plan: bytes, room: int = 0) -> Journal:
         """Make the folder hold a new run that has not begun yet.
