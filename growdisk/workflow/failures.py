@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 from growdisk.errors import NeedsUser, OperationFailed, Refused, shell_word
@@ -124,8 +125,16 @@ def reason_of(error: Exception) -> str:
 
 
 def host_falls_short(error: BaseException) -> OperationFailed | None:
-    """What it means if the host gives no memory, process or thread; None for any other error."""
-    number = getattr(error, "errno", 0)
+    """What it means if the host gives no memory, process, thread or /proc; None otherwise."""
+    number, name = getattr(error, "errno", 0), str(getattr(error, "filename", ""))
+    if name.startswith("/proc/") and not os.path.exists("/proc/self"):  # noqa: PTH110 (raises not)
+        return OperationFailed.named(
+            "proc-missing",
+            "growdisk cannot go on",
+            "/proc is not mounted here, which says what uses an image",
+            "mount -t proc proc /proc; then run the same command again",
+            {},
+        )
     if isinstance(error, MemoryError) or number == errno.ENOMEM:
         return OperationFailed.named(
             "out-of-memory",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.session import Session
 from growdisk.block.locks import image_writers
 from growdisk.units import GiB, MiB
 from tests.conftest import Copier
@@ -343,35 +341,6 @@ def test_a_second_image_in_the_place_of_the_size_is_told_of_with(
     assert in_process("plan", "a.raw", "+16M").code == 3, (
         "a size is a size, also where a file is called like that"
     )
-
-
-def test_a_host_that_allows_no_further_thread_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none_left(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")  # what Python says of a limit (ulimit -u)
-
-    (tmp_path / "a.raw").write_bytes(bytes(4096))
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", none_left)
-        answer = in_process("expand", tmp_path / "a.raw", "+16M", "--json")
-    assert (answer.code, answer.json()["error"]["id"]) == (4, "too-many-processes")
-    assert "Traceback" not in answer.err
-
-
-def test_a_host_without_memory_is_told_and_has_no_folder_of_a_run(
-    copied: Copier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def without_memory(*_: object) -> None:
-        raise MemoryError
-
-    image = copied("guest.qcow2")
-    with monkeypatch.context() as patched:
-        patched.setattr(Session, "_announce", without_memory)
-        answer = in_process("expand", image, "+16M", "--json")
-    assert (answer.code, answer.json()["error"]["id"]) == (4, "out-of-memory")
-    assert "Traceback" not in answer.err
-    assert not image.with_name("guest.qcow2.growdisk").exists()
 
 
 # --- names ---------------------------------------------------------------------------------------
