@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.playbook.perform import perform
 from tests.conftest import Copier
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 from tests.unit.cli.command import fingerprint, in_process, run_folder
@@ -169,3 +170,19 @@ def test_an_image_that_is_only_upgraded_is_changed(tmp_path: Path) -> None:
     first, again = in_process(*words), in_process(*words, "--json")
     assert first.err == f"{image}: version 2 -> 3\n"
     assert again.json()["result"] == "nochange"
+
+
+def test_provision_and_tasks_have_other_options_than_expand(tmp_path: Path) -> None:
+    base = tmp_path / "base.raw"
+    with base.open("wb") as file:
+        file.truncate(64 << 20)
+    table = "label: gpt\nstart=2048, size=40960\nstart=43008, size=40960\n"
+    subprocess.run(["sfdisk", "-q", base], input=table.encode(), check=True)
+    for start in (1 << 20, 21 << 20):
+        ext4 = ("mkfs.ext4", "-q", "-F", "-E", f"offset={start}", base, "20M")
+        subprocess.run(ext4, check=True)
+    words = ("provision", base, tmp_path / "new.qcow2", "--size", "1G", "--partition", "1")
+    assert "growdisk expand has, for a copy" in advice(*words)
+    task = perform("expand", {"image": str(base), "size": "+1G", "partition": "1"})
+    assert "move: [2]; or" in task.message and "--" not in task.message
+    assert "move: [2]; or" in task.result["error"]["do"]

@@ -30,6 +30,7 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host import clock
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Backend, Goal, RunOptions
+from growdisk.planner.hint_words import flags_of_expand
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached
@@ -193,12 +194,25 @@ class OutputBuild:
         return RunOptions("direct" if recipe.reproducible else backend, "none", keys=recipe.keys)
 
 
+_OPTIONS_OF_EXPAND = ("partition", "swap", "key_file", "backend", "format")  # provision's, too
+_EXPAND_A_COPY = (
+    "provision does not have that; growdisk expand has, for a copy of the base (growdisk image "
+    "convert), which then is the new base"
+)
+
+
 @contextmanager
 def _told_of(base: Path, *, instead_of: Path) -> Iterator[None]:
-    """Errors name the base: nobody knows of the hidden file, and it is gone when they are read."""
+    """Errors name the base: nobody knows of the hidden file, and it is gone when they are read.
+
+    What they advise may be options of expand alone.
+    """
     try:
         yield
     except GrowdiskError as error:
+        if flags := flags_of_expand(error.what_to_do, but=_OPTIONS_OF_EXPAND):
+            more = f"; {' and '.join(flags)}: {_EXPAND_A_COPY}"
+            vars(error)["DO"] = error.DO + more
         for name, value in vars(error).items():
             if isinstance(value, str):
                 setattr(error, name, value.replace(str(instead_of), str(base)))
