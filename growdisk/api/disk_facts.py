@@ -51,7 +51,16 @@ def facts_of_image(
     """Of the image at `path`. With `lock` refused while a guest has it open, as qemu-img does."""
     kind = image_format or probe_format(path)
     with closing(opened_image(path, kind, keys, lock=lock)) as device:
-        return inspect_device(device, image_facts(device, path), sector_size, Keyring(keys))
+        keyring = Keyring(keys)
+        facts = inspect_device(device, image_facts(device, path), sector_size, keyring)
+        blockers = (part for part in facts.blockers() if part.role is not Role.EXTENDED)
+        if all(part.number in facts.swaps for part in blockers):
+            return facts
+        # What stands in the way may be advised to go: not if a system is in it.
+        from growdisk.api.guest_look import with_homes
+        from growdisk.guest_systems.look import find_homes
+
+        return with_homes(facts, find_homes(device, path, sector_size, keyring))
 
 
 def inspect_device(

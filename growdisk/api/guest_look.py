@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs_tree import BtrfsTree
-from growdisk.filesystems.content import SwapContent
+from growdisk.filesystems.content import LuksContent, PhysicalVolumeContent, SwapContent
 from growdisk.filesystems.ext_tree import META_BG, ExtTree
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.swap import LARGEST_PAGE, read_swap
+from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.guest_config.etc_tables import (
     FSTAB,
     SWAP_FILE,
@@ -44,6 +45,7 @@ from growdisk.planner.giving_up import (
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
 from growdisk.planner.refusals import hibernated, memory_in
+from growdisk.steps.device_path import LuksLayer, LvLayer
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
@@ -61,6 +63,24 @@ _PARTITION = r"/dev/(sda\d*)"
 _RANDOM_SWAP = SwapContent("swap", random_key=True)
 
 
+def with_homes(facts: Facts, look: Look) -> Facts:
+    """With the partitions that systems, what they mount, and further /boots lie in."""
+    nodes = {mount.node for home in look.homes for mount in home.mounts}
+    found = (n for n in facts.contents if not nodes.isdisjoint(_nodes(facts, n)))
+    return replace(facts, homes=tuple(sorted(found)))
+
+
+def _nodes(facts: Facts, number: int) -> Iterator[str]:
+    """The devices in a partition, as the appliance names them."""
+    yield f"/dev/{facts.name_of(number)}"
+    for content in facts.all_within(number):
+        match content:
+            case LuksContent(uuid=uuid):
+                yield LuksLayer(uuid).device
+            case PhysicalVolumeContent(group=VolumeGroup(name=group), volumes=volumes):
+                yield from (LvLayer(group, name).device for name, _ in volumes)
+
+
 def with_crypttab_names(facts: Facts, look: Look) -> Facts:
     """With what a guest's crypttab says of partitions of unknown content.
 
@@ -71,7 +91,7 @@ def with_crypttab_names(facts: Facts, look: Look) -> Facts:
         for path, signature in _sleeping(home):
             reason = memory_in(f"the swap file {path} on {home.root.name}", signature)
             raise hibernated(facts.image.path, 0, signature, reason)
-    return _with_random_swap(facts, look)
+    return _with_random_swap(with_homes(facts, look), look)
 
 
 def proposed_with_guest(

@@ -22,7 +22,8 @@ class BlockerPolicy:
 
     `delete` and `move`: numbers that may be removed, or moved to the end of the disk with what is
     in them. An extended partition's number speaks for all that it holds. `swap_moves`: else it is
-    removed, unless it moves along with others. `needed`: those that others cannot do without.
+    removed, unless it moves along with others. `needed`: those that the guest cannot do without;
+    `fixed`: those that cannot lie elsewhere. Neither is advised then.
     """
 
     kinds: Mapping[int, str] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class BlockerPolicy:
     move: frozenset[int] = frozenset()
     swap_moves: bool = False
     needed: frozenset[int] = frozenset()
+    fixed: frozenset[int] = frozenset()
 
     def keeping_all(self) -> BlockerPolicy:
         """The same if nothing gives way at all."""

@@ -254,13 +254,20 @@ def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
             "boot sector knows its place; if the guest starts without it (by UEFI), it can be "
             f"removed: {_options('--delete', others)}"
         )
+    numbers = {p.number for p in others}
     move = (
         "let it be moved to the end of the disk, with all that is in it: "
         f"{_options('--move', others)}"
     )
-    if policy.needed.intersection(p.number for p in others):
-        return move
-    return f"{move}; or, if you can do without it, removed: {_options('--delete', others)}"
+    delete = f"removed: {_options('--delete', others)}"
+    match bool(policy.fixed & numbers), bool(policy.needed & numbers):
+        case False, True:
+            return move
+        case False, False:
+            return f"{move}; or, if you can do without it, {delete}"
+        case True, False:
+            return f"if you can do without it, let it be {delete}"
+    return "it has to stay: grow the disk from inside the system that has it"
 
 
 def _options(name: str, parts: Sequence[Partition]) -> str:

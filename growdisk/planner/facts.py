@@ -52,7 +52,8 @@ class Facts:
     Number 0 is the whole disk if there is no table. `boot_code`: a boot loader has its first part
     in sector 0. `owner`: what the whole disk belongs to, although it has a table: an array of
     disks, a dynamic disk of Windows ("" for most). `disk`: which of the guest's disks it is.
-    `other_table`: a table that growdisk does not read, in words.
+    `other_table`: a table that growdisk does not read, in words. `homes`: the partitions that a
+    guest's system, or its /boot, lies in, as far as they were looked for.
     """
 
     image: ImageFacts
@@ -62,6 +63,7 @@ class Facts:
     owner: str = ""
     disk: str = FIRST_DISK
     other_table: str = ""
+    homes: tuple[int, ...] = ()
 
     def name_of(self, number: int) -> str:
         """As the guest names it: sda1; sda for the whole disk."""

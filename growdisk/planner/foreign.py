@@ -19,7 +19,7 @@ from growdisk.filesystems.content import (
 from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND
 from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
-from growdisk.partitions.table import Partition, Role
+from growdisk.partitions.table import BIOS_BOOT, EFI_SYSTEM, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.refusals import CannotGrow, belongs_to_others, nothing_to_grow
@@ -28,6 +28,9 @@ _VERIFIED = "rebuild the image with what built it; or grow another partition (--
 # Known by its second header alone.
 _HALF_LUKS = "LUKS2 (crypto_LUKS) whose first header is damaged (cryptsetup repair writes it again)"
 INSIDE = "grow it from inside the system that uses it"
+# Read-only: what holds one starts from it, and writes elsewhere (OpenWrt, appliances).
+_WHOLE_SYSTEMS = ("squashfs", "erofs", "cramfs", "romfs")
+_MBR_EFI_SYSTEM = "ef"
 _REST_STAYS = "let it be moved (--move), or take it out in the guest first"
 
 
@@ -124,6 +127,23 @@ def rest_of(facts: Facts, number: int, gone: Collection[int]) -> str:
                 if any(isinstance(c, ExtContent) and c.external_journal == uuid for c in staying):
                     return "it has the journal of another file system of the disk"
     return ""
+
+
+def is_needed(facts: Facts, part: Partition) -> bool:
+    """Whether the guest cannot do without it: nobody is advised to remove it."""
+    return (
+        part.number in facts.homes
+        or part.bootable
+        or part.type_code in (EFI_SYSTEM, _MBR_EFI_SYSTEM)
+        or facts.kind_of(part.number) in _WHOLE_SYSTEMS
+        or bool(rest_of(facts, part.number, {part.number}))
+    )
+
+
+def is_fixed(facts: Facts, part: Partition) -> bool:
+    """Whether it is not moved, with whatever consent: nobody is advised to move it."""
+    content = facts.contents.get(part.number)
+    return part.type_code == BIOS_BOOT or bool(_objection(content, part, consented=False))
 
 
 def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.partitions.growth import WORTH_A_BLOCKER
-from growdisk.partitions.table import BIOS_BOOT, Partition, Role
+from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.foreign import whose
+from growdisk.planner.foreign import is_fixed, is_needed, whose
 from growdisk.units import format_size
 
 
@@ -220,9 +220,10 @@ def _options(facts: Facts, part: Partition) -> Iterator[str]:
     if part.number in facts.swaps:
         yield from ("--swap drop", "--swap move", "--swap file")
     elif part.role is not Role.EXTENDED:
-        if part.type_code != BIOS_BOOT:
+        if not is_fixed(facts, part):
             yield f"--move {part.number}"
-        yield f"--delete {part.number}"
+        if not is_needed(facts, part):
+            yield f"--delete {part.number}"
 
 
 def _whole(facts: Facts) -> tuple[PartitionLayout, ...]:

@@ -20,12 +20,13 @@ from growdisk.partitions.to_gpt import as_gpt
 from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts
 from growdisk.planner.foreign import (
+    is_fixed,
+    is_needed,
     refuse_foreign,
     refuse_foreign_blockers,
     refuse_foreign_disk,
     refuse_hidden_main,
     refuse_target,
-    rest_of,
 )
 from growdisk.planner.giving_up import repair_notes, swap_steps
 from growdisk.planner.goal import Goal
@@ -171,7 +172,8 @@ def _growth(
         frozenset(goal.delete),
         frozenset(goal.move),
         swap_moves=goal.swap == "move",
-        needed=frozenset(n for n in facts.contents if rest_of(facts, n, {n})),
+        needed=frozenset(p.number for p in table.partitions if is_needed(facts, p)),
+        fixed=frozenset(p.number for p in table.partitions if is_fixed(facts, p)),
     )
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):

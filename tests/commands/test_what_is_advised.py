@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,16 +174,51 @@ def test_an_image_that_is_only_upgraded_is_changed(tmp_path: Path) -> None:
 
 
 def test_provision_and_tasks_have_other_options_than_expand(tmp_path: Path) -> None:
-    base = tmp_path / "base.raw"
-    with base.open("wb") as file:
-        file.truncate(64 << 20)
-    table = "label: gpt\nstart=2048, size=40960\nstart=43008, size=40960\n"
-    subprocess.run(["sfdisk", "-q", base], input=table.encode(), check=True)
-    for start in (1 << 20, 21 << 20):
-        ext4 = ("mkfs.ext4", "-q", "-F", "-E", f"offset={start}", base, "20M")
-        subprocess.run(ext4, check=True)
+    base = two_partitions(tmp_path / "base.raw")
     words = ("provision", base, tmp_path / "new.qcow2", "--size", "1G", "--partition", "1")
     assert "growdisk expand has, for a copy" in advice(*words)
     task = perform("expand", {"image": str(base), "size": "+1G", "partition": "1"})
     assert "move: [2]; or" in task.message and "--" not in task.message
     assert "move: [2]; or" in task.result["error"]["do"]
+
+
+def two_partitions(path: Path, second: str = "", signature: bytes = b"", files: str = "") -> Path:
+    """ext4 in a first partition, and in a second one, whose entry and first bytes are given."""
+    path.write_bytes(bytes(64 << 20))
+    table = f"label: gpt\nstart=2048, size=40960\nstart=43008, size=20480{second}\n"
+    subprocess.run(["sfdisk", "-q", path], input=table.encode(), check=True)
+    content = path.with_name("content")
+    for name in filter(None, files.split()):
+        (content / name).mkdir(parents=True)
+    for start, size, populated in ((1, 20, ()), (21, 10, ("-d", content) if files else ())):
+        ext4 = ("mkfs.ext4", "-q", "-F", *populated, "-E", f"offset={start << 20}", path)
+        subprocess.run((*ext4, f"{size}M"), check=True)
+    with path.open("r+b") as file:
+        file.seek(21 << 20)
+        file.write(signature)
+    return path
+
+
+ESP = ", type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+
+
+@pytest.mark.parametrize(
+    ("behind", "ways"),
+    [
+        ({}, ["--move 2", "--delete 2"]),
+        ({"files": "etc usr"}, ["--move 2"]),
+        ({"files": "grub"}, ["--move 2"]),
+        ({"second": ESP}, ["--move 2"]),
+        ({"signature": b"hsqs" + bytes(4092)}, []),
+        ({"signature": b"-unknown" + bytes(4088)}, ["--move 2", "--delete 2"]),
+    ],
+    ids=["data", "a system", "its boot", "ESP", "OpenWrt", "unknown"],
+)
+def test_what_a_guest_cannot_do_without_is_not_advised_to_be_removed(
+    tmp_path: Path, behind: dict[str, Any], ways: list[str]
+) -> None:
+    disk = two_partitions(tmp_path / "disk.raw", **behind)
+    (blocker,) = in_process("show", disk, "--json").json()["blockers"]
+    hint = advice("plan", disk, "+1G", "--partition", "1")
+    assert blocker["options"] == ways == [way for way in ("--move 2", "--delete 2") if way in hint]
+    assert ways or "it has to stay" in hint
