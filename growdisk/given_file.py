@@ -51,8 +51,22 @@ def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
         os.close(fd)
 
 
+def unwritable(path: Path, option: str, error: OSError) -> UsageError:
+    """What `option` names cannot be written, as is known before anything is done."""
+    reason = error.strerror or str(error)
+    hint = f"name a file with {option} in a folder that is there and can be written"
+    return UsageError(f"cannot write {path}", hint, reason)
+
+
 def refuse_to_replace(path: Path, option: str) -> None:
-    """UsageError if `option` would write over a device, or a file that is not text."""
+    """UsageError if `option` would write over a device, or a file that is not text.
+
+    Also if there is no such folder.
+    """
+    try:
+        path.parent.stat()
+    except OSError as error:
+        raise unwritable(path, option, error) from error
     try:
         if not path.is_block_device():
             # A pipe, a terminal, or nothing there yet: writing replaces nothing.

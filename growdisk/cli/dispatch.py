@@ -28,10 +28,11 @@ from growdisk.errors import (
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from growdisk.cli.progress import EventLines
 
 _BUG, _INTERRUPTED = 1, 130
-_UNTOUCHED = (0, 2, 3)  # a log that cannot be written is worse than these
 _STDERR = 2
 _NOT_CHECKED = 1
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
@@ -54,11 +55,10 @@ def dispatch(words: Sequence[str]) -> int:
         code = _delivered(words, output, logged)
     finally:
         # Last of all: only now the exit code is known.
-        refused = logged.end(code)
-    if refused is None:
-        return code
-    output.error(refused)
-    return refused.exit_code if code in _UNTOUCHED else code
+        lost = logged.end(code)
+    if lost:
+        output.complain(lost)
+    return code or (_BUG if lost else 0)
 
 
 def _delivered(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:
@@ -76,31 +76,32 @@ class _LogLine:
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words = words
-        self._asked: argparse.Namespace | None = None
-        self._started = 0.0
+        self._started: float | None = None
+        self._file: TextIO | None = None
+        self._syslog = False
 
     def begin(self, arguments: argparse.Namespace) -> None:
         """From here on there will be a line, however the command ends. UsageError: --log DISK."""
         if arguments.log is None and not arguments.syslog:
             return
-        from growdisk.given_file import refuse_to_replace
+        from growdisk.cli.run_log import opened_log
 
         if arguments.log is not None:
-            refuse_to_replace(arguments.log, "--log")
-        self._asked, self._started = arguments, time.monotonic()
+            self._file = opened_log(arguments.log)
+        self._syslog, self._started = arguments.syslog, time.monotonic()
 
-    def end(self, code: int) -> GrowdiskError | None:
-        """Write the line; the error if that fails."""
-        if self._asked is None:
-            return None
+    def end(self, code: int) -> str:
+        """Write the line; why that failed, or ""."""
+        if self._started is None:
+            return ""
         from growdisk.cli.run_log import line, log
 
         text = line(self._words, code, time.monotonic() - self._started)
         try:
-            log(text, self._asked.log, syslog=self._asked.syslog)
-        except GrowdiskError as error:
-            return error
-        return None
+            log(text, self._file, syslog=self._syslog)
+        except OSError as error:
+            return f"cannot write the log: {error.strerror}; the command itself has ended"
+        return ""
 
 
 def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:

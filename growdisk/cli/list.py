@@ -58,14 +58,14 @@ def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:
         raise UsageError(problem, "name images, folders that hold some, or -d NAME")
     chosen = ordered(found, arguments.sort, arguments.above)
     if arguments.html:
-        _write_page(arguments.html, chosen)
+        _write_page(arguments.html, chosen, output)
     output.document({"disks": [document(entry) for entry in chosen]})
     output.lines(rows(chosen, output.width))
     # A few that cannot be read are shown as such. What --above leaves out was read all the same.
     return _NONE_READ if found and all(entry.error for entry in found) else 0
 
 
-def _write_page(path: Path, entries: list[DiskEntry]) -> None:
+def _write_page(path: Path, entries: list[DiskEntry], output: CommandOutput) -> None:
     from growdisk.cli.fleet_page import page
 
     text = page(entries, datetime.now().astimezone())
@@ -73,9 +73,7 @@ def _write_page(path: Path, entries: list[DiskEntry]) -> None:
         # A file name may hold bytes that are not UTF-8, which Python keeps as lone surrogates.
         replace_file(path, text.encode("utf-8", "replace"), 0o644)
     except OSError as error:
-        reason = error.strerror or str(error)
-        hint = "name a file in a folder that is there and can be written"
-        raise UsageError(f"cannot write {path}", hint, reason) from error
+        output.lost(f"cannot write {path}: {error.strerror or error}")
 
 
 def ordered(entries: list[DiskEntry], sort: str | None, above: float | None) -> list[DiskEntry]:

@@ -90,6 +90,10 @@ class CommandOutput:
                 before = ",\n"
             self._answer("]" if parts else "[]")
 
+    def lost(self, why: str) -> None:
+        """A part of the answer could not be written."""
+        self._lost.append(why)
+
     def finish(self) -> str:
         """Let the last of the answer leave this process; why some of it could not, or ""."""
         self._answer("", end="", flush=True)
@@ -102,7 +106,7 @@ class CommandOutput:
             # Told by finish(): until the command has ended, its exit code is not known. A reader
             # of a pipe that has gone is no failure.
             if not isinstance(error, BrokenPipeError):
-                self._lost.append(f"cannot write the answer: {error.strerror}")
+                self.lost(f"cannot write the answer: {error.strerror}")
             forget(sys.stdout)
 
     def note(self, text: str) -> None:

@@ -14,8 +14,9 @@ import syslog as system_log
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
-from growdisk.errors import write_failed
+from growdisk.given_file import refuse_to_replace, unwritable
 
 _SECRET = "--key"
 
@@ -28,24 +29,25 @@ def line(words: Sequence[str], code: int, seconds: float) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def log(text: str, file: Path | None, *, syslog: bool) -> None:
-    """Append `text` to `file`, and hand it to syslog (journald reads that too).
+def opened_log(file: Path) -> TextIO:
+    """The file to append to, before anything is done: UsageError if it cannot be written."""
+    refuse_to_replace(file, "--log")
+    try:
+        # O_NONBLOCK: open() of a pipe that nobody reads fails with ENXIO, and does not wait.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.fdopen(os.open(file, flags, 0o666), "a", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(file, "--log", error) from error
 
-    Raises write-failed.
-    """
+
+def log(text: str, file: TextIO | None, *, syslog: bool) -> None:
+    """Append `text` to `file`, and hand it to syslog (journald reads that too). OSError."""
     if syslog:
         system_log.openlog("growdisk", 0, system_log.LOG_DAEMON)
         system_log.syslog(system_log.LOG_NOTICE, text)
     if file is not None:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        try:
-            # O_NONBLOCK: open() of a pipe that nobody reads fails with ENXIO, and does not wait.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-            with os.fdopen(os.open(file, flags, 0o666), "a", encoding="utf-8") as out:
-                out.write(f"{stamp} {text}\n")
-        except OSError as error:
-            hint = "name another file with --log; the command itself has ended"
-            raise write_failed(file, error.strerror or str(error), hint) from error
+        with file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n")
 
 
 def _who() -> str:

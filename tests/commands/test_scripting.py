@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DiskMaker
-from tests.unit.cli.command import GROWDISK, environment, growdisk, in_process
+from tests.unit.cli.command import GROWDISK, environment, fingerprint, growdisk, in_process
 
 
 @pytest.fixture
@@ -173,18 +173,34 @@ def test_a_name_of_any_bytes_is_one_line_of_the_log(tmp_path: Path, name: str) -
 def test_a_log_that_is_a_pipe_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")
     answer = in_process("--log", tmp_path / "log", "image", "info", "/dev/null")
-    assert (answer.code, "cannot write" in answer.err) == (4, True)
+    assert (answer.code, "cannot write" in answer.err) == (2, True)
 
 
-def test_a_log_that_cannot_be_written_is_said(image: Path, tmp_path: Path) -> None:
-    answer = in_process("plan", image, "+64M", "--log", tmp_path / "none" / "log")
-    assert (answer.code, "cannot write" in answer.err) == (4, True)
+@pytest.mark.parametrize("option", ["--log", "--html", "--metrics"])
+def test_a_report_without_a_folder_is_refused_before_anything_is_done(
+    image: Path, tmp_path: Path, option: str
+) -> None:
+    rules, before = tmp_path / "rules.yml", fingerprint(image)
+    rules.write_text(f"rules: [{{images: '{image}', when_used: 0%, by: 64M}}]")
+    words = {
+        "--log": ("expand", image, "+64M"),
+        "--html": ("list", image),
+        "--metrics": ("watch", rules),
+    }[option]
+    answer = in_process(*words, "--json", option, tmp_path / "none" / "report")
+    assert (answer.code, answer.json()["result"]) == (2, "refused")
+    assert f"name a file with {option}" in answer.err
+    assert fingerprint(image) == before
 
 
-def test_a_log_that_cannot_be_written_leaves_one_document(image: Path, tmp_path: Path) -> None:
-    answer = in_process("plan", image, "+64M", "--json", "--log", tmp_path / "none" / "log")
-    assert answer.json()["result"] == "planned"
-    assert (answer.code, "cannot write" in answer.err) == (4, True)
+@pytest.mark.parametrize("option", ["--log", "--html"])
+def test_a_report_that_cannot_be_written_is_told_like_a_lost_answer(
+    image: Path, option: str
+) -> None:
+    answer = in_process("list", image, "--json", option, "/dev/full")
+    assert len(answer.json()["disks"]) == 1
+    assert (answer.code, "cannot write" in answer.err) == (1, True)
+    assert in_process("list", image.with_name("nosuch"), option, "/dev/full").code == 3
 
 
 def test_the_log_has_the_exit_code_of_the_process(tmp_path: Path) -> None:
