@@ -190,12 +190,14 @@ class BtrfsContent(Content):
 class NtfsContent(Content):
     """`dirty`: Windows wants to check it first.
 
-    `hibernated`: Windows sleeps in it, or was only half shut down.
+    `hibernated`: Windows sleeps in it, or was only half shut down. `system`: Windows, or what
+    starts it, is in it.
     """
 
     cluster_size: int = 4096
     dirty: bool = False
     hibernated: bool = False
+    system: bool = False
     sector_size: int = 512
 
     growable: ClassVar[str | None] = "ntfsresize"

@@ -27,6 +27,8 @@ _RESTART = struct.Struct("<Q4xHH")  # log sequence number, who uses it, flags
 _NOBODY, _LOG_CLEAN = 0xFFFF, 0x2
 _DIRTY = 0x0001 | 0x4000  # to be checked; a check was begun
 _SLEEPING = (b"hibr", b"HIBR")
+_MEMORY = "hiberfil.sys"
+_OF_WINDOWS = ("Windows", "bootmgr", "ntldr")
 
 
 def read_ntfs(head: bytes) -> Content | None:
@@ -49,7 +51,7 @@ def read_ntfs(head: bytes) -> Content | None:
 def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
     """The same with label and state, which lie after the beginning.
 
-    What cannot be read counts as dirty.
+    What cannot be read counts as dirty, and as a system.
     """
     try:
         table = _master_file_table(device, content.cluster_size)
@@ -57,17 +59,19 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
         label = volume.resident(_VOLUME_NAME).decode("utf-16-le", "replace")
         # The volume flags, after 8 reserved bytes and two of the version.
         flags = int.from_bytes(volume.resident(_VOLUME_INFORMATION)[10:12], "little")
-        hibernated = _hibernated(table)
+        found = table.find(table.record(_ROOT_FOLDER), _MEMORY, *_OF_WINDOWS)
+        hibernated = _MEMORY in found and _sleeps(table, found[_MEMORY])
         unwritten = not _log_is_clean(table)
         used = _used(table, content)
-    # Dirty is the safe answer: dirty volumes are refused.
+    # The safe answers: dirty volumes are refused, and a system stays.
     except (NtfsDamaged, struct.error, ValueError):
-        return replace(content, dirty=True)
+        return replace(content, dirty=True, system=True)
     return replace(
         content,
         label=label,
         dirty=unwritten or bool(flags & _DIRTY),
         hibernated=hibernated,
+        system=not found.keys().isdisjoint(_OF_WINDOWS),
         used=used,
     )
 
@@ -120,9 +124,8 @@ def _log_is_clean(table: MasterFileTable) -> bool:
     return in_use == _NOBODY or bool(state & _LOG_CLEAN)
 
 
-def _hibernated(table: MasterFileTable) -> bool:
-    number = table.find(table.record(_ROOT_FOLDER), "hiberfil.sys")
-    return number is not None and table.data_start(table.record(number), 4).startswith(_SLEEPING)
+def _sleeps(table: MasterFileTable, memory: int) -> bool:
+    return table.data_start(table.record(memory), 4).startswith(_SLEEPING)
 
 
 def _factor(per_cluster: int) -> int:

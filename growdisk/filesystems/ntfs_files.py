@@ -135,13 +135,15 @@ class MasterFileTable:
             raise NtfsDamaged(f"a list of attributes has {size} bytes")
         return b"".join(self._data_of([attribute], size))
 
-    def find(self, folder: FileRecord, name: str) -> int | None:
-        """The number of the record of a file in a folder; the case of its name does not matter."""
-        for node in self._nodes(folder):
-            for number, found in _entries(node):
-                if found.lower() == name.lower():
-                    return number
-        return None
+    def find(self, folder: FileRecord, *names: str) -> dict[str, int]:
+        """The records' numbers of those that are in a folder; case does not matter."""
+        wanted = {name.lower(): name for name in names}
+        return {
+            wanted[found.lower()]: number
+            for node in self._nodes(folder)
+            for number, found in _entries(node)
+            if found.lower() in wanted
+        }
 
     def data_start(self, record: FileRecord, length: int) -> bytes:
         return b"".join(self.data(record, length))

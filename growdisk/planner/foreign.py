@@ -15,6 +15,7 @@ from growdisk.filesystems.content import (
     ExtContent,
     ForeignContent,
     JournalContent,
+    NtfsContent,
 )
 from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND
 from growdisk.partitions.growth import Grown, NotPossible
@@ -136,14 +137,30 @@ def is_needed(facts: Facts, part: Partition) -> bool:
         or part.bootable
         or part.type_code in (EFI_SYSTEM, _MBR_EFI_SYSTEM)
         or facts.kind_of(part.number) in _WHOLE_SYSTEMS
+        or _has_windows(facts, part)
         or bool(rest_of(facts, part.number, {part.number}))
     )
 
 
 def is_fixed(facts: Facts, part: Partition) -> bool:
     """Whether it is not moved, with whatever consent: nobody is advised to move it."""
+    return (
+        part.type_code == BIOS_BOOT
+        or is_known_by_place(facts, part)
+        or bool(_objection(facts.contents.get(part.number), part, consented=False))
+    )
+
+
+def is_known_by_place(facts: Facts, part: Partition) -> bool:
+    """Whether Windows starts from it: on an MBR disk its BCD has disk signature and start."""
+    is_mbr = facts.table is not None and facts.table.kind == "mbr"
+    starts = part.bootable and facts.kind_of(part.number) == "ntfs"
+    return is_mbr and (starts or _has_windows(facts, part))
+
+
+def _has_windows(facts: Facts, part: Partition) -> bool:
     content = facts.contents.get(part.number)
-    return part.type_code == BIOS_BOOT or bool(_objection(content, part, consented=False))
+    return isinstance(content, NtfsContent) and content.system
 
 
 def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) -> None:

@@ -8,6 +8,7 @@ from growdisk.filesystems.volume_start import COUNTED, MOST_HIDDEN_SECTORS, NAME
 from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import BIOS_BOOT, EFI_SYSTEM, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
+from growdisk.planner.foreign import is_known_by_place
 from growdisk.planner.refusals import cannot_move
 from growdisk.steps.moving import Move
 from growdisk.units import format_size
@@ -40,11 +41,12 @@ def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
                 "disk it lies",
                 hint="leave it where it is: the guest would not start any more",
             )
-        # Windows knows its volume on an MBR disk by disk signature and start.
-        is_mbr = facts.table is not None and facts.table.kind == "mbr"
-        if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
+        if is_known_by_place(facts, part):
             reason = "Windows starts from it, and knows it by its place on an MBR disk"
-            hint = "leave it where it is: Windows would not start any more"
+            hint = (
+                "leave it where it is, as Windows would not start any more; it can grow itself: "
+                f"--partition {part.number}"
+            )
             raise cannot_move(facts.image.path, part.number, reason, hint)
 
 

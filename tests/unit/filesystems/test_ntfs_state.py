@@ -58,6 +58,18 @@ def test_a_sleeping_windows_is_seen_among_many_files(tmp_path: Path) -> None:
     assert probe(disk) == _HIBERNATED
 
 
+@pytest.mark.parametrize(
+    ("name", "is_system"), [("BOOTMGR", True), ("Windows", True), ("ntldr", True), ("data", False)]
+)
+def test_a_volume_that_windows_starts_from_is_told_from_data(
+    tmp_path: Path, name: str, is_system: bool
+) -> None:
+    disk, file = made(tmp_path / "ntfs"), tmp_path / "file"
+    file.write_bytes(b"x")
+    run("ntfscp", "-q", disk, file, name)
+    assert state(disk).system == is_system
+
+
 def test_a_windows_that_woke_up_is_none(tmp_path: Path) -> None:
     disk, memory = made(tmp_path / "ntfs"), tmp_path / "memory"
     memory.write_bytes(bytes(8192))
