@@ -170,6 +170,9 @@ def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> st
     if f"{name}=" not in line:
         return line
     name = re.escape(name)
+    # `set` or `export` alone would list all variables: such a one stays, empty.
+    assigned = rf"(?<![\w.-])(?P<empty>(?:set|export)[ \t]+{name}=){_VALUE}"
+    line = re.sub(assigned, lambda m: m["empty"] if is_stale(m["value"]) else m[0], line)
     start = r"""(?:^|(?<=["'=]))"""
     later = rf"(?<![ \t])[ \t]+{name}={_VALUE}"
     # With the blanks before it, or at a start with those after it, or whole in quotes.

@@ -186,6 +186,11 @@ COMMAND_LINES = (
         "resume=/dev/disk/by-label/my\\x20swap\n"
     ),
     (
+        f"\tset resume=UUID={SWAP.uuid}\nset  resume='UUID={SWAP.uuid}'; linux /v resume=$resume\n"
+        "export resume=/dev/sda5\nset resume=\nset x.set resume=/dev/sda5\nset resume=/dev/sdb5\n"
+        "set resume2=swap:/dev/sda5\nlinux /v resume resume=/dev/sda5 noresume resume_offset=1"
+    ),
+    (
         f"linux /v resume2=swap:/dev/sda5 resume2=swap:UUID={SWAP.uuid} resume2=swap:/dev/sdb5 "
         f"resume=UUID={SWAP.uuid} q\n"
     ),
