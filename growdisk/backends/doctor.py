@@ -155,19 +155,24 @@ _KERNEL = ("uml", "guestfs")
 
 @dataclass(frozen=True)
 class _Feature:
-    """Something that can be grown by the first of `backends` that works, with the `tools`."""
+    """Something that can be grown by the first of `backends` that works, with the `tools`.
+
+    `why_not` really tries it, if nothing is missing.
+    """
 
     what: str
     backends: tuple[str, ...]
     tools: tuple[str, ...] = ()
     modules: tuple[tuple[str, str], ...] = ()
+    why_not: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True)
 class Capability:
     """Whether `what` can be grown here, and by which backend.
 
-    `missing` are Debian's packages, `fedora` are Fedora's in the same order.
+    `missing` are Debian's packages, `fedora` are Fedora's in the same order. `reason`: why it
+    cannot, although nothing is missing.
     """
 
     what: str
@@ -175,8 +180,20 @@ class Capability:
     by: str
     missing: tuple[str, ...] = ()
     fedora: tuple[str, ...] = ()
+    reason: str = ""
 
 
+def _why_no_libvirt() -> str:
+    from growdisk.live.libvirt_domain import machines_within
+
+    try:
+        machines_within(None, _LIBVIRT_SECONDS)
+    except GrowdiskError as error:
+        return f"{error.what}: {error.why}"
+    return ""
+
+
+_LIBVIRT_SECONDS = 5.0
 _FEATURES = (
     _Feature("ext2, ext3, ext4", _DIRECT),
     _Feature("NTFS", ("direct",), ("ntfsresize",)),
@@ -185,7 +202,9 @@ _FEATURES = (
     _Feature("btrfs", _KERNEL, ("btrfs",)),
     _Feature("LVM", _KERNEL, ("lvm",)),
     _Feature("LUKS", _KERNEL, ("cryptsetup",)),
-    _Feature("running guests of libvirt", (), (), (("libvirt", "python3-libvirt"),)),
+    _Feature(
+        "running guests of libvirt", (), (), (("libvirt", "python3-libvirt"),), _why_no_libvirt
+    ),
     _Feature("running guests of plain QEMU", (), (), (("qemu.qmp", "python3-qemu.qmp"),)),
     _Feature("running guests by ssh", (), ("ssh",)),
     _Feature("devices: logical volumes", (), ("lvm",)),
@@ -211,9 +230,11 @@ def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
             by, missing = "guestfs", set()
         # Some features need no backend (running guests, devices): then the packages alone decide.
         ok = not missing and (bool(by) or not feature.backends)
+        reason = feature.why_not() if ok else ""
+        ok = ok and not reason
         names = tuple(sorted(missing))
         fedora = tuple(_FEDORA.get(name, name) for name in names)
-        yield Capability(feature.what, ok, by if ok else "", names, fedora)
+        yield Capability(feature.what, ok, by if ok else "", names, fedora, reason)
 
 
 def _importable(module: str) -> bool:

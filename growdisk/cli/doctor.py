@@ -54,7 +54,7 @@ def _row(can: Capability) -> str:
     if can.ok:
         return f"  yes  {can.what:<30} {can.by}".rstrip()
     if not can.missing:
-        return f"  no   {can.what:<30} no backend for it works here: see above"
+        return f"  no   {can.what:<30} {can.reason or 'no backend for it works here: see above'}"
     fedora = "" if can.fedora == can.missing else f" (Fedora: {', '.join(can.fedora)})"
     return f"  no   {can.what:<30} apt install {' '.join(can.missing)}{fedora}"
 

@@ -49,6 +49,15 @@ def test_the_appliance_brings_its_own_tools(monkeypatch: pytest.MonkeyPatch) -> 
     assert found(direct=False, uml=False, guestfs=True)["LVM"].by == "guestfs"
 
 
+def test_libvirt_that_does_not_answer_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    what = "running guests of libvirt"
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "qemu+unix:///system?socket=/nonexistent")
+    can = found(direct=True)[what]
+    assert (can.ok, can.missing, "cannot reach libvirt" in can.reason) == (False, (), True)
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "test:///default")
+    assert found(direct=True)[what].ok
+
+
 def test_doctor_lists_them_and_the_sites_defaults(tmp_path: Path) -> None:
     config = tmp_path / "growdisk.toml"
     config.write_text('swap = "move"\n')
