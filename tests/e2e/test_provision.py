@@ -6,15 +6,18 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from growdisk import api
 from growdisk.api.images.creating import create_overlay
+from growdisk.api.provisioning.guest import refuse_without_guest
 from growdisk.api.provisioning.recipe import Seed
 from growdisk.api.provisioning.run import Watcher
 from growdisk.api.provisioning.work_image import put_in_place
+from growdisk.block.raw import RawFile
 from growdisk.error_document import error_document
 from growdisk.errors import ImageInUse, ImageNotReadable, UsageError, error_id
 from growdisk.units import GiB, MiB, SizeSpec
@@ -361,3 +364,35 @@ class held:  # noqa: N801  reads as what it does
 
     def __exit__(self, *_: object) -> None:
         self._process.communicate(b"quit\n", timeout=30)
+
+
+def test_a_base_without_a_guest_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("growdisk.api.provisioning.build_output.WorkImage", None)
+    base = tmp_path / "data.raw"
+    base.write_bytes(bytes(4 * MiB))
+    for prepare in (lambda: None, lambda: run("mkfs.ext4", "-q", base)):
+        prepare()
+        for dry_run in (True, False):
+            found = api.provision(
+                base, [api.Output(tmp_path / "out")], recipe(hostname="web"), dry_run=dry_run
+            )
+            assert error_id(found.failed[0].error) == "cannot-customize"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["mkfs.f2fs", "cryptsetup luksFormat --batch-mode --iter-time 10 --key-file KEY", "ext4"],
+)
+def test_what_only_a_kernel_reads_may_be_a_guest(tmp_path: Path, kind: str) -> None:
+    base, key = tmp_path / "base.raw", tmp_path / "key"
+    base.write_bytes(bytes(64 * MiB))
+    key.write_bytes(b"secret")
+    if kind == "ext4":  # with what its journal alone knows
+        run("mkfs.ext4", "-q", base)
+        run("debugfs", "-w", "-R", "feature needs_recovery", base)
+    else:
+        run(*kind.replace("KEY", str(key)).split(), base)
+    with closing(RawFile.open(base)) as device:
+        refuse_without_guest(device, base, ())

@@ -11,8 +11,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from growdisk.api.disks import inspect
+from growdisk.api.images.opening import open_guest_content
 from growdisk.api.provisioning.checks import Base, refuse_place
-from growdisk.api.provisioning.guest import customize_guest, kernel_kind, why_not_direct
+from growdisk.api.provisioning.guest import (
+    customize_guest,
+    kernel_kind,
+    refuse_without_guest,
+    why_not_direct,
+)
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import (
     Provisioned,
@@ -75,7 +81,10 @@ class OutputBuild:
                 refuse_place(path, self._batch.base, force=self._batch.force)
         # Once for all tries: with another salt, a second one would write another hash.
         self._changes = changes_for(self._batch.recipe, self._values)
-        self._seed, recipe = b"", self._batch.recipe
+        self._seed, recipe, base = b"", self._batch.recipe, self._batch.base
+        if self._changes.any:
+            with open_guest_content(base.path, base.format, key=recipe.keys) as device:
+                refuse_without_guest(device, base.path, recipe.keys)
         if recipe.seed is not None:
             with clock.fixed_at(self._batch.epoch):
                 self._seed = seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.errors import ToolFailed
-from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
+from growdisk.block.device import BlockDevice
+from growdisk.errors import Refused, ToolFailed
+from growdisk.filesystems.content import Content, ExtContent, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.guest_config.customize.changes import GuestChanges, cannot_customize
 from growdisk.guest_config.customize.customize import customize
+from growdisk.guest_systems.file_systems import file_systems_on, tree_of
 from growdisk.guest_systems.look import GuestMount, find_homes
+from growdisk.guest_systems.paths import GuestPaths, MountRoot
 from growdisk.host.fuse_mount import unmounting_beside
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
@@ -24,6 +27,7 @@ from growdisk.steps.disk import Disk
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.worker import BackendKind
 from growdisk.volumes.keyring import Keyring
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -89,7 +93,39 @@ def kernel_kind() -> BackendKind:
     return "guestfs" if why_no_uml() else "uml"
 
 
-def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[GuestMount, ...]:
+def refuse_without_guest(device: BlockDevice, path: Path, keys: tuple[bytes, ...]) -> None:
+    """cannot-customize if all of the disk can be read here, and nothing in it has users.
+
+    An appliance would take its time to find the same.
+    """
+    keyring, pv_finder = Keyring(keys), PhysicalVolumeFinder([(device, path)], 512)
+    closed: dict[str, str] = {}
+    seen = list(file_systems_on(device, path, 512, keyring, pv_finder, closed))
+    facts = inspect_device(device, image_facts(device, path), keyring=keyring)
+    try:
+        trees = [tree for one in seen if (tree := tree_of(one.content, one.device))]
+        users = [GuestPaths(MountRoot(tree, tree.mounted_root)).find(_MARK) for tree in trees]
+    except (Unknown, OSError):
+        return
+    hidden = closed or any(map(_may_hide, facts.all_within(*facts.contents)))
+    # Subvolumes of btrfs are roots as well: _mounts() knows them.
+    if not (hidden or any(users) or _mounts(device, path, keyring)):
+        raise _no_root()
+
+
+def _may_hide(content: Content) -> bool:
+    """Whether something in it can only be read by a kernel."""
+    match content:
+        case ExtContent(needs_recovery=True):
+            return True
+        case PhysicalVolumeContent(group=VolumeGroup() as group, volumes=volumes):
+            return {volume.name for volume in group.visible} > {name for name, _ in volumes}
+        case PhysicalVolumeContent(unreadable=reason):
+            return bool(reason)
+    return False
+
+
+def _mounts(disk: BlockDevice, path: Path, keyring: Keyring) -> tuple[GuestMount, ...]:
     """Of the system on the largest file system that has users; empty if none can be read here."""
     try:
         homes = [h for h in find_homes(disk, path, keyring=keyring).systems if h.paths.find(_MARK)]
@@ -139,9 +175,13 @@ def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
         raise ToolFailed(
             "looking for the guest's root", 1, "no ext file system right in a partition has users"
         )
+    raise _no_root()
+
+
+def _no_root() -> Refused:
     hint = "growdisk show draws what is in it; what is encrypted needs its passphrase: --key-file"
     reason = f"no file system in the image has {_MARK}"
-    raise cannot_customize("find the root file system", reason, hint)
+    return cannot_customize("find the root file system", reason, hint)
 
 
 def _candidates(backend: Backend, facts: Facts, *, direct: bool) -> Iterator[str]:
