@@ -33,7 +33,13 @@ from growdisk.workflow.journal import (
     read_journal,
     record_unreadable,
 )
-from growdisk.workflow.run_places import is_apart, record_folder, run_folder, same_bytes
+from growdisk.workflow.run_places import (
+    image_beside,
+    is_apart,
+    record_folder,
+    run_folder,
+    same_bytes,
+)
 
 RESERVE = 8 << 20
 # several times what a run that fails and is restored again and again has to record
@@ -346,6 +352,9 @@ def _inode(image: Path) -> int:
 
 
 def _image_of(folder: Path) -> Path:
+    # The plan has its path as it was typed, perhaps in another folder.
+    if (beside := image_beside(folder)) != folder and beside.exists():
+        return beside
     try:
         return Path(json.loads(read_record(folder / "plan.json"))["before"]["image"]["path"])
     except (OSError, ValueError, LookupError, TypeError) as error:

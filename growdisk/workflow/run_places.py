@@ -62,6 +62,11 @@ def run_folder(image: Path) -> Path:
     return state_folder() / _RUNS / _device_name(image)
 
 
+def image_beside(folder: Path) -> Path:
+    """The image that a run's folder lies next to; the folder itself if it lies elsewhere."""
+    return folder.with_name(folder.name.removesuffix(_SUFFIX))
+
+
 def is_run_folder(folder: Path) -> bool:
     """Whether the run of an image or device lies there, perhaps in another state folder."""
     if folder.suffix == _SUFFIX or os.path.exists(folder / "plan.json"):  # noqa: PTH110 (as above)
@@ -72,6 +77,8 @@ def is_run_folder(folder: Path) -> bool:
 def may_have_run(image: Path) -> bool:
     """Whether a run of the image can be recorded anywhere; a quick look, for most have none."""
     if os.path.isdir(f"{os.path.realpath(image)}{_SUFFIX}") or image.is_block_device():  # noqa: PTH112 (a name may be none)
+        return True
+    if _run_folders_of_links(image):
         return True
     try:  # a run on a loop device is about its file's bytes
         with os.scandir(state_folder() / _RUNS) as folders:
@@ -87,18 +94,40 @@ def record_folder(image: Path) -> Path:
 
 
 def same_bytes(image: Path) -> list[Path]:
-    """Folders of runs on the same bytes: of a loop device's file, or of a file's loop device."""
+    """Folders of runs on the same bytes: of a loop device's file, or of a file's loop device.
+
+    And of the file's other names in the same folder (hard links).
+    """
     if is_served(image):
         return []  # attached as a device its run lies in the same folder
     # Here and below: `image info` asks this file what is served, and has no time for devices.
     from growdisk.block.identity import identity_of_backing
 
     if not image.is_block_device():
-        return [state_folder() / _RUNS / identity_of_backing(image)]
+        return [state_folder() / _RUNS / identity_of_backing(image), *_run_folders_of_links(image)]
     number = image.stat().st_rdev
     files = [loop.path for loop in loops() if loop.number == number]
     # A file may lie where we cannot look: Path.is_file() would raise.
     return [run_folder(Path(file)) for file in files if os.path.isfile(file)]  # noqa: PTH113
+
+
+def _run_folders_of_links(image: Path) -> list[Path]:
+    """Of other names that lead to the same file, as far as they lie in the same folder."""
+    try:
+        file = os.stat(image)  # noqa: PTH116 (as above)
+        if file.st_nlink < 2:
+            return []
+        own = os.path.realpath(image)
+        with os.scandir(os.path.dirname(own)) as entries:  # noqa: PTH120
+            folders = [Path(entry.path) for entry in entries if entry.name.endswith(_SUFFIX)]
+        others = ((folder, image_beside(folder)) for folder in folders)
+        return [
+            folder
+            for folder, other in others
+            if os.fspath(other) != own and other.exists() and other.samefile(image)
+        ]
+    except (OSError, ValueError):
+        return []
 
 
 def _device_name(device: Path) -> str:

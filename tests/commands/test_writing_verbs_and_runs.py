@@ -362,3 +362,23 @@ def test_run_on_undo_files_survives_a_copy_that_keeps_the_times(
     assert qemu_img(
         "compare", "-f", "raw", "-F", "raw", there / image.name, copied("guest.raw", "original")
     )
+
+
+@pytest.mark.parametrize("verb", RAW)
+def test_a_run_is_seen_by_another_name_of_the_file(
+    copied: Copier, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    image = copied("guest.raw")
+    monkeypatch.chdir(image.parent)
+    run_on(Path(image.name), keep=True)
+    assert in_process("rollback", image.name, "--to", "rewrite-partitions").code == 0
+    monkeypatch.chdir("/")
+    link = image.with_name("link.raw")
+    link.hardlink_to(image)
+    image.with_name("bytes").touch()
+    before = fingerprint(image)
+    answer = asked(verb, link)
+    assert (answer.code, f"growdisk rollback {image}" in answer.err) == (3, True), answer.err
+    assert fingerprint(image) == before
+    assert in_process("rollback", image).code == 0
+    assert in_process("plan", link, "+64M").code == 0
