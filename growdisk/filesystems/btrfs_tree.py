@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from growdisk.block.device import BlockDevice
-from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET
+from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET, read_btrfs
+from growdisk.filesystems.content import BtrfsContent
 from growdisk.filesystems.file_tree import (
     LARGEST,
     FileTree,
@@ -25,6 +26,7 @@ from growdisk.filesystems.file_tree import (
     decode_name,
     wanted_size,
 )
+from growdisk.units import align_up
 
 TOP_LEVEL, FIRST_OBJECT = 5, 256
 _ROOT_TREE_DIRECTORY = 6
@@ -46,6 +48,11 @@ _KEY = struct.Struct("<QBQ")
 # A chunk: length, type, number of stripes (and of sub-stripes). A stripe: device, physical byte.
 _CHUNK, _STRIPE = struct.Struct("<Q16xQ12xHH"), struct.Struct("<QQ16x")
 _STRIPED = 0b111001000  # RAID0, RAID10, RAID5, RAID6
+# What is used of a group of blocks, and what for: in a tree of its own (11), or that of extents.
+_BLOCK_GROUP, _GROUP, _DATA = 192, struct.Struct("<Q8xQ"), 1
+_GROUP_TREE, _EXTENT_TREE = 11, 2
+# Bytes of the device that chunks have; at its start, and at its end, are some that none gets.
+_DEVICE_TAKEN, _NEVER_TAKEN = struct.Struct("<217xQ"), 2 << 20
 _DIR_ENTRY = struct.Struct("<QBQ8xHHB")
 # Unpacked size, compression, encryption, other encoding, type (0: the data follow inside the item).
 # If they do not: place and size on disk, and which part of the unpacked data the file shows.
@@ -102,6 +109,7 @@ class BtrfsTree(FileTree):
     """`root` is the top level; root_of() that of a subvolume."""
 
     root = TOP_LEVEL << 64 | FIRST_OBJECT
+    copies_on_write = True
 
     def __init__(self, device: BlockDevice) -> None:
         super().__init__(device)
@@ -124,6 +132,22 @@ class BtrfsTree(FileTree):
             if key[1] == _CHUNK_ITEM:
                 self._add_chunk(key[2], data)
         self._root_tree = _Root(root, level)
+
+    def has_room_for(self, growing: Collection[tuple[int, int]]) -> bool:
+        head = self._bytes(0, SUPERBLOCK_OFFSET + 4096)
+        content = read_btrfs(head)
+        if not isinstance(content, BtrfsContent) or content.devices > 1:
+            return True
+        (taken,) = _DEVICE_TAKEN.unpack_from(head, SUPERBLOCK_OFFSET)
+        free: int = max(content.device_size - taken - _NEVER_TAKEN, 0)
+        own = any(self._items(self._root_tree, _GROUP_TREE, _ROOT_ITEM))
+        tree = self._root(_GROUP_TREE if own else _EXTENT_TREE)
+        for chunk in self._chunks:
+            for _, data in self._items(tree, chunk.logical, _BLOCK_GROUP):
+                used, kind = _fields(_GROUP, data)
+                free += chunk.length - used if kind & _DATA else 0
+        # All of it is written again, before what was there is given back.
+        return sum(align_up(size + more, content.sector_size) for size, more in growing) <= free
 
     def root_of(self, subvolume: int) -> int:
         return subvolume << 64 | FIRST_OBJECT

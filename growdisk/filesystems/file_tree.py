@@ -78,6 +78,7 @@ class FileTree(ABC):
     root: int
     block_size: int
     ignores_case: ClassVar[bool] = False
+    copies_on_write: ClassVar[bool] = False
 
     def __init__(self, device: BlockDevice) -> None:
         self.device = device
@@ -109,7 +110,7 @@ class FileTree(ABC):
     def has_room_for(self, growing: Collection[tuple[int, int]]) -> bool:
         """Whether files of these sizes can become that much longer, all of them.
 
-        True if that is not known.
+        True if that is not known. What `copies_on_write` needs room even for what does not grow.
         """
         return True
 

@@ -8,7 +8,7 @@ links".
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
@@ -19,8 +19,10 @@ from growdisk.filesystems.file_tree import (
     Run,
     Unknown,
     decode_name,
+    more_blocks,
     wanted_size,
 )
+from growdisk.filesystems.xfs import read_xfs
 
 # Magic, block size, root inode, blocks per group, version, inode size; as logarithms: inodes per
 # block, blocks per group (rounded up), blocks per directory block; features of version 4.
@@ -36,6 +38,11 @@ _LOCAL, _EXTENTS, _BTREE = 1, 2, 3
 _INODE = struct.Struct(">2sHBB18xQ24xQ12xIHB")
 _DEEPEST = 9
 _FREE = 0xFFFF
+# Blocks for a file that grows, should its extents' tree split at all levels, twice over.
+_SET_ASIDE = 32
+# What a kernel keeps of the whole for trees that may grow: of free inodes, of owners, of shared
+# blocks (xfs_finobt_calc_reserves, xfs_rmapbt_calc_reserves, xfs_refcountbt_calc_reserves).
+_FOR_TREES = {0x1: 0.0015, 0x2: 0.0125, 0x4: 0.0065}
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,9 @@ class XfsTree(FileTree):
         # The lower four bits are the version; the others were its first feature bits.
         self._is_v5 = version & 0xF == 5
         incompatible = struct.unpack_from(">I", head, 216)[0] if self._is_v5 else 0
+        ro_compatible = struct.unpack_from(">I", head, 212)[0] if self._is_v5 else 0
+        shares = (share for bit, share in _FOR_TREES.items() if ro_compatible & bit)
+        self._for_trees = int(sum(shares) * device.size)
         self._has_types = bool(incompatible & _FTYPE or (not self._is_v5 and features2 & _FTYPE2))
         if (
             # Bounds for what is shifted and multiplied below: the image may lie.
@@ -71,6 +81,14 @@ class XfsTree(FileTree):
         self._per_block, self._group_log = per_block, group_log
         self._directory_block = size << directory_log
         self._has_many_extents = bool(incompatible & _MANY_EXTENTS)
+
+    def has_room_for(self, growing: Collection[tuple[int, int]]) -> bool:
+        content = read_xfs(self._bytes(0, 512))
+        assert content is not None
+        # Without what the kernel keeps for itself, and what each transaction sets aside.
+        free = (content.size or 0) - (content.used or 0) - content.held - self._for_trees
+        wanted = more_blocks(growing, self.block_size) + _SET_ASIDE * len(growing)
+        return wanted * self.block_size <= free
 
     def inode(self, number: int) -> _XfsInode:
         # An inode number is the number of its block and, in the low bits, its place in that block.

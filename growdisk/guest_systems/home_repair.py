@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 
 from growdisk.fast_dataclass import dataclass, field
+from growdisk.filesystems.file_tree import FileTree
 from growdisk.guest_config import places
 from growdisk.guest_config.files import Change, Pending, found, settings, unmended
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
@@ -102,23 +103,28 @@ def _why_not_written(home: Home, pending: Pending, path: str, *, grows: bool) ->
     if pending.exists(f"{path}.sig"):
         return "it has a signature (.sig): change it in the guest, and sign it"
     block = pending.prefixes.get(path, b"")
-    tree = place.tree if block and (place := home.paths.find(path)) else None
-    if tree is None or (grows and tree is home.paths.root.tree):
+    place = home.paths.find(path)
+    if place is None or not (block or place.tree.copies_on_write):
         return ""
-    # Together: each block alone might fit where all of them do not.
-    longer = [(home.paths.find(path), len(prefix)) for path, prefix in pending.prefixes.items()]
-    if tree.has_room_for(
-        [
-            (prefixed.inode.size, more)
-            for prefixed, more in longer
-            if prefixed is not None and prefixed.tree is tree
-        ]
+    if (grows and place.tree is home.paths.root.tree) or place.tree.has_room_for(
+        list(_growing(home, pending, place.tree))
     ):
         return ""
+    if not block:
+        return "there is no room to write it again: make room, then change it in the guest"
     return (
         f"there is no room for {len(block)} bytes before it, which clear its RESUME: make "
         "room, then make it again"
     )
+
+
+def _growing(home: Home, pending: Pending, tree: FileTree) -> Iterator[tuple[int, int]]:
+    """Sizes of files there, and by how much they grow, together: each alone might fit."""
+    for path in pending.paths if tree.copies_on_write else pending.prefixes:
+        place, block = home.paths.find(path), pending.prefixes.get(path, b"")
+        if place is not None and place.tree is tree:
+            size, content = place.inode.size, pending.contents.get(path)
+            yield size, len(block) + (0 if content is None else len(content) - size)
 
 
 def needles_of(home: Home, parts: Sequence[RemovedPartition]) -> tuple[bytes, ...]:

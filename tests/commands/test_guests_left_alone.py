@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 
+from growdisk.units import MiB
 from tests.commands.plain_guest import FSTAB, ROOT_LINE, ROOT_PLACE, SWAP, file_in, make
-from tests.guests.tools import run
+from tests.crash.full_host import fill, small_file_system
+from tests.guests.tools import place_content, run
 from tests.unit.cli.command import in_process
 
 _ENTRY = f"linux /vmlinuz root=LABEL=r resume=UUID={SWAP} quiet\n"
@@ -103,3 +106,33 @@ def test_an_initrd_has_room_in_a_full_root_that_grows(tmp_path: Path) -> None:
     answer = in_process("expand", image, "+50M")
     assert answer.code == 0 and "given up: sda2" in answer.out
     assert len(file_in(image, "/boot/initrd.img-6")) > len(_INITRD)
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+@pytest.mark.parametrize("full", [True, False])
+def test_a_boot_that_only_a_kernel_writes_to_has_room_or_not(
+    tmp_path: Path, kind: str, full: bool
+) -> None:
+    disk, root, size = tmp_path / "disk", tmp_path / "root", 320
+    with small_file_system(tmp_path / "boot", kind, size * MiB) as boot:
+        (boot / "grub").mkdir()
+        (boot / "grub/grub.cfg").write_text(_ENTRY)
+        (boot / "initrd.img-6").write_bytes(_INITRD)
+        if full:
+            fill(boot)
+    image = make(tmp_path, {"/usr/sbin/update-initramfs": ""})
+    with image.open("rb") as file:
+        file.seek(ROOT_PLACE.start)
+        root.write_bytes(file.read(ROOT_PLACE.length))
+    disk.touch()
+    os.truncate(disk, (size + 40) * MiB)
+    table = f"label: gpt\nsize={size}M\nsize=24M\nsize=12M, type=swap\n"
+    run("sfdisk", "-q", disk, stdin=table)
+    parts = ((tmp_path / f"boot.{kind}", 1), (root, 1 + size), (tmp_path / "swap", 25 + size))
+    for content, start in parts:
+        place_content(content, disk, start * MiB)
+    answer = in_process("plan", disk, "+50M", "--partition", "2")
+    said = " ".join(answer.out.split())
+    assert answer.code == 0 and ("given up: sda3" in said) == (not full), answer
+    assert ("initrd.img-6: there is no room" in said) == full
+    assert ("grub.cfg: there is no room" in said) == (full and kind == "btrfs")
