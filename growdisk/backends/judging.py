@@ -36,8 +36,8 @@ def filesystem_unsound(device: str, judge: str, found: str) -> OperationFailed:
         "filesystem-unsound",
         "the grown file system on {device} is not sound",
         '{judge} looked at it afterwards, and its verdict is: "{found}"',
-        "grow it in smaller steps, or from inside the guest; please report which features it has "
-        "(dumpe2fs -h)",
+        "grow it in smaller steps, or from inside the guest; please report what it is (growdisk "
+        "show --json; of ext dumpe2fs -h, of F2FS dump.f2fs -d 1)",
         {"device": device, "judge": judge, "found": found},
     )
 

@@ -147,7 +147,10 @@ class BtrfsTree(FileTree):
                 used, kind = _fields(_GROUP, data)
                 free += chunk.length - used if kind & _DATA else 0
         # All of it is written again, before what was there is given back.
-        return sum(align_up(size + more, content.sector_size) for size, more in growing) <= free
+        return (
+            sum(align_up(size + more, content.sector_size or 4096) for size, more in growing)
+            <= free
+        )
 
     def root_of(self, subvolume: int) -> int:
         return subvolume << 64 | FIRST_OBJECT
