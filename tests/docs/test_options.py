@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +59,27 @@ def test_the_options_of_every_command_stand_on_a_page() -> None:
 def test_every_word_of_a_playbook_stands_on_its_page() -> None:
     words = set(re.findall(r"\w+", "\n".join(code_of("playbooks"))))
     assert [word for word in (*PLAY_WORDS, *TASK_WORDS) if word not in words] == []
+
+
+# Options of other programs that messages name.
+_FOREIGN = {
+    "all", "alloc", "allocatable", "append", "header", "image-opts", "login", "long", "noheadings",
+    "object", "options", "part-type", "permission", "persistent", "pids-limit", "query",
+    "read-only", "regenerate-all", "remove", "rereadpt", "resizeable", "resizefs",
+    "restoremissing", "resume-only", "salvage", "set-capacity", "setrw", "shared", "socket",
+    "system-site-packages", "systemid",
+}  # fmt: skip
+
+
+def test_every_option_that_a_message_names_is_there() -> None:
+    verbs = [name for name, (module, _) in COMMANDS.items() if module]
+    known = {form[2:] for verb in verbs for forms in flags_of(verb) for form in forms}
+    named = {
+        (option, file.name)
+        for file in (Path(__file__).parents[2] / "growdisk").rglob("*.py")
+        for text in re.findall(
+            r'"([^"\n]* [^"\n]*)"', re.sub(r'""".*?"""', "", file.read_text(), flags=re.DOTALL)
+        )
+        for option in re.findall(r"(?<![\w-])--([a-z][a-z-]+)", text)
+    }
+    assert [name for name in sorted(named) if name[0] not in known | _FOREIGN] == []
