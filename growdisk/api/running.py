@@ -29,6 +29,7 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.free_space import room_for
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.hint_words import flags_of_expand
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
@@ -110,7 +111,12 @@ class GuestTarget:
         return room_for(self.path).device_size or image.virtual_size
 
     def proposed(self, facts: Facts, goal: Goal, propose: PlanFunction) -> Proposal | GoalReached:
-        return propose(facts, goal)
+        try:
+            return propose(facts, goal)
+        except Refused as error:
+            if "--move" in flags_of_expand(error.what_to_do, but=()):
+                vars(error)["DO"] = f"{error.DO} (--move once the guest is shut down)"
+            raise
 
     def planned(self, facts: Facts, proposal: Proposal, goal: Goal) -> Prepared:
         """Refused, too, if the guest itself says that it cannot do its part."""
