@@ -45,7 +45,7 @@ class FatTree(FileTree):
         if read_fat(head) is None:
             raise Unknown("it is not a FAT file system")
         layout = self._layout = layout_of(head)
-        self._cluster_size, self._clusters = layout.cluster_size, layout.clusters
+        self.block_size, self._clusters = layout.cluster_size, layout.clusters
         self._bits = layout.bits
         self._root_cluster = int.from_bytes(head[44:48], "little") if self._bits == 32 else 0
         # A lying header must not make this read more than the clusters can need, 4 bytes each.
@@ -56,7 +56,7 @@ class FatTree(FileTree):
         self._known: dict[int, _FatNode] = {}
 
     def has_room_for(self, growing: Collection[tuple[int, int]]) -> bool:
-        wanted = more_blocks(growing, self._cluster_size)
+        wanted = more_blocks(growing, self.block_size)
         free = (cluster for cluster in range(2, self._clusters + 2) if self._next(cluster) == 0)
         return len([*islice(free, wanted)]) == wanted
 
@@ -81,19 +81,19 @@ class FatTree(FileTree):
         assert isinstance(inode, _FatNode), inode
         size = min(inode.size, limit)
         places = self._places(inode.cluster, size)
-        content = b"".join(self._bytes(at, self._cluster_size) for at in places)[:size]
+        content = b"".join(self._bytes(at, self.block_size) for at in places)[:size]
         if len(content) < size:
             raise Unknown("a file ends too early")
         return content
 
     def _places(self, cluster: int, size: int) -> Iterator[int]:
         """Where its clusters lie, as many as `size` bytes need."""
-        for _ in range(-(-size // self._cluster_size)):
+        for _ in range(-(-size // self.block_size)):
             # The chain ended (an end mark is higher than any cluster), or is damaged. read()
             # notices if bytes are missing.
             if not 2 <= cluster < self._clusters + 2:
                 return
-            yield self._layout.data_at + (cluster - 2) * self._cluster_size
+            yield self._layout.data_at + (cluster - 2) * self.block_size
             cluster = self._next(cluster)
 
     def _next(self, cluster: int) -> int:
@@ -131,7 +131,7 @@ class FatTree(FileTree):
         blocks: list[tuple[int, int]] = []
         if directory.cluster:
             places = self._places(directory.cluster, _LARGEST_DIRECTORY)
-            blocks = [(place, self._cluster_size) for place in places]
+            blocks = [(place, self.block_size) for place in places]
         elif directory.number == self.root:
             # Only FAT12 and FAT16: a FAT32 root has a first cluster like any directory.
             blocks = [(self._layout.root_at, self._layout.root_size)]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.filesystems.file_tree import FileTree
+from growdisk.filesystems.file_tree import FileTree, more_blocks
 from growdisk.guest_config import places
 from growdisk.guest_config.files import Change, Pending, found, settings, unmended
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
@@ -98,33 +98,43 @@ def _checksums(files: DirectGuest, *, rooted: bool) -> bytes:
 
 
 def _why_not_written(home: Home, pending: Pending, path: str, *, grows: bool) -> str:
-    """ "" if it can be. The block before an initrd has to fit, unless its root `grows` first."""
+    """ "" if it can be. What becomes longer has to fit, unless its root `grows` first."""
     # GRUB that checks signatures would not start with another file.
     if pending.exists(f"{path}.sig"):
         return "it has a signature (.sig): change it in the guest, and sign it"
     block = pending.prefixes.get(path, b"")
     place = home.paths.find(path)
-    if place is None or not (block or place.tree.copies_on_write):
-        return ""
-    if (grows and place.tree is home.paths.root.tree) or place.tree.has_room_for(
-        list(_growing(home, pending, place.tree))
+    growing = _growing(home, pending, place.tree) if place else {}
+    if (
+        place is None
+        or path not in growing
+        or (grows and place.tree is home.paths.root.tree)
+        or place.tree.has_room_for(growing.values())
     ):
         return ""
     if not block:
-        return "there is no room to write it again: make room, then change it in the guest"
+        return "there is no room to write it: make room, then change it in the guest"
     return (
         f"there is no room for {len(block)} bytes before it, which clear its RESUME: make "
         "room, then make it again"
     )
 
 
-def _growing(home: Home, pending: Pending, tree: FileTree) -> Iterator[tuple[int, int]]:
-    """Sizes of files there, and by how much they grow, together: each alone might fit."""
-    for path in pending.paths if tree.copies_on_write else pending.prefixes:
-        place, block = home.paths.find(path), pending.prefixes.get(path, b"")
+def _growing(home: Home, pending: Pending, tree: FileTree) -> dict[str, tuple[int, int]]:
+    """Sizes of files there that take more blocks, and by how much they grow.
+
+    They are asked about together: each alone might fit.
+    """
+    found = {}
+    for path in pending.paths:
+        place, content = home.paths.find(path), pending.contents.get(path)
         if place is not None and place.tree is tree:
-            size, content = place.inode.size, pending.contents.get(path)
-            yield size, len(block) + (0 if content is None else len(content) - size)
+            size = place.inode.size
+            new = size if content is None else len(content)
+            more = new + len(pending.prefixes.get(path, b"")) - size
+            if tree.copies_on_write or more_blocks([(size, more)], tree.block_size) > 0:
+                found[path] = size, more
+    return found
 
 
 def needles_of(home: Home, parts: Sequence[RemovedPartition]) -> tuple[bytes, ...]:

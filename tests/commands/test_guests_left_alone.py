@@ -113,26 +113,53 @@ def test_an_initrd_has_room_in_a_full_root_that_grows(tmp_path: Path) -> None:
 def test_a_boot_that_only_a_kernel_writes_to_has_room_or_not(
     tmp_path: Path, kind: str, full: bool
 ) -> None:
-    disk, root, size = tmp_path / "disk", tmp_path / "root", 320
-    with small_file_system(tmp_path / "boot", kind, size * MiB) as boot:
+    with small_file_system(tmp_path / "boot", kind, 320 * MiB) as boot:
         (boot / "grub").mkdir()
         (boot / "grub/grub.cfg").write_text(_ENTRY)
         (boot / "initrd.img-6").write_bytes(_INITRD)
         if full:
             fill(boot)
-    image = make(tmp_path, {"/usr/sbin/update-initramfs": ""})
-    with image.open("rb") as file:
-        file.seek(ROOT_PLACE.start)
-        root.write_bytes(file.read(ROOT_PLACE.length))
-    disk.touch()
-    os.truncate(disk, (size + 40) * MiB)
-    table = f"label: gpt\nsize={size}M\nsize=24M\nsize=12M, type=swap\n"
-    run("sfdisk", "-q", disk, stdin=table)
-    parts = ((tmp_path / f"boot.{kind}", 1), (root, 1 + size), (tmp_path / "swap", 25 + size))
-    for content, start in parts:
-        place_content(content, disk, start * MiB)
+    make(tmp_path, {"/usr/sbin/update-initramfs": ""})
+    disk = in_a_row(tmp_path, f"boot.{kind}", "root", "swap")
     answer = in_process("plan", disk, "+50M", "--partition", "2")
     said = " ".join(answer.out.split())
     assert answer.code == 0 and ("given up: sda3" in said) == (not full), answer
     assert ("initrd.img-6: there is no room" in said) == full
     assert ("grub.cfg: there is no room" in said) == (full and kind == "btrfs")
+
+
+@pytest.mark.parametrize(("length", "fits"), [(1024, False), (900, True)])
+def test_a_full_root_that_does_not_grow_takes_no_longer_fstab(
+    tmp_path: Path, length: int, fits: bool
+) -> None:
+    """The line that names the swap becomes a comment: in blocks of 1 KiB it needs one more."""
+    fstab = f"{FSTAB}#".ljust(length - 1, "x") + "\n"
+    image = make(tmp_path, {"/etc/fstab": fstab}, root_options=("-b", "1024", "-m", "0"))
+    place, filling = f"{image}?offset={ROOT_PLACE.start}", tmp_path / "filling"
+    free = int(run("dumpe2fs", "-h", place).partition("\nFree blocks:")[2].split()[0])
+    filling.write_bytes(b"x" * 1024 * (free - 1))
+    run("debugfs", "-w", "-R", f"write {filling} filling", place)
+    (tmp_path / "data").write_bytes(bytes(8 * MiB))
+    run("mke2fs", "-q", "-t", "ext4", tmp_path / "data")
+    answer = in_process(
+        "plan", in_a_row(tmp_path, "root", "data", "swap"), "+50M", "--partition", "2"
+    )
+    said = " ".join(answer.out.split())
+    assert ("given up: sda3" in said, "/etc/fstab: there is no room" in said) == (fits, not fits)
+
+
+def in_a_row(folder: Path, *names: str) -> Path:
+    """A disk with these partitions, files in the folder; `root` is that of the disk there."""
+    with (folder / "disk.raw").open("rb") as image:
+        image.seek(ROOT_PLACE.start)
+        (folder / "root").write_bytes(image.read(ROOT_PLACE.length))
+    sizes = [(folder / name).stat().st_size // MiB for name in names]
+    disk, start = folder / "disk", 1
+    disk.touch()
+    os.truncate(disk, (sum(sizes) + 2) * MiB)
+    lines = (f"size={size}M, type=linux" for size in sizes)
+    run("sfdisk", "-q", disk, stdin="\n".join(["label: gpt", *lines, ""]))
+    for name, size in zip(names, sizes, strict=True):
+        place_content(folder / name, disk, start * MiB)
+        start += size
+    return disk
