@@ -28,7 +28,13 @@ from growdisk.backends.ext_check import (
     verdict_of,
 )
 from growdisk.backends.guest_handle import Shell
-from growdisk.backends.judging import CHECKERS, complaint, filesystem_unsound
+from growdisk.backends.judging import (
+    CHECKERS,
+    accepted_before,
+    complaint,
+    filesystem_unsound,
+    refuse_damaged,
+)
 from growdisk.errors import ToolFailed
 from growdisk.fast_imports import LateLogger
 from growdisk.filesystems.content import UNMOUNTED_GROWTH, Content, ExtContent, XfsContent
@@ -118,7 +124,8 @@ class FilesystemTools:
                 with self._mounted(kind, "noatime", device):
                     pass
             for command in UNMOUNTED_GROWTH[kind]:
-                self._shell.run(*command, device)
+                accept = accepted_before(command)
+                refuse_damaged(command, *self._shell.run(*command, device, accept=accept))
             return
         with self._mounted(kind, _MOUNTED[kind], device):
             if kind == "btrfs":

@@ -23,7 +23,13 @@ from growdisk.backends.ext_check import (
     FilesystemCheck,
     verdict_of,
 )
-from growdisk.backends.judging import CHECKERS, complaint, filesystem_unsound
+from growdisk.backends.judging import (
+    CHECKERS,
+    accepted_before,
+    complaint,
+    filesystem_unsound,
+    refuse_damaged,
+)
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
 from growdisk.block.window import Window
@@ -126,7 +132,9 @@ class DirectTools:
     ) -> None:
         # `replay` wants a kernel: the planner chooses a backend that has one.
         for command in UNMOUNTED_GROWTH[kind]:
-            self._run([*command, SHOWN], _name(device), writable=True)
+            accept = accepted_before(command)
+            done = self._run([*command, SHOWN], _name(device), writable=True, accept=accept)
+            refuse_damaged(command, done.status, done.stdout)
 
     def judge(self, kind: str, device: str) -> None:
         if kind.startswith("ext"):

@@ -15,9 +15,9 @@ What is asked:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from growdisk.errors import OperationFailed
+from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.host.command import last_lines
 
 CHECKERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -44,9 +44,27 @@ def filesystem_unsound(device: str, judge: str, found: str) -> OperationFailed:
 
 def complaint(kind: str, status: int, output: str) -> str:
     """What a judge found; "" for nothing. fsck.f2fs always ends with 0."""
-    bad = [
-        line
-        for line in output.splitlines()
-        if any(word in line for word in _COMPLAINTS.get(kind, ()))
-    ]
+    bad = _complaints(kind, output)
     return last_lines("\n".join(bad) or output) or "it gave no reason" if status or bad else ""
+
+
+def _complaints(kind: str, output: str) -> list[str]:
+    words = _COMPLAINTS.get(kind, ())
+    return [line for line in output.splitlines() if any(word in line for word in words)]
+
+
+# mkfs.f2fs with large sections or zones (-s, -z) leaves a count wrong, until a kernel writes to the
+# file system. fsck.f2fs ends with 1 when it has put something right.
+_CORRECTED, _COUNT = 1, "free segment_count"
+
+
+def accepted_before(command: Sequence[str]) -> Collection[int]:
+    """The statuses with which a check before the growth may end; see refuse_damaged()."""
+    return (0, _CORRECTED) if command[0] == "fsck.f2fs" else (0,)
+
+
+def refuse_damaged(command: Sequence[str], status: int, output: str) -> None:
+    """ToolFailed if it has found more than a wrong count."""
+    found = _complaints("f2fs", output)
+    if status and (not found or "[FIX]" in output or any(_COUNT not in line for line in found)):
+        raise ToolFailed(command[0], status, last_lines(output))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from growdisk.backends.judging import refuse_damaged
+from growdisk.errors import ToolFailed
 from growdisk.units import MiB
 from tests.e2e.conftest import host
 from tests.e2e.judges import sfdisk
@@ -109,3 +112,28 @@ def test_where_its_tool_is_missing_libguestfs_does_it(
     plan = in_process("plan", made("ntfs"), "+200M", "--json").json()
     assert plan["backend"] in ("uml", "guestfs")
     assert plan["backend_reason"] == "ntfsresize is not installed: sudo apt-get install ntfs-3g"
+
+
+def test_an_f2fs_with_large_zones_grows_though_its_mkfs_left_a_count_wrong(tmp_path: Path) -> None:
+    image = tmp_path / "disk.raw"
+    image.touch()
+    os.truncate(image, 390 * MiB)
+    run("mkfs.f2fs", "-q", "-s", "4", "-z", "4", image)
+    assert "free segment_count matched with CP             [Fail]" in run(
+        "fsck.f2fs", "--dry-run", image
+    )
+    assert in_process("expand", image, "+200M", "--backend", "direct").code == 0
+    assert "[Fail]" not in run("fsck.f2fs", "--dry-run", image)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "[FSCK] free segment_count matched with CP [Fail] [0x9a]\n[FSCK] next block [Fail]",
+        "[FIX] (fsck_chk_inode_blk)\n[FSCK] free segment_count matched with CP [Fail] [0x9a]",
+        "cannot be read",
+    ],
+)
+def test_what_is_more_than_a_count_is_damage(found: str) -> None:
+    with pytest.raises(ToolFailed):
+        refuse_damaged(("fsck.f2fs", "-f"), 1, found)
