@@ -324,7 +324,7 @@ class InRunningGuest:
         return False
 
     def make_swap(self, swaps: Sequence[SwapSpace]) -> str:
-        return self.worker.run(Phase.REPAIR).what
+        return self._repaired()
 
     def confirm_swap(self, swaps: Sequence[SwapSpace]) -> None: ...
 
@@ -332,15 +332,20 @@ class InRunningGuest:
         return ""
 
     def make_swap_file(self, system: str, size: int, uuid: str, page_size: int) -> str:
-        return self.worker.run(Phase.REPAIR).what
+        return self._repaired()
 
     def confirm_swap_file(self, system: str) -> None: ...
 
     def repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> str:
-        answer = self.worker.run(Phase.REPAIR)
-        return "done already" if answer.result is ScriptOutcome.ALREADY else answer.what
+        return self._repaired("done already")
 
     def confirm_repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> None: ...
+
+    def _repaired(self, already: str = "") -> str:
+        answer = self.worker.run(Phase.REPAIR)
+        done = already if already and answer.result is ScriptOutcome.ALREADY else answer.what
+        # Of a good answer, `why` is what still names what is gone.
+        return f"{done}; {answer.why}" if answer.why else done
 
 
 def _failure(phase: Phase, answer: Answer) -> GrowdiskError:

@@ -323,6 +323,27 @@ def test_a_changed_file_keeps_its_mode_and_attributes(shell: list[str], tmp_path
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_where_nothing_can_be_written_a_file_that_stays_is_no_failure_and_another_is_named(
+    shell: list[str], tmp_path: Path
+) -> None:
+    """Below /usr and /sysroot, mostly."""
+    (tmp_path / "other").write_text("/dev/sdb5 none swap sw 0 0\n")
+    (tmp_path / "named").write_text("/dev/sda5 none swap sw 0 0\n")
+    script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
+    edit = part_of(script, "edit() {", "fstab_line() {")
+    # A folder cannot be opened for writing by root either.
+    closed = '(: >>"$1")'
+    assert closed in edit
+    edit = edit.replace(closed, "(: >>state)")
+    (tmp_path / "state").mkdir()
+    asked = f"changed= closed= failed= limine= state=state\n{editors(with_swap(SWAP))}\n{edit}"
+    look = "swap_file_size=0\ncp() { false; }\nedit other fstab_line\nedit named fstab_line\n"
+    said = in_shell(shell, f'{asked}\n{look}echo "$changed:$failed:$closed"', cwd=tmp_path)
+    assert said == ":: named\n"
+    assert (tmp_path / "named").read_text().startswith("/dev/sda5")
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 def test_an_initrd_gets_the_same_block_as_offline(shell: list[str]) -> None:
     script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
     maker = part_of(script, "forgetting_5() {", "# forget FILE")

@@ -121,6 +121,14 @@ def test_swap_comes_again_and_the_guest_says_in_what_words(image: Path, swap: Sw
     assert guest.phases == [*([Phase.REPAIR] * len(names)), Phase.VERIFY]
 
 
+@pytest.mark.parametrize("result", ["done", "already"])
+def test_what_still_names_the_swap_in_the_guest_is_said(image: Path, result: str) -> None:
+    plan = planned(image, "drop")
+    worker, _ = reached(plan, {"result": result, "what": "x", "why": "still named in: /etc/rc"})
+    (step,) = plan.own_steps
+    assert step.apply(worker).detail.endswith("; still named in: /etc/rc")
+
+
 def test_a_guest_that_has_no_words_gets_those_of_the_plan(image: Path) -> None:
     plan = planned(image, "drop")
     worker, _ = reached(plan, {"result": "done"})
