@@ -13,7 +13,7 @@ Specs: fstab(5), crypttab(5).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config.files import change_lines
@@ -90,7 +90,7 @@ def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
 def without_swap(text: str, gone: RemovedPartition, policy: SwapRemedy) -> str:
     """fstab with the lines of `gone` made comments; with policy FILE, its first has /swapfile.
 
-    Also changed are lines of what was in it: /data/srv /srv none bind.
+    Also changed are lines of what was in it: /data/srv /srv none bind, or layers of an overlay.
     """
     # First what is mounted where, then what goes with the partition: its mount points, and later
     # what is bound out of them. Root is never one of these.
@@ -109,7 +109,9 @@ def without_swap(text: str, gone: RemovedPartition, policy: SwapRemedy) -> str:
     def change(line: str) -> str:
         nonlocal file_wanted
         # Lines come in the order of mounting: a bind of a bind finds its place gone already.
-        inside = [entry for entry in parse_fstab(line) if _mount_of(entry, places) in lost]
+        inside = [
+            entry for entry in parse_fstab(line) if lost.intersection(_mounts_of(entry, places))
+        ]
         lost.update(entry.mount_point for entry in inside)
         if not inside and not any(entry.is_of(gone) for entry in parse_fstab(line)):
             return line
@@ -130,13 +132,19 @@ def with_swap_file(text: str) -> str:
     )
 
 
-def _mount_of(entry: Entry, places: Iterable[str]) -> str | None:
-    """Of these mounts the one in which the source lies, if it is a file or folder."""
-    path = without_escapes(entry.plain_source)
-    if path.startswith("/dev/"):
-        return None
-    outer = (p for p in places if f"{path}/".startswith(f"{without_escapes(p).rstrip('/')}/"))
-    return max(outer, key=len, default=None)
+def _mounts_of(entry: Entry, places: Collection[str]) -> Iterator[str]:
+    """Of these mounts those in which the source, or a layer of it, lies as a file or folder."""
+    paths = [entry.plain_source]
+    if entry.kind == "overlay":
+        # lowerdir=/data/a:/data/b,upperdir=/data/c,…
+        values = (option.partition("=")[2] for option in entry.options.split(","))
+        paths += [path for value in values for path in value.split(":")]
+    for path in map(without_escapes, paths):
+        if path.startswith("/") and not path.startswith("/dev/"):
+            above = (
+                p for p in places if f"{path}/".startswith(f"{without_escapes(p).rstrip('/')}/")
+            )
+            yield from sorted(above, key=len)[-1:]
 
 
 def _with_source(line: str, source: str) -> str:

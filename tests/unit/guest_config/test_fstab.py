@@ -20,6 +20,8 @@ def test_folders_and_files_of_a_partition_that_is_gone_are_no_longer_mounted() -
         "/srv/www /var/www none bind 0 0": True,
         "/my\\040data/swapfile none swap sw 0 0": True,
         "/my\\040data2/x /y none bind 0 0": False,
+        "overlay /o overlay lowerdir=/usr/l:/my\\040data/l,upperdir=/u,workdir=/w 0 0": True,
+        "overlay /p overlay lowerdir=/usr/l,upperdir=/my\\040data2/u,workdir=/w 0 0": False,
         "/swapfile none swap sw 0 0": False,
         "//server/my\\040data /z cifs defaults 0 0": False,
     }
