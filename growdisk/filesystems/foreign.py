@@ -63,6 +63,9 @@ _MEMBERS: tuple[_Magic, ...] = (
     ("hpt37x_raid_member", b"\xf0\x16\x78\x5a", (4640,)),
     ("hpt37x_raid_member", b"\xfd\x16\x78\x5a", (4640,)),
     ("adaptec_raid_member", b"\x37\xfc\x4d\x1e", (-_SECTOR,)),
+    # FreeBSD's, of mirrors, encryption (geli) and labels alike: in the last sector, of 512 or 4096
+    # bytes.
+    ("geom", b"GEOM::", (-_SECTOR, -4 * KiB)),
     # Parts of something else.
     ("drbd", b"\x83\x74\x02\x6b", (-4096 + 60,)),
     ("drbd", b"\x83\x74\x02\x6c", (-4096 + 60,)),
@@ -117,6 +120,7 @@ _FILE_SYSTEMS: tuple[_Magic, ...] = (
     ("befs", b"1SFB", (512 + 32, 32)),
 )
 MEMBER_KINDS = frozenset(kind for kind, *_ in _MEMBERS)
+UNKNOWN_TO_BLKID = ("geom", "avb_footer")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ from growdisk.units import KiB, MiB, align_up
 
 _HEAD = SUPERBLOCK_OFFSET + 4096  # the last superblock that is looked for ends here
 
+# Their superblock is the boot sector: no entries that make sense stand in it by chance.
+_BOOT_SECTORS = {"ntfs", "vfat", "exfat"}
+
 # If one byte of what dm-verity hashes changes, the guest does not start. Its superblock is in a
 # partition of its own, or after the file system that it protects, in the same one. Spec:
 # cryptsetup, docs of veritysetup (on-disk format 1).
@@ -86,9 +89,10 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
         hashed = _hashed_bytes(device) if kind == _VERITY else 0
         return ForeignContent(kind, over=over, member=True, hashed=hashed)
     kinds = list(dict.fromkeys([*(c.kind for c in found), *(one.kind for one in foreign)]))
-    # An MBR has only its end mark, which boot sectors of file systems have as well: it counts if
-    # nothing else was recognised.
-    if table := nested_gpt(head) or ("" if kinds else nested_mbr(head, device.size)):
+    # Under other superblocks an MBR may be a leftover. Tools that wipe nothing write one into the
+    # boot sector of a file system, and from then on every system sees the partitions.
+    counts = _BOOT_SECTORS.issuperset(kinds)
+    if table := nested_gpt(head) or (nested_mbr(head, device.size) if counts else ""):
         kinds.append(table)
     if len(kinds) > 1:
         return AmbiguousContent("ambiguous", candidates=tuple(kinds))

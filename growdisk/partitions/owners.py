@@ -50,6 +50,11 @@ OWNERS: Mapping[str, str] = MappingProxyType(
         "37AFFC90-EF7D-4E96-91C3-2D7AE055B174": "GPFS of IBM",
         **dict.fromkeys(("a5", "a6", "a9"), "BSD, which has a table of its own in it"),
         "516E7CB4-6ECF-11D6-8FF8-00022D09712B": "FreeBSD, which has a table of its own in it",
+        "824CC7A0-36A8-11E3-890A-952519AD3F61": "OpenBSD, which has a table of its own in it",
+        **dict.fromkeys(
+            ("9D087404-1CA5-11DC-8817-01301BB8A9F5", "3D48CE54-1D16-11DC-8696-01301BB8A9F5", "6c"),
+            "DragonFly BSD, which has a table of its own in it",
+        ),
     }
 )
 

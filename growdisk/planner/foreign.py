@@ -17,7 +17,7 @@ from growdisk.filesystems.content import (
     JournalContent,
     NtfsContent,
 )
-from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND
+from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND, UNKNOWN_TO_BLKID
 from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import BIOS_BOOT, EFI_SYSTEM, Partition, Role
@@ -227,9 +227,8 @@ def content_in_words(content: Content | None) -> str:
 def _hint(content: ForeignContent) -> str:
     if not content.member:
         return "growdisk does not know how it wants to be handled: use its own tools"
-    return (
-        f"{INSIDE}; if that is no more, take its signature away there (wipefs -t {content.kind} -a)"
-    )
+    how = "" if content.kind in UNKNOWN_TO_BLKID else f" (wipefs -t {content.kind} -a)"
+    return f"{INSIDE}; if that is no more, take its signature away there{how}"
 
 
 def _given_up(goal: Goal, growth: Grown) -> set[int]:

@@ -151,6 +151,7 @@ def test_swap_that_is_a_member_of_an_array_is_not_given_up(tmp_path: Path) -> No
     "label: gpt\nstart=2048,size=147496,type=AA31E02A-400F-11DB-9590-000C2911D1B8\n",
     "label: gpt\nstart=2048,size=147496,type=AF9B60A0-1431-4F62-BC68-3311714A69AD\n",
     "label: gpt\nstart=2048,size=147496,type=E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D\n",
+    "label: gpt\nstart=2048,size=147496,type=824CC7A0-36A8-11E3-890A-952519AD3F61\n",
 ])  # fmt: skip
 def test_a_type_that_says_whose_it_is_is_heeded(tmp_path: Path, script: str) -> None:
     content = volume(tmp_path / "volume", ext4=True, pieces=[])
@@ -216,6 +217,34 @@ def test_an_old_signature_where_the_new_end_will_be_is_seen(tmp_path: Path) -> N
     for offset, data in AT_THE_END["md 1.0"][1](100 * MiB):
         put(image, MiB + offset, data)
     assert_refused(image, naming="linux_raid_member")
+
+
+@pytest.mark.parametrize("sector", [SECTOR, 8 * SECTOR])
+def test_what_freebsd_keeps_in_the_last_sector_is_seen_though_blkid_does_not_know_it(
+    tmp_path: Path, sector: int
+) -> None:
+    pieces = [(_SIZE // sector * sector - sector, b"GEOM::ELI".ljust(16, b"\0"))]
+    image = disk(
+        tmp_path / "disk.raw", _ONE, s2048=volume(tmp_path / "geli", ext4=False, pieces=pieces)
+    )
+    assert "wipefs" not in assert_refused(image, "+100M", "--partition", "1", naming="geom")
+
+
+def test_a_table_in_the_boot_sector_of_a_file_system_is_not_overlooked(tmp_path: Path) -> None:
+    """As sfdisk writes it without a terminal, where it wipes nothing: systems see partitions."""
+    image = volume(tmp_path / "disk.raw", ext4=False, pieces=[])
+    run("mkntfs", "-q", "-F", "-f", image)
+    assert in_process("plan", image, "+100M").code == 0
+    run(
+        "sfdisk",
+        "-q",
+        "--no-tell-kernel",
+        "--wipe",
+        "never",
+        image,
+        stdin="label: dos\n2048,65536\n",
+    )
+    assert_refused(image, "+100M", naming="dos_table")
 
 
 @pytest.mark.parametrize("label", ["dos", "gpt"])
