@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET, read_btrfs
 from growdisk.filesystems.content import BtrfsContent
 from growdisk.filesystems.file_tree import (
@@ -30,6 +31,9 @@ from growdisk.units import align_up
 
 TOP_LEVEL, FIRST_OBJECT = 5, 256
 _ROOT_TREE_DIRECTORY = 6
+# Objects and items of what goes on over several mounts: a balance, the replacement of a device.
+_BALANCE, _TEMPORARY_ITEM, _DEVICE_TREE, _DEVICE_REPLACE = (1 << 64) - 4, 248, 4, 250
+_REPLACE_STATE, _REPLACING = struct.Struct("<32xQ"), (1, 4)  # started, suspended
 _INODE_ITEM, _INODE_REF, _DIR_ITEM, _DIR_INDEX, _EXTENT_DATA = 1, 12, 84, 96, 108
 _ROOT_ITEM, _ROOT_BACKREF, _CHUNK_ITEM = 132, 144, 228
 _LAST = (1 << 64) - 1
@@ -168,6 +172,16 @@ class BtrfsTree(FileTree):
                 if name == "default" and kind == _ROOT_ITEM:
                     return number
         return TOP_LEVEL
+
+    @property
+    def under_way(self) -> str:
+        """What a kernel goes on with after a mount, and resizes no device meanwhile; or ""."""
+        if any(self._items(self._root_tree, _BALANCE, _TEMPORARY_ITEM)):
+            return "balance"
+        for _, data in self._items(self._root(_DEVICE_TREE), 0, _DEVICE_REPLACE):
+            if _fields(_REPLACE_STATE, data)[0] in _REPLACING:
+                return "replace"
+        return ""
 
     def subvolumes(self) -> list[Subvolume]:
         parents: dict[int, tuple[int, int, str]] = {}
@@ -347,6 +361,19 @@ class BtrfsTree(FileTree):
                 self._chunks.append(_Chunk(logical, length, physical))
                 break
         return end
+
+
+def with_operation(device: BlockDevice, content: BtrfsContent) -> BtrfsContent:
+    """`content`, unfit if something is under way in it."""
+    try:
+        found = "" if content.unfit else BtrfsTree(device).under_way
+    except Unknown:
+        return content
+    reason = (
+        f"a {found} of its btrfs is not finished, and until then no kernel resizes it (btrfs "
+        f"{found} status tells how far it is; let it end, or cancel it)"
+    )
+    return replace(content, unfit=reason) if found else content
 
 
 def _fields(form: struct.Struct, item: bytes) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from growdisk.block.luks1 import IN_TRANSITION, MAGIC
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET, read_btrfs
 from growdisk.filesystems.content import (
     AmbiguousContent,
+    BtrfsContent,
     Content,
     F2fsContent,
     FixedContent,
@@ -118,6 +119,10 @@ def _completed(device: BlockDevice, content: Content) -> Content:
             return with_group(device, content)
         case F2fsContent():
             return with_checkpoint(device, content)
+        case BtrfsContent():
+            from growdisk.filesystems.btrfs_tree import with_operation
+
+            return with_operation(device, content)
         case FixedContent():
             return with_usage(device, content)
     return content

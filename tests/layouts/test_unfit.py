@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
+from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET
 from growdisk.filesystems.ext import crc32c
 from growdisk.units import MiB
 from tests.e2e.process import need
@@ -154,6 +156,30 @@ def test_a_btrfs_that_is_a_seed_is_refused_and_an_ordinary_one_is_not(tmp_path: 
     assert in_process("plan", image, "+200M", "--json").code == 0
     run("btrfstune", "-S", "1", image)
     assert "seed" in refused(image)
+
+
+_BALANCE, _NODE_SIZE = struct.pack("<QBQ", (1 << 64) - 4, 248, 0), 0x94
+_LEVEL, _ITEMS, _ITEM_SIZE, _NODE_HEADER = 0xC6, 96, 25, 101
+
+
+def test_a_btrfs_whose_balance_is_not_finished_is_refused(tmp_path: Path) -> None:
+    """The kernel goes on with it at the next mount, and resizes nothing before its end."""
+    need("uml")
+    image = empty(tmp_path / "disk.raw", 200 * MiB)
+    run("mkfs.btrfs", "-q", "-m", "single", image)
+    data = bytearray(image.read_bytes())
+    assert data[SUPERBLOCK_OFFSET + _LEVEL] == 0
+    address = data[SUPERBLOCK_OFFSET + 0x50 :][:8]
+    (size,) = struct.unpack_from("<I", data, SUPERBLOCK_OFFSET + _NODE_SIZE)
+    # A node begins with checksum, UUID and its own address; the root tree's owner is 1.
+    leaves = [at for at in range(0, len(data), size) if data[at + 48 : at + 56] == address]
+    (leaf,) = [at for at in leaves if data[at + 88 : at + 96] == struct.pack("<Q", 1)]
+    (count,) = struct.unpack_from("<I", data, leaf + _ITEMS)
+    struct.pack_into("<I", data, leaf + _ITEMS, count + 1)
+    place = leaf + _NODE_HEADER + count * _ITEM_SIZE
+    data[place : place + _ITEM_SIZE] = _BALANCE + bytes(8)
+    image.write_bytes(data)
+    assert "a balance of its btrfs is not finished" in refused(image)
 
 
 @pytest.mark.parametrize("options", [["--type", "luks1"], ["--type", "luks2"]])

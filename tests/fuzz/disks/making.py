@@ -274,7 +274,8 @@ def _open(kernel: Kernel, device: str, thing: Thing, name: str) -> list[tuple[st
         )
     if thing.kind != "lvm":
         return [(device, thing.kind)]
-    kernel.run(f"lvm vgchange {_foreign(thing)} -ay -K {name}")
+    # After a look at the bytes: what was exported before cannot be opened otherwise.
+    kernel.run(f"lvm vgimport {name}; lvm vgchange {_foreign(thing)} -ay -K {name}")
     found: list[tuple[str, str]] = []
     for volume in thing.volumes:
         found += _open(
