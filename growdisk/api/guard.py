@@ -298,16 +298,26 @@ def refuse_dependents(
         raise _memory_saved(path, machine, hint)
     if found.overlays and not overlays_may_break:
         overlays, more = tuple(map(str, found.overlays)), len(found.overlays) - _NAMED
+        hint = (
+            "work on the topmost image, which grows as well; or merge it down (growdisk image "
+            "commit) and remove it; --overlays-may-break if nobody needs those any more"
+        )
+        top = Path(found.overlays[0].path)
+        if top.suffix == ".vmdk":
+            hint = (
+                "make one image of both, and grow that: qemu-img convert -O qcow2 -f vmdk "
+                f"{shell_word(top)} NEW.qcow2; --overlays-may-break if nobody needs the VMDK"
+            )
         raise ImageError.named(
             "overlays-on-it",
             "other images lie on {path}",
             "{_names} would show the guest a mixture of two disks",
-            "work on the topmost image, which grows as well; or merge it down (growdisk image "
-            "commit) and remove it; --overlays-may-break if nobody needs those any more",
+            "{_hint}",
             {
                 "path": path,
                 "overlays": overlays,
                 "_names": ", ".join(overlays[:_NAMED]) + (f" and {more} more" if more > 0 else ""),
+                "_hint": hint,
             },
         )
 

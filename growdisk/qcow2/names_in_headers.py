@@ -4,8 +4,8 @@ This reads files of all kinds in a folder, most of which are not images. So noth
 here: a file that cannot be read names nothing, and an image with features that growdisk does not
 know still names its backing file. A name is turned into every path that it may mean to QEMU,
 because a path too many is harmless: it is only compared with a file that is known. qcow (versions
-1 to 3) and QED are read; other formats lie on their own kind only. Follows QEMU's
-docs/interop/qcow2 and docs/interop/qed_spec.
+1 to 3), QED and the descriptor of a VMDK are read; other formats lie on their own kind only.
+Follows QEMU's docs/interop/qcow2 and docs/interop/qed_spec, and VMware's Virtual Disk Format 1.1.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _BACKING = struct.Struct(">QI")  # of qcow: offset and length of the backing fil
 _QED_BACKING = struct.Struct("<II")  # the same of QED, at byte 56
 _EXTENSION = struct.Struct(">II")
 _DATA_FILE = b"DATA"
+# Of a VMDK whose descriptor is a file of its own: a part of the disk, often a raw image.
+_DESCRIPTOR = b"# Disk DescriptorFile"
+_PART = rb'(?m)^(?:RW|RDONLY|NOACCESS)\s+\d+\s+\w+\s+"([^"\r\n]+)"'
 _PROTOCOL = rb"[A-Za-z][A-Za-z0-9+.-]*:"
 
 
@@ -66,7 +69,9 @@ def named_files(path: str) -> dict[Identity, str]:
 
 def _names(fd: int) -> Iterator[bytes]:
     start = os.pread(fd, _PREFIX, 0)
-    if start[:4] == _QED:
+    if start.startswith(_DESCRIPTOR):
+        yield from re.findall(_PART, start)
+    elif start[:4] == _QED:
         yield from _name_at(fd, *_QED_BACKING.unpack_from(start, 56))
     elif start[:4] == _QCOW:
         offset, length = _BACKING.unpack_from(start, 8)
