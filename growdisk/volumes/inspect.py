@@ -95,7 +95,7 @@ class InnerLook:
         except LuksUnreadable as error:
             return replace(content, fixed=str(error), cure=error.cure), []
         except UnknownCipher as error:
-            return replace(content, fixed=str(error)), []
+            return replace(content, fixed=f"growdisk does not know its cipher, {error}"), []
         # The name that the appliance gives it: steps open it there by the same rule.
         node = f"/dev/mapper/growdisk-{content.uuid}"
         return content, [_View("", node, view)] if view is not None else []

@@ -24,7 +24,7 @@ from growdisk.block.luks1 import (
     Luks1Header,
     key_from,
 )
-from growdisk.block.sector_cipher import decrypt_unit, sector_cipher
+from growdisk.block.sector_cipher import UnknownCipher, decrypt_unit, sector_cipher
 from growdisk.block.window import ReadOnlyDevice
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
@@ -82,10 +82,12 @@ class LuksHeader:
     def volume_key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
         """The key that the passphrase opens; None when it opens none.
 
-        LuksUnreadable, ToolMissing.
+        LuksUnreadable, UnknownCipher, ToolMissing.
         """
         try:
             return self.unlock(device, passphrase)
+        except UnknownCipher:
+            raise
         except (ValueError, TypeError) as error:
             raise LuksUnreadable(str(error)) from error
 

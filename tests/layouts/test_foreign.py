@@ -371,12 +371,19 @@ def test_a_table_that_growdisk_does_not_read_is_named(
     assert_refused(image, "+100M", naming=named)
 
 
-def test_a_container_whose_hash_nobody_here_can_compute_is_refused_in_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "name", "named"),
+    [(72, b"whirlpool", "the hash whirlpool"), (8, b"serpent", "its cipher, serpent-xts-plain64")],
+)
+def test_a_container_whose_hash_or_cipher_nobody_here_can_compute_is_refused_in_words(
+    tmp_path: Path, place: int, name: bytes, named: str
+) -> None:
     key, container = tmp_path / "key", tmp_path / "luks"
     key.write_bytes(b"abc")
     with container.open("wb") as file:
         file.truncate(_SIZE)
-    options = ("--type", "luks1", "--hash", "whirlpool", "--pbkdf-force-iterations", "1000")
+    options = ("--type", "luks1", "--pbkdf-force-iterations", "1000")
     run("cryptsetup", "-q", "luksFormat", *options, container, key)
+    put(container, place, name.ljust(32, b"\0"))
     image = disk(tmp_path / "disk.raw", _ONE, s2048=container)
-    assert_refused(image, "+100M", "--key-file", str(key), naming="the hash whirlpool")
+    assert_refused(image, "+100M", "--key-file", str(key), naming=named)
