@@ -13,10 +13,11 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
 from growdisk.errors import ImageUnsupported, TableDamaged, shell_word
-from growdisk.filesystems.content import Content
+from growdisk.filesystems.content import Content, ForeignContent
 from growdisk.filesystems.foreign import find_foreign, foreign_table
+from growdisk.filesystems.identify import identify
 from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
-from growdisk.partitions.sectors import read_table
+from growdisk.partitions.sectors import LARGE_SECTORS, SECTOR_SIZE, made_for_sectors, read_table
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.partitions.to_gpt import first_usable, starts_something
 from growdisk.planner.facts import Facts, ImageFacts
@@ -98,6 +99,8 @@ def inspect_device(
             )
     # From here on there is a table, if only an MBR without entries.
     contents = _contents(device, table, look)
+    if table.kind == "mbr" and not contents:
+        _refuse_other_sectors(device, table, image.path)
     # A board may have its boot loader where a GPT has its sectors, without any code in sector 0.
     own = device.read(0, min(first_usable(table), device.size))
     boot_code = starts_something(own[:sector_size]) or (
@@ -154,6 +157,17 @@ def _contents(device: BlockDevice, table: PartitionTable, look: Look) -> dict[in
         if content is not None:
             found[part.number] = content
     return found
+
+
+def _refuse_other_sectors(device: BlockDevice, table: PartitionTable, path: Path) -> None:
+    """An MBR does not say how large its sectors are: what lies where it points to tells."""
+    other = LARGE_SECTORS if table.sector_size == SECTOR_SIZE else SECTOR_SIZE
+    for part in table.partitions:
+        start, size = (n // table.sector_size * other for n in (part.start, part.size))
+        if start < device.size:
+            found = identify(Window(device, start, min(size, device.size - start)))
+            if found is not None and not isinstance(found, ForeignContent):
+                raise made_for_sectors(path, "MBR", other)
 
 
 def _owner(

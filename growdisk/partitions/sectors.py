@@ -10,13 +10,14 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
+from growdisk.errors import Refused
 from growdisk.partitions.gpt import SIGNATURE, read_gpt
 from growdisk.partitions.located import LocatedTable, SectorChange, table_unsupported
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, parse_entries, read_mbr
 from growdisk.partitions.table import Partition, PartitionTable, Role
 
 SECTOR_SIZE = 512
-_LARGE_SECTORS = 4096
+LARGE_SECTORS = 4096
 _BOOT_SECTORS_OF_FILESYSTEMS = (
     (3, b"NTFS    "),
     (3, b"EXFAT   "),
@@ -94,10 +95,14 @@ def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
 
 
 def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:
-    other = _LARGE_SECTORS if sector_size == SECTOR_SIZE else SECTOR_SIZE
+    other = LARGE_SECTORS if sector_size == SECTOR_SIZE else SECTOR_SIZE
     has_gpt, has_gpt_of_other = (
         head[at : at + len(SIGNATURE)] == SIGNATURE for at in (sector_size, other)
     )
     if has_gpt_of_other and not has_gpt:
-        reason = f"its GPT was made for sectors of {other} bytes"
-        raise table_unsupported(path, reason, hint=f"say so with --sector-size {other}")
+        raise made_for_sectors(path, "GPT", other)
+
+
+def made_for_sectors(path: Path, kind: str, size: int) -> Refused:
+    reason = f"its {kind} was made for sectors of {size} bytes"
+    return table_unsupported(path, reason, hint=f"say so with --sector-size {size}")

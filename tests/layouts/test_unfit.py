@@ -11,7 +11,7 @@ from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET
 from growdisk.filesystems.ext import crc32c
 from growdisk.units import MiB
 from tests.e2e.process import need
-from tests.guests.tools import ToolFailed, run
+from tests.guests.tools import ToolFailed, place_content, run
 from tests.unit.cli.command import Answer, fingerprint, in_process
 
 _INCOMPAT, _RO_COMPAT, _SUPERBLOCK = 0x60, 0x64, 1024
@@ -268,3 +268,17 @@ def test_files_that_a_boot_loader_finds_by_their_blocks_do_not_move(
     after = [run("debugfs", "-R", f"blocks /{file.name}", image) for file in files.iterdir()]
     # Without boot code they may move: what the refusal is for.
     assert (places == after) == (features != "^resize_inode")
+
+
+@pytest.mark.parametrize("words", [[], ["--partition", "1"]])
+def test_an_mbr_for_large_sectors_says_which_option_is_missing(
+    tmp_path: Path, words: list[str]
+) -> None:
+    """It would be written with the numbers of other sectors."""
+    image, root = empty(tmp_path / "disk.raw", 100 * MiB), empty(tmp_path / "root", 40 * MiB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", root)
+    script = "o\nn\np\n1\n256\n+10239\nw\n"
+    run("fdisk", "-b", "4096", image, stdin=script)
+    place_content(root, image, MiB)
+    assert "its MBR was made for sectors of 4096 bytes" in refused(image, *words)
+    assert in_process("plan", image, "+200M", "--sector-size", "4096", *words).code == 0
