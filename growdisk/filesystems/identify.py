@@ -46,6 +46,10 @@ _VERITY, _VERITY_MAGIC = "DM_verity_hash", b"verity\0\0"
 # magic, version, type, uuid, algorithm, data block, hash block, blocks
 _VERITY_SUPERBLOCK = struct.Struct("<8sII16s32sIIQ")
 _VERITY_ROUNDED = (512, 4 * KiB, 64 * KiB, MiB)
+# dm-integrity may keep its tags apart from the data, too (integritysetup --data-device). Spec:
+# Linux drivers/md/dm-integrity.c, struct superblock.
+_INTEGRITY = "DM_integrity"
+_INTEGRITY_SECTORS = struct.Struct("<16xQ")
 
 
 def read_luks(head: bytes) -> Content | None:
@@ -87,7 +91,7 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
     # superblock.
     if foreign and foreign[0].is_member:
         kind, over = foreign[0].kind, tuple(content.kind for content in found)
-        hashed = _hashed_bytes(device) if kind == _VERITY else 0
+        hashed = _hashed_bytes(device) if kind in (_VERITY, _INTEGRITY) else 0
         return ForeignContent(kind, over=over, member=True, hashed=hashed)
     kinds = list(dict.fromkeys([*(c.kind for c in found), *(one.kind for one in foreign)]))
     # Under other superblocks an MBR may be a leftover. Tools that wipe nothing write one into the
@@ -129,12 +133,13 @@ def _completed(device: BlockDevice, content: Content) -> Content:
 
 
 def _hashed_bytes(device: BlockDevice) -> int:
-    """How many bytes dm-verity's hashes on `device` cover; 0 if it does not begin with them."""
+    """How many bytes hashes (or tags) on `device` cover; 0 if it does not begin with them."""
     if device.size < _VERITY_SUPERBLOCK.size:
         return 0
-    magic, version, *_, data_block, _hash_block, blocks = _VERITY_SUPERBLOCK.unpack(
-        device.read(0, _VERITY_SUPERBLOCK.size)
-    )
+    head = device.read(0, _VERITY_SUPERBLOCK.size)
+    if head.startswith(b"integrt\0"):
+        return int(_INTEGRITY_SECTORS.unpack_from(head)[0]) * 512
+    magic, version, *_, data_block, _hash_block, blocks = _VERITY_SUPERBLOCK.unpack(head)
     return int(data_block * blocks) if (magic, version) == (_VERITY_MAGIC, 1) else 0
 
 

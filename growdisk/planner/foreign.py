@@ -25,6 +25,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.refusals import CannotGrow, belongs_to_others, nothing_to_grow
 
+_HASHED_BLOCK = 4096  # the largest that dm-verity and dm-integrity take
 _VERIFIED = "rebuild the image with what built it; or grow another partition (--partition)"
 # Known by its second header alone.
 _HALF_LUKS = "LUKS2 (crypto_LUKS) whose first header is damaged (cryptsetup repair writes it again)"
@@ -75,14 +76,15 @@ def refuse_target(facts: Facts, part: Partition) -> None:
     refuse_partition(facts, part)
     content = facts.contents.get(part.number)
     for number, other in facts.contents.items():
-        # The hashes do not say whose they are. If they cover exactly as many bytes as the
-        # partition, or the file system in it, has, they are taken to be its own.
-        if isinstance(other, ForeignContent) and other.hashed in (
-            part.size,
-            (content and content.size) or part.size,
+        # The hashes do not say whose they are. If they cover as many whole blocks as the partition,
+        # or the file system in it, has, they are taken to be its own.
+        sizes = (part.size, (content and content.size) or part.size)
+        if isinstance(other, ForeignContent) and any(
+            other.hashed and 0 <= size - other.hashed < _HASHED_BLOCK for size in sizes
         ):
-            reason = f"{facts.name_of(number)} has the hashes of all its bytes (dm-verity)"
-            raise belongs_to_others(facts.image.path, part.number, reason, _VERIFIED)
+            reason = f"{facts.name_of(number)} has the hashes of all its bytes ({other.kind})"
+            hint = _VERIFIED if other.kind == "DM_verity_hash" else INSIDE
+            raise belongs_to_others(facts.image.path, part.number, reason, hint)
     if part.read_only:
         reason = "its entry in the GPT says that it is read-only (bit 60)"
         hint = f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK"

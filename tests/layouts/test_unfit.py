@@ -282,3 +282,24 @@ def test_an_mbr_for_large_sectors_says_which_option_is_missing(
     place_content(root, image, MiB)
     assert "its MBR was made for sectors of 4096 bytes" in refused(image, *words)
     assert in_process("plan", image, "+200M", "--sector-size", "4096", *words).code == 0
+
+
+def test_a_partition_whose_tags_of_integrity_stand_in_another_does_not_grow(
+    tmp_path: Path,
+) -> None:
+    """As after integritysetup --data-device: the file system is seen without its tags."""
+    image, data = empty(tmp_path / "disk.raw", 60 * MiB), empty(tmp_path / "data", 40 * MiB + 512)
+    run("mke2fs", "-q", "-F", "-t", "ext4", data)
+    script = f"label: gpt\nstart=2048,size=8192\nstart=10240,size={data.stat().st_size // 512}\n"
+    run("sfdisk", "-q", "--no-tell-kernel", image, stdin=script)
+    place_content(data, image, 10240 * 512)
+    assert in_process("plan", image, "+200M").code == 0
+    # version, interleaving, size of a tag, journal sections, sectors of data in whole blocks, flags
+    block = b"integrt\0" + struct.pack("<BBHIQI", 5, 0, 4, 55, 40 * MiB // 512, 0) + b"\3"
+    with image.open("r+b") as file:
+        file.seek(MiB)
+        file.write(block)
+    assert (
+        run("blkid", "-p", "-O", str(MiB), "-s", "TYPE", "-o", "value", image) == "DM_integrity\n"
+    )
+    assert "sda1 has the hashes of all its bytes (DM_integrity)" in refused(image)
