@@ -15,9 +15,7 @@ characters taken out, and no value becomes part of a command.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from enum import Enum
-from typing import Any
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass, field, replace
@@ -40,24 +38,6 @@ class ScriptOutcome(Enum):
     REBOOT = "reboot"
 
 
-class TableState(Enum):
-    """A table compared with the plan: as before, as planned, or neither (half-way, or foreign)."""
-
-    BEFORE = "before"
-    AFTER = "after"
-    OTHER = "other"
-
-
-@dataclass(frozen=True)
-class SwapInUse:
-    """A line of /proc/swaps; bytes."""
-
-    device: str
-    size: int
-    used: int
-    priority: int
-
-
 @dataclass(frozen=True)
 class SavedSectors:
     """Sectors before rewrite: the first one's number (of 512 bytes), and their bytes in hex."""
@@ -68,28 +48,11 @@ class SavedSectors:
 
 @dataclass(frozen=True)
 class GuestFacts:
-    """What a phase reports with its result, as far as anybody here needs it.
+    """What a phase reports with its result, as far as anybody here needs it: prepare has `saved`.
 
-    inspect fills all but `saved`, which prepare fills; other phases fill what they know.
-
-    `disk_size` is what the guest's kernel sees; `table` what is on the disk, `kernel_table` what
-    the kernel uses; `filesystem_size` bytes by df; `arranged`: after a reboot the run continues by
-    itself; `boot_id`: new with each boot.
+    The rest is for those who read the line itself, or the guest's log.
     """
 
-    disk_size: int = 0
-    sector_size: int = 512
-    table: TableState = TableState.OTHER
-    kernel_table: TableState = TableState.OTHER
-    tool: str = ""
-    mount_point: str = ""
-    filesystem_size: int = 0
-    memory_available: int = 0
-    swaps: tuple[SwapInUse, ...] = ()
-    init: str = ""
-    boot_id: str = ""
-    uptime: int = 0
-    arranged: bool = False
     saved: tuple[SavedSectors, ...] = ()
 
 
@@ -102,7 +65,6 @@ class Answer:
     what: str = ""
     why: str = ""
     do: str = ""
-    disk: str = ""
     facts: GuestFacts = field(default_factory=GuestFacts)
 
 
@@ -132,11 +94,10 @@ def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
     if (answer.growdisk, answer.run, answer.phase) != (PROTOCOL, run, phase):
         reason = f"it answered for phase {answer.phase.value} of run {clean(answer.run)}"
         raise _guest_answer_bad(phase.value, reason=reason)
-    if not all(0 <= number <= _MAX_NUMBER for number in _numbers(answer.facts)):
+    if not all(0 <= saved.sector <= _MAX_NUMBER for saved in answer.facts.saved):
         raise _guest_answer_bad(phase.value, f"its numbers cannot be; it said: {clean(line)}")
-    cleaned = _cleaned(answer)
-    assert isinstance(cleaned, Answer)
-    return cleaned
+    what, why, do = map(clean, (answer.what, answer.why, answer.do))
+    return replace(answer, what=what, why=why, do=do)
 
 
 def clean(text: str | bytes) -> str:
@@ -144,26 +105,3 @@ def clean(text: str | bytes) -> str:
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     words = re.sub(_CONTROL, " ", words).strip()
     return words if len(words) <= _MAX_TEXT else words[: _MAX_TEXT - 1] + "…"
-
-
-def _numbers(facts: GuestFacts) -> Iterator[int]:
-    yield from (facts.disk_size, facts.sector_size, facts.filesystem_size)
-    yield from (facts.memory_available, facts.uptime)
-    # Not the priority: the kernel gives negative ones itself.
-    for swap in facts.swaps:
-        yield from (swap.size, swap.used)
-    yield from (saved.sector for saved in facts.saved)
-
-
-def _cleaned(value: object) -> object:
-    """The answer, or a part of it, with every text as it may be shown; hex is not shown."""
-    match value:
-        case str():
-            return clean(value)
-        case tuple():
-            return tuple(map(_cleaned, value))
-        case Answer() | GuestFacts() | SwapInUse():
-            names = type(value).__annotations__
-            fields: dict[str, Any] = {name: _cleaned(getattr(value, name)) for name in names}
-            return replace(value, **fields)
-    return value

@@ -10,10 +10,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from growdisk.guest_scripts.answers import Answer, parse_answer
+from growdisk.guest_scripts.answers import SavedSectors, ScriptOutcome, parse_answer
 from growdisk.guest_scripts.script_plan import DRIVER, Phase
+from growdisk.host.json_codec import decoded
 from tests.e2e.boot import EMULATED_CPU, QUICK_KERNEL, Doors, RunningGuest, connected
 from tests.guest_scripts.micro import kernel
 from tests.guests.content import text, write_tar
@@ -29,6 +31,46 @@ _BUSES = {
 }
 
 _EXIT_STATUS = {"done": 0, "already": 0, "refused": 3, "failed": 4, "stuck": 5, "reboot": 10}
+
+
+@dataclass(frozen=True)
+class SwapInUse:
+    """A line of /proc/swaps; bytes."""
+
+    device: str
+    size: int
+    used: int
+    priority: int
+
+
+@dataclass(frozen=True)
+class AllFacts:
+    """All that a phase reports, of which growdisk itself reads `saved` alone.
+
+    `table` is what is on the disk, `kernel_table` what the kernel uses: before, after or other.
+    `arranged`: after a reboot the run continues by itself; `boot_id`: new with each boot.
+    """
+
+    table: str = "other"
+    kernel_table: str = "other"
+    tool: str = ""
+    mount_point: str = ""
+    filesystem_size: int = 0
+    swaps: tuple[SwapInUse, ...] = ()
+    init: str = ""
+    boot_id: str = ""
+    arranged: bool = False
+    saved: tuple[SavedSectors, ...] = ()
+
+
+@dataclass(frozen=True)
+class WholeAnswer:
+    result: ScriptOutcome
+    what: str = ""
+    why: str = ""
+    do: str = ""
+    disk: str = ""
+    facts: AllFacts = field(default_factory=AllFacts)
 
 
 class Machine(RunningGuest):
@@ -69,18 +111,20 @@ class Machine(RunningGuest):
         *,
         shell: str = "sh",
         on_stdin: bool = False,
-    ) -> Answer:
+    ) -> WholeAnswer:
         """Run one phase by its script; its answer, and its exit status in `exit_status`."""
         file = f"/tmp/scripts/{phase.file_name}"
         return self.answer(
             phase, run, f"{environment} {shell} {f'-s <{file}' if on_stdin else file}"
         )
 
-    def drive(self, phase: Phase, run: str, options: str = "", environment: str = "") -> Answer:
+    def drive(
+        self, phase: Phase, run: str, options: str = "", environment: str = ""
+    ) -> WholeAnswer:
         """Run the driver, which is to end with the answer of `phase`."""
         return self.answer(phase, run, f"{environment} sh /tmp/scripts/{DRIVER} {options}")
 
-    def answer(self, phase: Phase, run: str, command: str) -> Answer:
+    def answer(self, phase: Phase, run: str, command: str) -> WholeAnswer:
         said = self.run(
             f"status=0; {command} 2>/tmp/said || status=$?; echo $status", timeout=_PATIENCE
         )
@@ -88,7 +132,7 @@ class Machine(RunningGuest):
         self.exit_status = int(status)
         answer = parse_answer(phase, run, output.encode())
         assert _EXIT_STATUS[answer.result.value] == self.exit_status, answer
-        return answer
+        return decoded(output.rsplit("\n", 1)[-1], WholeAnswer)
 
     def start(self, command: str) -> None:
         """Run something that will not come to its end."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.disks import inspect
-from growdisk.guest_scripts.answers import ScriptOutcome, TableState
+from growdisk.guest_scripts.answers import ScriptOutcome
 from growdisk.guest_scripts.script_plan import RUN_ORDER, Phase
 from growdisk.planner.goal import SwapPolicy
 from tests.guest_scripts.micro import EXT, PARTED, UTIL_LINUX
@@ -33,7 +33,7 @@ def test_a_running_guest_grows_without_a_restart_and_a_second_run_finds_nothing_
         guest.start(_WRITER)
         answers = [guest.phase(phase, RUN) for phase in RUN_ORDER]
         assert {answer.result for answer in answers} == {ScriptOutcome.DONE}
-        assert (answers[0].facts.table, answers[0].facts.tool) == (TableState.BEFORE, "sfdisk")
+        assert (answers[0].facts.table, answers[0].facts.tool) == ("before", "sfdisk")
         assert answers[0].facts.boot_id not in ("", boot)
         assert answers[1].facts.saved[0].hex.endswith("55aa")
         again = [guest.phase(phase, RUN, on_stdin=True) for phase in RUN_ORDER[1:-1]]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from growdisk.guest_scripts.answers import MAX_LINE, ScriptOutcome, TableState, parse_answer
+from growdisk.guest_scripts.answers import MAX_LINE, ScriptOutcome, parse_answer
 from growdisk.guest_scripts.script_plan import Phase
 from tests.refusals import raises
 
@@ -24,15 +24,14 @@ def said(**changes: object) -> bytes:
     return json.dumps(GOOD | changes).encode()
 
 
+def saved(sector: object) -> bytes:
+    return said(facts={"saved": [{"sector": sector, "hex": "00"}]})
+
+
 def test_the_last_line_is_the_answer() -> None:
-    facts = {
-        "table": "after",
-        "swaps": [{"device": "/dev/sda5", "size": 1, "used": 0, "priority": -2}],
-        "new": True,
-    }
+    facts = {"saved": [{"sector": 0, "hex": "55aa"}], "new": True}
     answer = parse_answer(Phase.GROW, "run-1", b"noise\n{}\n" + said(facts=facts) + b"\r\n\n")
-    assert (answer.result, answer.facts.table) == (ScriptOutcome.DONE, TableState.AFTER)
-    assert answer.facts.swaps[0].priority == -2
+    assert (answer.result, answer.facts.saved[0].hex) == (ScriptOutcome.DONE, "55aa")
 
 
 def test_foreign_text_is_one_line_without_control_characters_and_not_endless() -> None:
@@ -48,9 +47,8 @@ def test_foreign_text_is_one_line_without_control_characters_and_not_endless() -
         b"", b"\n\n", b"no json", b"[]", b"null", b"\xff\xfe", b"{", b"[" * 100000, said()[:-1],
         said(growdisk=2), said(run="run-2"), said(phase="undo"), said(phase="rm"),
         said(result="fine"),
-        said(what=3), said(facts={"disk_size": "x"}), said(facts={"disk_size": 10**30}),
-        said(facts={"table": "?"}),
-        said(facts=[]), said(what="\ud800"), said(facts={"uptime": -1}), said(what="x" * MAX_LINE),
+        said(what=3), saved("x"), saved(10**30), said(facts={"saved": "?"}),
+        said(facts=[]), said(what="\ud800"), saved(-1), said(what="x" * MAX_LINE),
         said() + b"\nkilled",
     ],
     ids=range(23),
