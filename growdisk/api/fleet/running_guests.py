@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
@@ -74,45 +74,28 @@ def ask_guests(entries: Sequence[DiskEntry], uri: str | None) -> dict[int, Guest
         questions.setdefault((entry.domain, "" if entry.domain else entry.path), []).append(number)
     answers: SimpleQueue[tuple[tuple[str, str], GuestAnswer | str]] = SimpleQueue()
     turns = Semaphore(_AT_ONCE)
-    for domain, path in questions:
-        Thread(
-            target=_ask, args=(domain, path, uri, turns, answers), name="guest", daemon=True
-        ).start()
+
+    def ask(domain: str, path: str) -> None:
+        request = LiveRequest(Path(path) if path else None, domain=domain, uri=uri)
+        with turns:
+            answers.put(((domain, path), _answer_of(request)))
+
+    for question in questions:
+        Thread(target=ask, args=question, name="guest", daemon=True).start()
     # So many get an answer at a time: the rest waits for a turn (rounded up).
-    answers_by_guest = _collected(answers, len(questions), SECONDS * -(-len(questions) // _AT_ONCE))
+    until = time.monotonic() + SECONDS * -(-len(questions) // _AT_ONCE)
+    answers_by_guest: dict[tuple[str, str], GuestAnswer | str] = {}
+    with suppress(Empty):
+        while len(answers_by_guest) < len(questions):
+            # Never 0: what is there already is taken even if the time is up.
+            key, answer = answers.get(timeout=max(until - time.monotonic(), 0.01))
+            answers_by_guest[key] = answer
     silent = f"its guest did not answer within {SECONDS:.0f} s"
     return {
         number: answers_by_guest.get(key, silent)
         for key, numbers in questions.items()
         for number in numbers
     }
-
-
-def _collected(
-    answers: SimpleQueue[tuple[tuple[str, str], GuestAnswer | str]], count: int, seconds: float
-) -> dict[tuple[str, str], GuestAnswer | str]:
-    collected: dict[tuple[str, str], GuestAnswer | str] = {}
-    until = time.monotonic() + seconds
-    while len(collected) < count:
-        try:
-            # Never 0: what is there already is taken even if the time is up.
-            key, answer = answers.get(timeout=max(until - time.monotonic(), 0.01))
-        except Empty:
-            break
-        collected[key] = answer
-    return collected
-
-
-def _ask(
-    domain: str,
-    path: str,
-    uri: str | None,
-    turns: Semaphore,
-    answers: SimpleQueue[tuple[tuple[str, str], GuestAnswer | str]],
-) -> None:
-    request = LiveRequest(Path(path) if path else None, domain=domain, uri=uri)
-    with turns:
-        answers.put(((domain, path), _answer_of(request)))
 
 
 def _answer_of(request: LiveRequest) -> GuestAnswer | str:
