@@ -13,7 +13,7 @@ from growdisk.filesystems.content import ForeignContent, SwapContent
 from growdisk.filesystems.foreign import MBR_KIND
 from growdisk.filesystems.identify import identify
 from growdisk.host.blkid import Blkid, BlkidResult, CannotAsk
-from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import Proposal
@@ -84,32 +84,28 @@ def touched(
     facts: Facts, goal: Goal, proposal: Proposal
 ) -> Iterator[tuple[TouchedPart, Partition]]:
     """The partitions that the plan grows, moves, gives up, or works in, as they are."""
-    before, after = facts.table, proposal.after.table
-    if before is None or after is None:
-        return
     worked_on = {step.partition for step in proposal.steps}
-    for old in before.partitions:
-        new, own = after.by_number(old.number), facts.contents.get(old.number)
-        if old.role is Role.EXTENDED:
-            continue
+    for old, new in _changes(facts, proposal):
         # Gone, moved or grown; or only what is inside grows.
         if new is None or new.range != old.range or old.number in worked_on:
-            given_up = new is None and _is_consented(goal, before, old)
-            yield TouchedPart(facts.name_of(old.number), old.number, own, given_up), old
+            given_up = new is None and _is_consented(goal, facts, old)
+            name, own = facts.name_of(old.number), facts.contents.get(old.number)
+            yield TouchedPart(name, old.number, own, given_up), old
+
+
+def _changes(facts: Facts, proposal: Proposal) -> Iterator[tuple[Partition, Partition | None]]:
+    """Each partition as it is and as it will be (None: gone); not the extended one."""
+    if (after := proposal.after.table) is not None:
+        others = (part for part in facts.partitions if part.role is not Role.EXTENDED)
+        yield from ((old, after.by_number(old.number)) for old in others)
 
 
 def _grown(
     facts: Facts, proposal: Proposal, device: BlockDevice
 ) -> Iterator[tuple[TouchedPart, BlockDevice]]:
     """Partitions as they will be."""
-    before, after = facts.table, proposal.after.table
-    if before is None or after is None:
-        return
-    for old in before.partitions:
-        new = after.by_number(old.number)
-        if old.role is Role.EXTENDED or old.end > device.size or new is None:
-            continue
-        if new.start == old.start and new.end > old.end:
+    for old, new in _changes(facts, proposal):
+        if new and old.end <= device.size and new.start == old.start and new.end > old.end:
             # Up to the new end: what is in the space after it now would become its last bytes.
             # Beyond the disk's present end there are zeros.
             present = Window(device, old.start, min(new.end, device.size) - old.start)
@@ -118,10 +114,10 @@ def _grown(
             yield part, Padded(present, new.size)
 
 
-def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
+def _is_consented(goal: Goal, facts: Facts, part: Partition) -> bool:
     # --delete of an extended partition is consent to all logical ones in it.
-    outer = table.extended.number if table.extended and part.role is Role.LOGICAL else part.number
-    return bool({part.number, outer} & set(goal.delete))
+    extended = facts.table.extended if facts.table and part.role is Role.LOGICAL else None
+    return part.number in goal.delete or (extended is not None and extended.number in goal.delete)
 
 
 def _inner(
@@ -197,23 +193,15 @@ def newly_covered(
     facts: Facts, proposal: Proposal, old_size: int
 ) -> Iterator[tuple[Partition, ByteRange, bool]]:
     """What partitions are to get of the disk's present space, and whether it is enclosed."""
-    before, after = facts.table, proposal.after.table
-    if before is None or after is None:
-        return
-    staying = [part for part in before.partitions if after.by_number(part.number)]
-    for new in after.partitions:
-        old = before.by_number(new.number)
-        if (
-            new.role is Role.EXTENDED
-            or old is None
-            or new.range == old.range
-            # Wholly in space that the disk does not have yet.
-            or new.start >= old_size
-        ):
+    left = {part.number for part in proposal.after.partitions}
+    staying = [part for part in facts.partitions if part.number in left]
+    for old, new in _changes(facts, proposal):
+        # Or wholly in space that the disk does not have yet.
+        if new is None or new.range == old.range or new.start >= old_size:
             continue
         # For a logical partition the extended one that it lies in is the free space.
         within = new.role is Role.LOGICAL
-        taken = [p.range for p in before.partitions if not (within and p.role is Role.EXTENDED)]
+        taken = [p.range for p in facts.partitions if not (within and p.role is Role.EXTENDED)]
         for space in _outside(ByteRange(new.start, min(new.end, old_size)), taken):
             # A partition that stays stands after it: not just the free end of the disk.
             yield new, space, any(other.start >= space.end for other in staying)
