@@ -11,12 +11,13 @@ from growdisk.api.live_inspect import look
 from growdisk.api.live_target import RunningGuest
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.live.guest_shell import GuestUnreachable
+from growdisk.live.qemu_machine import is_same_file
 from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.live_place import GuestAccess
-from growdisk.steps.live_snapshots import LiveOverlays, LiveSnapshots, LiveUndo, is_same_file
+from growdisk.steps.live_snapshots import LiveOverlays, LiveSnapshots, LiveUndo
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutSnapshots

@@ -14,7 +14,7 @@ from growdisk.live.guest_agent import AgentShell, AgentSocket
 from growdisk.live.guest_shell import AgentCall, GuestShell, GuestUnreachable
 from growdisk.live.live_disk import LiveDisk
 from growdisk.live.local_guests import guest_of, server_folder
-from growdisk.live.qemu_machine import Machine
+from growdisk.live.qemu_machine import Machine, is_same_file
 from growdisk.planner.plan import GuestConnection
 from growdisk.workflow.run_places import is_run_folder
 
@@ -78,7 +78,6 @@ class RunningGuest:
     machine: Machine
     disk: LiveDisk
     path: Path
-    folder: Path | None
     request: LiveRequest
     qmp: str = ""
     domain: str = ""
@@ -140,10 +139,7 @@ class RunningGuest:
 
     def agent_socket(self) -> Path | None:
         """Where QEMU has the agent's channel; None for none, and where libvirt has it."""
-        if self.domain:
-            return None
-        socket = self.machine.channel_socket(_AGENT_CHANNEL)
-        return _absolute(socket, self.folder) if socket else None
+        return None if self.domain else self.machine.channel_socket(_AGENT_CHANNEL)
 
     def way(self, device: str) -> GuestConnection:
         request = self.request
@@ -255,23 +251,22 @@ def _by_monitor(request: LiveRequest, socket: Path) -> RunningGuest:
     # A machine of libvirt needs none of it, nor does one that is off.
     from growdisk.live.qmp import QmpMonitor
 
+    # First: a monitor serves one client at a time.
     folder = server_folder(socket)
     machine = Machine(QmpMonitor.connect(socket), f"the guest at {socket}", folder)
-    return replace(_guest(machine, request, request.disk, folder), qmp=os.path.realpath(socket))
+    return replace(_guest(machine, request, request.disk), qmp=os.path.realpath(socket))
 
 
-def _guest(
-    machine: Machine, request: LiveRequest, wanted: str, folder: Path | None = None
-) -> RunningGuest:
+def _guest(machine: Machine, request: LiveRequest, wanted: str) -> RunningGuest:
     try:
-        disk = _choose(machine, wanted, request.path, folder)
-        return RunningGuest(machine, disk, _image(machine, disk, folder), folder, request)
+        disk = _choose(machine, wanted, request.path)
+        return RunningGuest(machine, disk, _image(machine, disk), request)
     except BaseException:
         machine.close()
         raise
 
 
-def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | None) -> LiveDisk:
+def _choose(machine: Machine, wanted: str, path: Path | None) -> LiveDisk:
     disks = machine.disks()
     present = {disk.names[0]: str(disk.file) for disk in disks}
     if wanted:
@@ -282,7 +277,7 @@ def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | Non
             disk
             for disk in disks
             # Any layer: during a run the user's image lies below overlays.
-            if any(_same(file, path, folder) for file in machine.files(disk.key))
+            if any(is_same_file(machine.place_of(f), path) for f in machine.files(disk.key))
         ]
     else:
         # What is read-only cannot grow: a CD, or what cloud-init reads.
@@ -294,10 +289,10 @@ def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | Non
     return chosen[0]
 
 
-def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:
+def _image(machine: Machine, disk: LiveDisk) -> Path:
     """The image that the user knows: below the overlays of a run of ours, if there is one."""
     for file in machine.files(disk.key):
-        path = _absolute(file, folder)
+        path = machine.place_of(file)
         # A run's folder, with its overlays.
         if not is_run_folder(path.parent):
             if not path.exists():
@@ -305,14 +300,3 @@ def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:
                 break
             return path
     raise _no_file_here(machine.name, file=disk.file)
-
-
-def _absolute(file: str, folder: Path | None) -> Path:
-    return (folder or Path.cwd()) / file
-
-
-def _same(file: str, path: Path, folder: Path | None) -> bool:
-    try:
-        return _absolute(file, folder).samefile(path)
-    except (OSError, ValueError):
-        return False

@@ -27,6 +27,7 @@ from growdisk.durable import open_locked_folder
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.free_space import room_for
+from growdisk.live.qemu_machine import is_same_file
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.hint_words import flags_of_expand
@@ -35,7 +36,6 @@ from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.refusals import option_unsupported
 from growdisk.steps.live_place import GuestAccess
-from growdisk.steps.live_snapshots import is_same_file
 from growdisk.storage.device import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
@@ -165,7 +165,7 @@ class GuestTarget:
     def _has_open_there(self) -> bool:
         folder = self.directory.path
         return self.guest.reached.machine.has_open(
-            lambda file: is_same_file(str(Path(file).parent), folder)
+            lambda file: is_same_file(Path(file).parent, folder)
         )
 
 

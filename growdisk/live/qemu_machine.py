@@ -145,8 +145,12 @@ class Machine:
         # flat: without the backing files of each, which are nodes by themselves.
         return self.ask("query-named-block-nodes", tuple[answers.BlockNodeInfo, ...], flat=True)
 
-    def channel_socket(self, channel: str) -> str:
-        """The unix socket of the virtio-serial port named `channel`; "" if there is none."""
+    def place_of(self, file: str) -> Path:
+        """Where a file name of QEMU's leads."""
+        return (self._folder or Path.cwd()) / file
+
+    def channel_socket(self, channel: str) -> Path | None:
+        """The unix socket of the virtio-serial port named `channel`, if there is one."""
         chardevs = {
             chardev.label: chardev.filename
             for chardev in self.ask("query-chardev", tuple[answers.ChardevInfo, ...])
@@ -158,9 +162,9 @@ class Machine:
                     "disconnected:"
                 )
                 if address.startswith("unix:"):
-                    return address.removeprefix("unix:").partition(",")[0]
-                return ""
-        return ""
+                    return self.place_of(address.removeprefix("unix:").partition(",")[0])
+                return None
+        return None
 
     def _devices(self) -> Iterator[str]:
         # Devices with an id are in the first, others in the second.
@@ -253,6 +257,13 @@ class Machine:
         except OperationFailed:
             return ""
         return value if isinstance(value, str) else ""
+
+
+def is_same_file(file: str | Path, path: Path) -> bool:
+    try:
+        return Path(file).samefile(path)
+    except (OSError, ValueError):
+        return False
 
 
 def _named_by_people(qdev: str) -> str:

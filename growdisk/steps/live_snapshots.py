@@ -25,6 +25,7 @@ from growdisk.live.block_jobs import (
     save,
     unmark,
 )
+from growdisk.live.qemu_machine import is_same_file
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.qcow2.create import create
@@ -310,10 +311,3 @@ class LiveOverlays(SnapshotStore):
             "drops them",
             {"path": self._worker.path, "file": self._worker.disk.file, "expected": str(expected)},
         )
-
-
-def is_same_file(file: str, path: Path) -> bool:
-    try:
-        return Path(file).samefile(path)
-    except OSError:
-        return False
