@@ -76,10 +76,6 @@ _KNOWN = (
 _TEXTS = (Extension.BACKING_FORMAT, Extension.DATA_FILE)
 
 
-class BadExtension(Exception):
-    """An extension that contradicts the format, or the header that it belongs to."""
-
-
 @dataclass(frozen=True)
 class Header(HeaderValues):
     """The fixed fields, the backing file's name and the extensions."""
@@ -103,12 +99,8 @@ class Header(HeaderValues):
         # As for QEMU, the extensions end where the backing file's name begins. A file shorter than
         # that reads as zeros, and zeros are the END extension.
         end = backing[0] or header.cluster_size
-        try:
-            extensions = parse_extensions(
-                prefix.ljust(end, b"\0")[header.header_length : end], header
-            )
-        except BadExtension as error:
-            raise damaged(path, str(error)) from error
+        area = prefix.ljust(end, b"\0")[header.header_length : end]
+        extensions = _parse_extensions(area, header, path)
         # Only now: the extensions tell what unknown features are called.
         header = replace(header, extensions=extensions)
         _refuse_unknown(header, path)
@@ -227,16 +219,17 @@ def _refuse_unknown(header: Header, path: Path) -> None:
     raise ImageUnsupported(path, reason=f"it needs features that growdisk does not know: {listed}")
 
 
-def parse_extensions(area: bytes, header: HeaderValues) -> tuple[Extension, ...]:
+def _parse_extensions(area: bytes, header: HeaderValues, path: Path) -> tuple[Extension, ...]:
     """The extensions in `area`, from the header's end to the backing file's name or cluster's end.
 
-    Raises BadExtension. Texts end before their first NUL, as in C.
+    ImageDamaged for one that contradicts the format, or the header. Texts end before their first
+    NUL, as in C.
     """
     found: list[Extension] = []
     offset = 0
     while offset < len(area):
         if offset + _HEAD.size > len(area):
-            raise BadExtension("its header extensions are not ended")
+            raise damaged(path, "its header extensions are not ended")
         kind, length = _HEAD.unpack_from(area, offset)
         offset += _HEAD.size
         # Also for END: QEMU compares the length before it looks at the type.
@@ -246,15 +239,15 @@ def parse_extensions(area: bytes, header: HeaderValues) -> tuple[Extension, ...]
                 if kind == Extension.END
                 else f"header extension {kind:#010x}"
             )
-            raise BadExtension(
-                f"its header is corrupt: {name} is {length} bytes long and reaches out of it"
+            raise damaged(
+                path, f"its header is corrupt: {name} is {length} bytes long and reaches out of it"
             )
         if kind == Extension.END:
             break
         data = area[offset : offset + length]
         problem = _problem(kind, data, header)
         if problem is not None:
-            raise BadExtension(problem)
+            raise damaged(path, problem)
         if kind in _KNOWN:
             found = [other for other in found if other.type != kind]
         found.append(Extension(kind, data.split(b"\0")[0] if kind in _TEXTS else data))
