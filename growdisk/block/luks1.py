@@ -39,10 +39,6 @@ LENGTH = _FIXED.size + SLOTS * _SLOT.size
 Read = Callable[[int, int], bytes]  # (offset from the header's start, length) -> bytes
 
 
-class NotLuks1(ValueError):
-    """There is no LUKS version 1 header."""
-
-
 @dataclass(frozen=True)
 class KeySlot:
     """`offset` of the stripes, from the header's start; `rounds` of PBKDF2."""
@@ -70,15 +66,15 @@ class Luks1Header:
     slots: tuple[KeySlot, ...]
 
     @classmethod
-    def parse(cls, head: bytes) -> Luks1Header:
-        """The header that `head` begins with. NotLuks1. Its values may still be nonsense."""
+    def parse(cls, head: bytes) -> Luks1Header | None:
+        """The header that `head` begins with, if any. Its values may still be nonsense."""
         if len(head) < LENGTH:
-            raise NotLuks1
+            return None
         (magic, version, cipher, mode, hasher, payload, key_length, digest, salt, rounds, uuid) = (
             _FIXED.unpack_from(head)
         )
         if magic != MAGIC or version != _VERSION:
-            raise NotLuks1
+            return None
         rows = _SLOT.iter_unpack(head[_FIXED.size : LENGTH])
         slots = tuple(
             KeySlot(state == _ENABLED, slot_rounds, slot_salt, sector * SECTOR, stripes)

@@ -25,7 +25,6 @@ from growdisk.block.luks1 import (
     STRIPES,
     KeySlot,
     Luks1Header,
-    NotLuks1,
     Read,
     split,
 )
@@ -79,10 +78,9 @@ def luks_header_of(read: Read, length: int, path: Path) -> Luks1Header:
     ImageDamaged if it contradicts the format, ImageUnsupported for a cipher that growdisk does not
     know.
     """
-    try:
-        header = Luks1Header.parse(read(0, LENGTH))
-    except NotLuks1 as error:
-        raise damaged(path, "its encryption header is not LUKS version 1") from error
+    header = Luks1Header.parse(read(0, LENGTH))
+    if header is None:
+        raise damaged(path, "its encryption header is not LUKS version 1")
     _require_known(header, path)
     problem = header.problem(length)
     if problem is not None:

@@ -9,7 +9,6 @@ LUKS1 On-Disk Format 1.2.3 and the LUKS2 On-Disk Format 1.1.0.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +27,7 @@ from growdisk.block.sector_cipher import UnknownCipher, decrypt_unit, sector_cip
 from growdisk.block.window import ReadOnlyDevice
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.json_codec import NotThatValue, decoded
+from growdisk.host.json_codec import decoded
 from growdisk.units import align_down, align_up
 from growdisk.volumes.luks2_json import Digest, Kdf, Keyslot, Luks2Metadata, Luks2Segment, measured
 
@@ -99,14 +98,13 @@ def read_luks_header(device: BlockDevice) -> LuksHeader:
         raise InTransition
     if not head.startswith(MAGIC) or len(head) < _JSON_AT:
         raise LuksUnreadable("there is no LUKS header")
+    if (version_1 := Luks1Header.parse(head)) is not None:
+        return _version_1(version_1)
     try:
-        # Big endian, as all numbers of the binary headers.
-        if head[6:8] == b"\0\1":
-            return _version_1(Luks1Header.parse(head))
         return _version_2(device, head)
     except LuksUnreadable:
         raise
-    except (NotThatValue, binascii.Error, KeyError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise LuksUnreadable(f"its header is damaged: {error}") from error
 
 

@@ -135,18 +135,14 @@ def _encryption(file: RawFile, header: Header) -> dict[str, object] | None:
     """The LUKS header inside the image, in QEMU's words; None if nothing is encrypted, or known."""
     if header.crypt_method == LEGACY_AES:
         return {"format": "aes"}
-    place = header.extension(Extension.CRYPTO)
-    if not header.crypt_method or place is None or len(place) != 16:
+    if not header.crypt_method:
         return None
-    from growdisk.block.luks1 import LENGTH, Luks1Header, NotLuks1  # few images need it
+    from growdisk.block.luks1 import LENGTH, Luks1Header  # few images need it
 
-    # The extension says where in the image file the header is, and how long with all key slots.
-    offset, length = int.from_bytes(place[:8], "big"), int.from_bytes(place[8:], "big")
+    offset, length = header.luks_place
     if length < LENGTH or offset + LENGTH > file.size:
         return None
-    try:
-        luks = Luks1Header.parse(file.read(offset, LENGTH))
-    except NotLuks1:
+    if (luks := Luks1Header.parse(file.read(offset, LENGTH))) is None:
         return None
     # "xts-plain64", "cbc-essiv:sha256": chaining, how an IV is made, by which hash.
     chaining, _, generator = luks.mode.partition("-")

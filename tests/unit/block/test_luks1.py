@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.block.luks1 import LENGTH, Luks1Header, NotLuks1
+from growdisk.block.luks1 import LENGTH, Luks1Header
 from growdisk.block.raw import RawFile
 from growdisk.volumes.luks import LuksUnreadable, read_luks_header
 
@@ -35,6 +35,7 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def test_either_passphrase_gives_the_key_and_another_one_none(container: bytes) -> None:
     header = Luks1Header.parse(container)
+    assert header is not None
 
     def read(offset: int, length: int) -> bytes:
         return container[offset : offset + length]
@@ -45,13 +46,14 @@ def test_either_passphrase_gives_the_key_and_another_one_none(container: bytes) 
 
 
 def test_a_header_is_written_as_it_was_read(container: bytes) -> None:
-    assert Luks1Header.parse(container).to_bytes() == container[:LENGTH]
+    header = Luks1Header.parse(container)
+    assert header is not None
+    assert header.to_bytes() == container[:LENGTH]
 
 
 @pytest.mark.parametrize("head", [b"", bytes(LENGTH), b"LUKS\xba\xbe\0\2" + bytes(LENGTH)])
 def test_anything_else_is_not_luks1(head: bytes) -> None:
-    with pytest.raises(NotLuks1):
-        Luks1Header.parse(head)
+    assert Luks1Header.parse(head) is None
 
 
 @pytest.mark.parametrize(
