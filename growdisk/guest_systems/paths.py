@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 from growdisk.filesystems.file_tree import FileTree, Node
 
 _MOST_LINKS = 40
 _WILD = frozenset("*?[")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class FoundInode(NamedTuple):
@@ -66,12 +68,15 @@ class GuestPaths:
 
         None if there is nothing.
         """
-        # Filled for a still guest alone; mount() empties it.
-        if (path, follow) in self._known:
-            return self._known[path, follow]
-        found = self._find(path, follow=follow)
+        return self._once(self._known, (path, follow), lambda: self._find(path, follow=follow))
+
+    def _once(self, seen: dict[K, V], key: K, look: Callable[[], V]) -> V:
+        """What a look finds: one look is enough in a still guest; mount() makes it look again."""
+        if key in seen:
+            return seen[key]
+        found = look()
         if self._still:
-            self._known[path, follow] = found
+            seen[key] = found
         return found
 
     def _find(self, path: str, *, follow: bool) -> FoundInode | None:
@@ -111,24 +116,19 @@ class GuestPaths:
     def entries(self, place: FoundInode) -> dict[str, int]:
         """The entries of a directory: names with their inode numbers."""
         key = (id(place.tree), place.inode.number)
-        if (found := self._listed.get(key)) is None:
-            found = place.tree.entries(place.inode)
-            if self._still:
-                self._listed[key] = found
-        return found
+        return self._once(self._listed, key, lambda: place.tree.entries(place.inode))
 
     def matching(self, pattern: str) -> list[str]:
         """Regular files that match; symbolic links are left out."""
         # Each swap space is looked for in the same places.
-        if (found := self._files.get(pattern)) is None:
-            found = sorted(filter(self._is_file, self._matches("", _parts(pattern))))
-            if self._still:
-                self._files[pattern] = found
-        return found
+        return self._once(self._files, pattern, lambda: self._sorted(pattern, self._is_file))
 
     def folders(self, pattern: str) -> list[str]:
         """Directories that match."""
-        return sorted(one for one in self._matches("", _parts(pattern)) if self.is_directory(one))
+        return self._sorted(pattern, self.is_directory)
+
+    def _sorted(self, pattern: str, is_wanted: Callable[[str], bool]) -> list[str]:
+        return sorted(filter(is_wanted, self._matches("", _parts(pattern))))
 
     def is_directory(self, path: str) -> bool:
         place = self.find(path)
@@ -145,12 +145,9 @@ class GuestPaths:
 
     def place(self, tree: FileTree, number: int) -> FoundInode:
         """Inode `number` of one of its trees."""
-        if (found := self._places.get((id(tree), number))) is None:
-            found = FoundInode(tree, tree.inode(number))
-            # Only for a still guest: an inode may be changed by what we write ourselves.
-            if self._still:
-                self._places[id(tree), number] = found
-        return found
+        # Not in another guest: an inode may be changed by what we write ourselves.
+        key = (id(tree), number)
+        return self._once(self._places, key, lambda: FoundInode(tree, tree.inode(number)))
 
     def _is_folder(self, place: FoundInode, folder: str, name: str) -> bool:
         """As is_directory() has it, without the way from the root where nothing else lies there."""
@@ -172,30 +169,27 @@ class GuestPaths:
             if not rest or self.is_directory(f"{folder}/{first}"):
                 yield from self._matches(f"{folder}/{first}", rest)
             return
-        for name in self._named(folder, first, only_folders=bool(rest)):
+        # Many patterns begin alike.
+        key = folder, first, bool(rest)
+        for name in self._once(self._matched, key, lambda: self._named(*key)):
             yield from self._matches(f"{folder}/{name}", rest)
 
-    def _named(self, folder: str, pattern: str, *, only_folders: bool) -> list[str]:
+    def _named(self, folder: str, pattern: str, only_folders: bool) -> list[str]:
         """What is in a folder under such a name."""
-        # Many patterns begin alike: a still guest is looked through once.
-        key = folder, pattern, only_folders
-        if (found := self._matched.get(key)) is None:
-            # As in a shell, a wildcard does not match a dot at the start.
-            hidden = pattern.startswith(".")
-            found = [name for name in self.names(folder) if hidden or not name.startswith(".")]
-            place = self.find(folder or "/") if found else None
-            if place is not None:
-                no_case = re.IGNORECASE if place.tree.ignores_case else 0
-                wanted = re.compile(fnmatch.translate(pattern), no_case)
-                found = [
-                    name
-                    for name in found
-                    if wanted.match(name)
-                    and not (only_folders and not self._is_folder(place, folder, name))
-                ]
-            if self._still:
-                self._matched[key] = found
-        return found
+        # As in a shell, a wildcard does not match a dot at the start.
+        hidden = pattern.startswith(".")
+        found = [name for name in self.names(folder) if hidden or not name.startswith(".")]
+        place = self.find(folder or "/")
+        if place is None:
+            return []
+        no_case = re.IGNORECASE if place.tree.ignores_case else 0
+        wanted = re.compile(fnmatch.translate(pattern), no_case)
+        return [
+            name
+            for name in found
+            if wanted.match(name)
+            and not (only_folders and not self._is_folder(place, folder, name))
+        ]
 
 
 def _parts(path: str) -> list[str]:
