@@ -26,11 +26,8 @@ _ASK_DOCTOR = "growdisk doctor says what is missing on this machine"
 
 
 @dataclass(eq=False)
-class ApplianceHangs(OperationFailed):
-    """It was not up in time.
-
-    Emulation sometimes hangs at the very start; another try may well succeed.
-    """
+class ApplianceFailed(OperationFailed):
+    """The small Linux that works on a guest's file systems could not be started, or was lost."""
 
     WHAT = "{name} {failed}"
     WHY = "{reason}"
@@ -41,20 +38,11 @@ class ApplianceHangs(OperationFailed):
     name: str = "the libguestfs appliance"
 
 
-def appliance_failed(
-    reason: str,
-    hint: str = _ASK_DOCTOR,
-    failed: str = "did not start",
-    name: str = "the libguestfs appliance",
-) -> OperationFailed:
-    """The small Linux that works on a guest's file systems could not be started, or was lost."""
-    return OperationFailed.named(
-        "appliance-failed",
-        "{name} {failed}",
-        "{reason}",
-        "{hint}",
-        {"reason": reason, "failed": failed, "name": name, "hint": hint},
-    )
+class ApplianceHangs(ApplianceFailed):
+    """It was not up in time.
+
+    Emulation sometimes hangs at the very start; another try may well succeed.
+    """
 
 
 class Appliance(FilesystemTools):
@@ -228,9 +216,8 @@ class Appliance(FilesystemTools):
             reason = last_lines(str(error))
             if limit.overrun:
                 reason = f"it had not ended after {_CLOSE_SECONDS:.0f} s"
-            raise appliance_failed(
-                reason, failed="did not shut down properly", name=self._name
-            ) from error
+            failed = "did not shut down properly"
+            raise ApplianceFailed(reason, failed=failed, name=self._name) from error
         self.kill()
 
     def kill(self) -> None:

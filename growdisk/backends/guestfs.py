@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from growdisk.backends.appliance import Appliance, ApplianceHangs, appliance_failed
+from growdisk.backends.appliance import Appliance, ApplianceFailed, ApplianceHangs
 from growdisk.backends.guest_handle import DISK, Handle, Shell
 from growdisk.errors import OperationFailed, ToolMissing
 from growdisk.host.command import last_lines, time_limit
@@ -176,14 +176,14 @@ def _launch_failure(error: str, console: deque[str], overrun: float | None) -> O
     # Ubuntu installs its kernels so that root alone can read them.
     if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", output):
         reason = f"this user may not read {match[1].rstrip(':')}"
-        return appliance_failed(reason, "sudo chmod +r /boot/vmlinu*")
+        return ApplianceFailed(reason, "sudo chmod +r /boot/vmlinu*")
     if "failed to find a suitable kernel" in output:
         reason = "there is no kernel in /boot"
-        return appliance_failed(reason, "sudo apt-get install linux-image-cloud-amd64")
+        return ApplianceFailed(reason, "sudo apt-get install linux-image-cloud-amd64")
     telling = [
         line
         for line in console
         if re.search(r"qemu-system|supermin: (error|failure)|Kernel panic", line)
     ]
     reason = last_lines("\n".join(telling)) or last_lines(output) or last_lines(error)
-    return appliance_failed(reason)
+    return ApplianceFailed(reason)

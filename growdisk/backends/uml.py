@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from growdisk.backends import uml_agent, uml_registers
-from growdisk.backends.appliance import Appliance, appliance_failed
+from growdisk.backends.appliance import Appliance, ApplianceFailed
 from growdisk.backends.guest_handle import DISK
 from growdisk.host.command import awaited, kill_all, last_lines, start
 from growdisk.host.sandbox import confined_kernel
@@ -149,9 +149,9 @@ class UmlHandle:
                 # It has not said anything for a poll, which is the time to look at the clock.
                 if time.monotonic() > end or cancelled():
                     reason = f"last seen: {self._last_words}"
-                    raise appliance_failed(reason, _HINT, name=_NAME) from None
+                    raise ApplianceFailed(reason, _HINT, name=_NAME) from None
             except RuntimeError as error:
-                raise appliance_failed(str(error), _HINT, name=_NAME) from error
+                raise ApplianceFailed(str(error), _HINT, name=_NAME) from error
 
     def close(self) -> None:
         """End it at once."""

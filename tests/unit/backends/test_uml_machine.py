@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends import uml
-from growdisk.backends.appliance import appliance_failed
+from growdisk.backends.appliance import ApplianceFailed
 from growdisk.backends.available import why_no_uml
 from growdisk.host.probe_cache import cached_probe
 from tests.e2e.process import need
@@ -44,7 +44,7 @@ def test_it_is_tried_for_real_and_the_answer_is_remembered(
 
 
 def _fails(*_: object, **__: object) -> None:
-    raise appliance_failed("ptrace: Operation not permitted", name="the user-mode kernel")
+    raise ApplianceFailed("ptrace: Operation not permitted", name="the user-mode kernel")
 
 
 def test_a_record_is_valid_for_the_facts_it_was_made_of(cache: Path) -> None:
