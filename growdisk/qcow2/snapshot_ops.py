@@ -22,7 +22,7 @@ from growdisk.errors import ImageError
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import FEATURES, SIZE_AND_L1, SNAPSHOTS
-from growdisk.qcow2.header_fields import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
+from growdisk.qcow2.header_fields import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS
 from growdisk.qcow2.l1_walk import Walker, either, without_copied
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
@@ -229,15 +229,13 @@ class SnapshotManager:
 
     def l1_of(self, entry: SnapshotEntry) -> array[int]:
         """A snapshot's L1 table, validated."""
-        path, size = self._metadata.path, 8 * entry.l1_size
+        size, whose = 8 * entry.l1_size, f"L1 table of snapshot '{entry.name}'"
         if size > MAX_L1_BYTES or entry.l1_offset % self._geometry.cluster_size:
-            raise damaged(
-                path, f"the L1 table of snapshot '{entry.name}' is too large or not aligned"
-            )
+            raise self._metadata.damaged(f"the {whose} is too large or not aligned")
         if entry.l1_offset + size > self._metadata.file.size or (size and not entry.l1_offset):
-            raise damaged(path, f"the L1 table of snapshot '{entry.name}' lies outside the file")
+            raise self._metadata.damaged(f"the {whose} lies outside the file")
         table = load_table(self._metadata.file.read(entry.l1_offset, size))
-        self._metadata.check_l1(table, f"L1 table of snapshot '{entry.name}'")
+        self._metadata.check_l1(table, whose)
         return table
 
     def l1_tables(self, entries: tuple[SnapshotEntry, ...]) -> list[array[int]]:
