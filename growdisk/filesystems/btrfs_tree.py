@@ -15,7 +15,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from growdisk.block.device import BlockDevice
-from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET, read_btrfs
 from growdisk.filesystems.content import BtrfsContent
 from growdisk.filesystems.file_tree import (
@@ -361,19 +360,6 @@ class BtrfsTree(FileTree):
                 self._chunks.append(_Chunk(logical, length, physical))
                 break
         return end
-
-
-def with_operation(device: BlockDevice, content: BtrfsContent) -> BtrfsContent:
-    """`content`, unfit if something is under way in it."""
-    try:
-        found = "" if content.unfit else BtrfsTree(device).under_way
-    except Unknown:
-        return content
-    reason = (
-        f"a {found} of its btrfs is not finished, and until then no kernel resizes it (btrfs "
-        f"{found} status tells how far it is; let it end, or cancel it)"
-    )
-    return replace(content, unfit=reason) if found else content
 
 
 def _fields(form: struct.Struct, item: bytes) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ import struct
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.luks1 import IN_TRANSITION, MAGIC
+from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET, read_btrfs
 from growdisk.filesystems.content import (
     AmbiguousContent,
@@ -27,6 +28,7 @@ from growdisk.filesystems.content import (
 from growdisk.filesystems.ext import read_ext
 from growdisk.filesystems.f2fs import read_f2fs, with_checkpoint
 from growdisk.filesystems.fat import read_exfat, read_fat, with_usage
+from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.foreign import find_foreign, nested_gpt, nested_mbr
 from growdisk.filesystems.lvm import read_lvm, with_group
 from growdisk.filesystems.ntfs import read_ntfs, with_state
@@ -124,12 +126,25 @@ def _completed(device: BlockDevice, content: Content) -> Content:
         case F2fsContent():
             return with_checkpoint(device, content)
         case BtrfsContent():
-            from growdisk.filesystems.btrfs_tree import with_operation
-
-            return with_operation(device, content)
+            return _with_operation(device, content)
         case FixedContent():
             return with_usage(device, content)
     return content
+
+
+def _with_operation(device: BlockDevice, content: BtrfsContent) -> BtrfsContent:
+    """`content`, unfit if something is under way in it."""
+    from growdisk.filesystems.btrfs_tree import BtrfsTree  # few disks have one
+
+    try:
+        found = "" if content.unfit else BtrfsTree(device).under_way
+    except Unknown:
+        return content
+    reason = (
+        f"a {found} of its btrfs is not finished, and until then no kernel resizes it (btrfs "
+        f"{found} status tells how far it is; let it end, or cancel it)"
+    )
+    return replace(content, unfit=reason) if found else content
 
 
 def _hashed_bytes(device: BlockDevice) -> int:

@@ -9,8 +9,10 @@ import pytest
 from growdisk.api.provisioning.recipe import as_template, counted, numbered
 from growdisk.api.provisioning.recipe_file import load_recipe, read_output_list
 from growdisk.errors import UsageError
-from growdisk.units import GiB
+from growdisk.units import GiB, MiB
 from tests.conftest import Copier
+from tests.guests.content import Entry
+from tests.guests.small import SmallDisk, make_disk
 from tests.refusals import raises
 from tests.unit.cli.command import fingerprint, in_process
 
@@ -168,10 +170,17 @@ def test_bad_input_leaves_everything_as_it_was(
     assert [path.name for path in base.parent.iterdir()] == ["guest.qcow2"]
 
 
+@pytest.fixture(scope="module")
+def with_users(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    users = Entry("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+    base = tmp_path_factory.mktemp("base") / "guest.qcow2"
+    return make_disk(base, SmallDisk(size=64 * MiB, swap_size=MiB, extra_files=(users,)))
+
+
 def test_a_dry_run_shows_what_would_be_made(
-    copied: Copier, monkeypatch: pytest.MonkeyPatch
+    with_users: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = copied("guest.qcow2")
+    base = with_users
     monkeypatch.chdir(base.parent)
     count = ("web-{n}.qcow2", "--count", "2", "--size", "1G", "--hostname", "w{n}")
     answer = in_process("--json", "provision", base, *count, "-n")
@@ -185,8 +194,8 @@ def test_a_dry_run_shows_what_would_be_made(
     assert [path.name for path in base.parent.iterdir()] == ["guest.qcow2"]
 
 
-def test_a_locked_password_is_told_as_that(classic: Path) -> None:
-    words = ("provision", classic, classic.with_name("out.qcow2"), "--dry-run")
+def test_a_locked_password_is_told_as_that(with_users: Path) -> None:
+    words = ("provision", with_users, with_users.with_name("out.qcow2"), "--dry-run")
     said = in_process(*words, "--password", "root:locked", "--password", "ann:hash:*")
     assert "password of root: locked" in said.out and "password of ann: locked" in said.out, said
 
