@@ -223,8 +223,10 @@ def test_name_that_leaves_no_room_for_the_journals_is_refused(copied: Copier) ->
     image = copied("guest.qcow2", "x" * 250)
     before = fingerprint(image)
     assert in_process("show", image).code == 0
-    answer = in_process("expand", image, "+64M")
-    assert (answer.code, "File name too long" in answer.err) == (3, True)
+    for verb in ("plan", "expand"):
+        answer = in_process(verb, image, "+64M")
+        assert (answer.code, "a name has 255 bytes at most" in answer.err) == (3, True), answer.err
+        assert "give the image a shorter name" in answer.err
     assert fingerprint(image) == before
 
 

@@ -243,15 +243,6 @@ def test_something_else_where_the_folder_of_the_run_would_be(copied: Copier, ver
     assert run_folder(image).is_symlink()
 
 
-@pytest.mark.parametrize("verb", ["plan", "expand"])
-def test_image_whose_name_leaves_no_room_for_that_of_the_folder(copied: Copier, verb: str) -> None:
-    image = copied("guest.raw")
-    long = image.rename(image.with_name("a" * 250))
-    answer = in_process(verb, long, "+64M")
-    assert answer.code == 3 and "a name has 255 bytes at most there" in answer.err, answer.err
-    assert "give the image a shorter name" in answer.err
-
-
 def test_image_with_an_external_data_file(copied: Copier, tmp_path: Path) -> None:
     image, data = tmp_path / "split.qcow2", tmp_path / "data"
     run(
