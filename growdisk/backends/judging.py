@@ -26,7 +26,7 @@ CHECKERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "xfs": (("xfs_repair", "-n"),),
     "btrfs": (("btrfs", "check", "--readonly"),),
 }
-# Kinds whose checker ends with 0 whatever it finds: these words show it.
+# Kinds whose checker may end with 0 whatever it finds: these words show it.
 _COMPLAINTS = {"f2fs": ("[Fail]", "[ASSERT]")}
 
 
@@ -43,7 +43,7 @@ def filesystem_unsound(device: str, judge: str, found: str) -> OperationFailed:
 
 
 def complaint(kind: str, status: int, output: str) -> str:
-    """What a judge found; "" for nothing. fsck.f2fs always ends with 0."""
+    """What a judge found; "" for nothing. fsck.f2fs may end with 0 all the same."""
     bad = _complaints(kind, output)
     return last_lines("\n".join(bad) or output) or "it gave no reason" if status or bad else ""
 
