@@ -190,9 +190,10 @@ def test_a_disk_without_a_guest_cannot_be_given_a_name(tmp_path: Path) -> None:
     empty = tmp_path / "empty.raw"
     data = make_disk(tmp_path / "data.qcow2", SmallDisk(size=128 * MiB))
     run("truncate", "-s", "8M", empty)
-    for base, word in ((empty, "no ext file system"), (data, "has users")):
+    for base in (empty, data):
         error = made(base, tmp_path / "out.img", size=None, hostname="web").error
-        assert error is not None and word in error.why and not (tmp_path / "out.img").exists()
+        assert error is not None and "no file system in the image has /etc/passwd" in error.why
+        assert not (tmp_path / "out.img").exists()
 
 
 def test_a_seed_is_what_cloud_init_looks_for(debian: Path, tmp_path: Path) -> None:
