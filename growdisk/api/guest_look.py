@@ -233,6 +233,9 @@ def _why_no_swap_file_at(home: Home, made: MakeSwapFile) -> str:
         fstab = home.paths.find(FSTAB, follow=False)
         if fstab is None or not fstab.inode.is_file:
             return f"has no file {FSTAB} that would name it"
+        entries = parse_fstab(decode(fstab.tree.read(fstab.inode)))
+        if any(e.mount_point == "/" and "ro" in e.options.split(",") for e in entries):
+            return f"is mounted read-only ({FSTAB}), where no file can be swapped on"
         there = home.paths.find(SWAP_FILE, follow=False)
         # The planned one may be there already.
         start = there.tree.read(there.inode, LARGEST_PAGE) if there and there.inode.is_file else b""
