@@ -182,3 +182,30 @@ def test_a_disk_in_a_folder_of_dev_is_known_by_the_name_of_the_kernel(shell: lis
         "/dev/cciss/c0d0": "cciss!c0d0 /dev/cciss/c0d0p2 cciss!c0d0p2",
     }.items():
         assert in_shell(shell, text.replace("$0", disk)) == f"{said}\n"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "closed"),
+    [
+        ("/dev/sda1 / ext4 ro 0 0\n", "/"),
+        ("/dev/sda1 / ext4 ro 0 0\no /etc overlay rw 0 0\n/dev/sda2 /boot ext4 rw 0 0\n", ""),
+        ("/dev/sda1 / ext4 rw 0 0\n/dev/sda2 /boot ext4 ro,a 0 0\n", "/boot"),
+        ("/dev/sda1 / ext4 rw 0 0\n/dev/sda1 /sysroot xfs ro 0 0\n", "/sysroot"),
+        ("r / rootfs ro 0 0\n/dev/sda1 / ext4 rw 0 0\nx /et x ro 0 0\nx /efi x ro 0 0\n", ""),
+    ],
+)
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_a_place_that_cannot_be_written_is_seen_by_the_mount_it_lies_in(
+    shell: list[str], tmp_path: Path, mounts: str, closed: str
+) -> None:
+    (tmp_path / "mounts").write_text(mounts)
+    script = render(planned("classic-drop"))[Phase.PREPARE.file_name]
+    look = part_of(script, "places='", 'if [ -n "$checking" ]; then')
+    look = look.replace(
+        '[ ! -d "$place" ]', '[ "${place:-/efi}" = /efi ]'
+    )  # whatever this host has
+    look = look.replace("/proc/self/mounts", "mounts")
+    target = "/sysroot" if "/sysroot" in mounts else ""
+    said = f'mount_point={target}\nanswer() {{ echo "$4"; exit; }}\n{look}\necho writable'
+    expected = f"mount -o remount,rw {closed}; or" if closed else "writable"
+    assert in_shell(shell, said, cwd=tmp_path).startswith(expected)
