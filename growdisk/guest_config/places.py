@@ -51,6 +51,9 @@ FSTABS, CRYPTTABS, UNITS, WANTERS, RESUME_FILES, DRACUT_FILES = (
     _below(SYSTEMS, names) for names in NAMES.values()
 )
 
+# All that is changed in a system but command lines and what wants units.
+OF_SYSTEM = (*FSTABS, *CRYPTTABS, *UNITS, *RESUME_FILES, *DRACUT_FILES)
+
 # What systemd-repart makes of the disk at each start.
 DEFINITIONS = _below(SYSTEMS, [f"{top}/repart.d/*.conf" for top in _UNIT_FOLDERS])
 

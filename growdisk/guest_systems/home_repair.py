@@ -11,7 +11,15 @@ from hashlib import blake2b
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.file_tree import FileTree, more_blocks
 from growdisk.guest_config import places
-from growdisk.guest_config.files import Change, Pending, found, settings, unmended
+from growdisk.guest_config.files import (
+    LARGEST_SETTINGS,
+    Change,
+    Pending,
+    found,
+    is_said,
+    settings,
+    unmended,
+)
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
 from growdisk.guest_systems.file_rewriter import DirectGuest
@@ -86,7 +94,26 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool, grows: b
             pending.forget(path)
             changes = [change for change in changes if change.path != path] + [unmended(path, why)]
     parts = tuple(part for part, _ in decisions)
+    known = {change.path for change in changes}
+    changes += [change for change in _linked(home, parts, pending) if change.path not in known]
     return HomeRepair(home, parts, tuple(dict.fromkeys(changes)), pending)
+
+
+def _linked(home: Home, parts: Sequence[RemovedPartition], pending: Pending) -> Iterator[Change]:
+    """Settings that are links (of stow, of a store) to files that stay as they are."""
+    paths = home.paths
+    patterns = (
+        *places.command_lines(rooted=home.rooted),
+        *(places.OF_SYSTEM if home.rooted else ()),
+    )
+    written = {paths.find(path) for path in pending.paths}
+    needles = [needle for part in parts for needle in part.needles()]
+    for path in (link for pattern in patterns for link in paths.links(pattern)):
+        place = paths.find(path)
+        if place is None or not place.inode.is_file or place in written:
+            continue
+        if is_said(place.tree.read(place.inode, LARGEST_SETTINGS), needles):
+            yield unmended(path, "it is a link, and stays: take the partition out of its target")
 
 
 def _checksums(files: DirectGuest, *, rooted: bool) -> bytes:

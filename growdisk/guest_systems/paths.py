@@ -123,6 +123,10 @@ class GuestPaths:
         # Each swap space is looked for in the same places.
         return self._once(self._files, pattern, lambda: self._sorted(pattern, self._is_file))
 
+    def links(self, pattern: str) -> list[str]:
+        """Symbolic links that match."""
+        return sorted(filter(self._is_link, self._matches("", _parts(pattern))))
+
     def folders(self, pattern: str) -> list[str]:
         """Directories that match."""
         return self._sorted(pattern, self.is_directory)
@@ -159,6 +163,10 @@ class GuestPaths:
     def _is_file(self, path: str) -> bool:
         place = self.find(path, follow=False)
         return place is not None and place.inode.is_file
+
+    def _is_link(self, path: str) -> bool:
+        place = self.find(path, follow=False)
+        return place is not None and place.inode.is_link
 
     def _matches(self, folder: str, parts: list[str]) -> Iterator[str]:
         if not parts:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import MiB
-from tests.commands.plain_guest import FSTAB, ROOT_LINE, ROOT_PLACE, SWAP, file_in, make
+from tests.commands.plain_guest import FSTAB, ROOT, ROOT_LINE, ROOT_PLACE, SWAP, file_in, make
 from tests.crash.full_host import fill, small_file_system
 from tests.guests.tools import place_content, run
 from tests.unit.cli.command import in_process
@@ -44,6 +44,38 @@ def test_swap_is_moved_and_the_reason_is_said(tmp_path: Path, guest: str) -> Non
     said = " ".join(answer.out.split())
     assert "swap is moved, not given up" in said and reason in said
     assert file_in(image, "/etc/fstab") == str(files.get("/etc/fstab", FSTAB))
+
+
+LINKS = {
+    "etc/default/grub": (f'X="resume=UUID={SWAP}"\n', f'Y="resume=UUID={ROOT}"\n'),
+    "etc/initramfs-tools/conf.d/resume": (f"RESUME=UUID={SWAP}\n", f"# RESUME=UUID={SWAP}\n"),
+    "etc/systemd/system/a.swap": (f"[Swap]\nWhat=UUID={SWAP}\n", "[Swap]\nWhat=/x\n"),
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("named", [True, False])
+def test_swap_is_moved_where_a_link_leads_to_what_names_it(
+    tmp_path: Path, link: str, named: bool
+) -> None:
+    folder, naming, other = link.rpartition("/")[0], *LINKS[link]
+    image = make(tmp_path, {"/opt/own": naming if named else other, f"/{folder}/README": ""})
+    offset = f"{image}?offset={ROOT_PLACE.start}"
+    run("debugfs", "-w", "-R", f"symlink {link} /opt/own", offset)
+    answer = in_process("plan", image, "+50M")
+    assert answer.code == 0, answer
+    said = " ".join(answer.out.split())
+    assert ("swap is moved, not given up" in said) == named
+    assert (f"/{link}: it is a link, and stays" in said) == named
+
+
+def test_a_link_to_a_file_that_is_changed_is_no_hindrance(tmp_path: Path) -> None:
+    """As Red Hat's /etc/sysconfig/grub."""
+    naming = f'GRUB_CMDLINE_LINUX="resume=UUID={SWAP}"\n'
+    image = make(tmp_path, {"/etc/default/grub": naming, "/etc/sysconfig/README": ""})
+    offset = f"{image}?offset={ROOT_PLACE.start}"
+    run("debugfs", "-w", "-R", "symlink etc/sysconfig/grub ../default/grub", offset)
+    assert "given up: sda2" in in_process("plan", image, "+50M").out
 
 
 def test_swap_is_moved_where_no_file_of_the_guest_can_be_read(tmp_path: Path) -> None:
