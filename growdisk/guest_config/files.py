@@ -113,6 +113,8 @@ _COMMENTS = (b"#", b";", b"//")
 _STARTS = (b"/dev/", b"dev-")  # of most needles: a file without them need not be searched for each
 # Also kernel modules and those of GRUB: most of the bytes below /boot and in an initrd.
 PROGRAM = b"\x7fELF"
+# What EFI's own shell and editor write: startup.nsh.
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def decode(content: bytes) -> str:
@@ -140,6 +142,8 @@ def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
     """
     if content.startswith(PROGRAM):
         return False
+    if content.startswith(UTF_16):
+        content = content.decode("utf-16", "replace").encode()
     absent = tuple(start for start in _STARTS if start not in content)
     present = [needle for needle in needles if not needle.startswith(absent) and needle in content]
     return any(

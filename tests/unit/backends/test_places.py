@@ -344,3 +344,13 @@ def test_a_kernel_option_by_a_devices_number_is_left_and_said(number: str) -> No
     assert (change.path, change.mended) == ("/boot/loader/entries/a.conf", False)
     assert change.waits is True
     assert number in change.what
+
+
+def test_a_file_in_utf_16_is_left_and_said() -> None:
+    """As the shell and the editor of EFI write it."""
+    line = f"vmlinuz root=LABEL=r resume=UUID={SWAP.uuid}\r\n"
+    script, other = line.encode("utf-16"), line.replace(SWAP.uuid or "", "x").encode("utf-16")
+    files = Files(**{"/etc/fstab": FSTAB, "/efi/startup.nsh": script, "/efi/a.nsh": other})
+    (change,) = repair_guest(files, SWAP, SwapRemedy.DROP)
+    assert (change.path, change.mended, change.waits) == ("/efi/startup.nsh", False, True)
+    assert files.contents["/efi/startup.nsh"] == script
