@@ -26,10 +26,14 @@ from growdisk.guest_config.files import decode, encode, selinux_is_on, text_of
 from growdisk.host import clock
 from growdisk.host.command import run
 
+_HOSTNAME, _HOSTS = "/etc/hostname", "/etc/hosts"
 _MACHINE_ID, _DBUS_ID = "/etc/machine-id", "/var/lib/dbus/machine-id"
 _RELABEL = "/.autorelabel"
 _NO_SSH = "ssh host keys: the guest has no /etc/ssh"
 _DAY = 86400
+# Systems that make /etc of their configuration, mostly as links into a store that is never changed:
+# NixOS and Guix, which also make host keys where there are none.
+_DECLARED = ("/etc/NIXOS", "/var/guix/profiles/system")
 _NEW_HOSTS = "127.0.0.1\tlocalhost\n"
 _LOGIN_DEFS, _PAM = "/etc/login.defs", "/etc/pam.d/common-password"
 
@@ -39,6 +43,7 @@ def customize(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
     # All that can be refused, before the first write. With commands, accounts are looked at again
     # below: a command may make them.
     files = [(file, _owner(guest, file)) for file in changes.files]
+    _check_declared(guest, changes)
     if not changes.commands:
         _check_accounts(guest, changes)
     for file, owner in files:
@@ -55,6 +60,22 @@ def customize(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
     if selinux_is_on(guest):
         guest.put(_RELABEL, b"", FileOwner())
         yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
+
+
+def _check_declared(guest: GuestEditor, changes: GuestChanges) -> None:
+    if not any(map(guest.exists, _DECLARED)):
+        return
+    for path in (
+        *(file.path for file in changes.files),
+        *((_HOSTNAME, _HOSTS) if changes.hostname else ()),
+    ):
+        # exists() follows links, glob() leaves them out.
+        if guest.exists(path) and not guest.glob(path):
+            raise cannot_customize(
+                f"write {path}",
+                "it is a link into the store of NixOS or Guix, of which nothing may be changed",
+                "set it in the guest's configuration (networking.hostName), and rebuild",
+            )
 
 
 def _make_its_own(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
@@ -101,10 +122,10 @@ def _check_accounts(guest: GuestEditor, changes: GuestChanges) -> None:
 
 
 def _name(guest: GuestEditor, name: str) -> str:
-    old = text_of(guest, "/etc/hostname").strip()
-    _rewrite(guest, "/etc/hostname", f"{name}\n".encode(), FileOwner())
-    hosts = text_of(guest, "/etc/hosts") if guest.exists("/etc/hosts") else _NEW_HOSTS
-    _rewrite(guest, "/etc/hosts", encode(hosts_for(hosts, old, name)), FileOwner())
+    old = text_of(guest, _HOSTNAME).strip()
+    _rewrite(guest, _HOSTNAME, f"{name}\n".encode(), FileOwner())
+    hosts = text_of(guest, _HOSTS) if guest.exists(_HOSTS) else _NEW_HOSTS
+    _rewrite(guest, _HOSTS, encode(hosts_for(hosts, old, name)), FileOwner())
     return f"hostname: {name}"
 
 
@@ -142,7 +163,7 @@ def _remove_host_keys(guest: GuestEditor) -> str:
     found = _take_host_keys(guest)
     if not guest.exists("/etc/systemd/system"):
         return f"ssh host keys: {found} files removed; without systemd, see that new ones are made"
-    if not any(map(guest.exists, _OWN_KEYS_UNITS)):
+    if not any(map(guest.exists, (*_OWN_KEYS_UNITS, *_DECLARED))):
         guest.put(_KEYS_UNIT, _KEYS_UNIT_TEXT.encode(), FileOwner())
         guest.make_folder(_WANTED_BY, FileOwner(mode=0o755))
         link = f"{_WANTED_BY}/{PurePosixPath(_KEYS_UNIT).name}"

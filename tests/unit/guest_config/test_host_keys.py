@@ -10,6 +10,7 @@ import pytest
 
 from growdisk.guest_config.customize.changes import FileOwner, GuestChanges
 from growdisk.guest_config.customize.customize import customize
+from tests.refusals import raises
 from tests.unit.backends.memory_files import Files
 
 _UNIT = "/etc/systemd/system/growdisk-ssh-host-keys.service"
@@ -51,6 +52,20 @@ def _without_keys(*paths: str) -> dict[str, bytes]:
     (said,) = customize(guest, changes)  # type: ignore[arg-type]
     assert said == "ssh host keys: 2 files removed; the first boot makes new ones"
     return guest.contents
+
+
+def test_what_a_store_has_made_is_not_changed() -> None:
+    """NixOS makes keys itself, and has /etc/systemd/system as a link into its store."""
+    assert _UNIT not in _without_keys("/etc/NIXOS")
+
+    class Linked(_Guest):
+        def glob(self, pattern: str) -> list[str]:
+            return [path for path in super().glob(pattern) if path != "/etc/hostname"]
+
+    guest = Linked(**{"/etc/NIXOS": "", "/etc/hostname": "nixos\n", "/etc/hosts": ""})
+    with raises("cannot-customize", match="store"):
+        list(customize(guest, GuestChanges(hostname="web")))  # type: ignore[arg-type]
+    assert guest.contents["/etc/hostname"] == b"nixos\n"
 
 
 def test_systemd_starts_all_where_a_socket_starts_sshd(tmp_path: Path) -> None:
