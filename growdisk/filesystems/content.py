@@ -191,7 +191,7 @@ class NtfsContent(Content):
     """`dirty`: Windows wants to check it first.
 
     `hibernated`: Windows sleeps in it, or was only half shut down. `system`: Windows, or what
-    starts it, is in it.
+    starts it, is in it. `has_bad_clusters`: by its own list of them.
     """
 
     cluster_size: int = 4096
@@ -199,6 +199,7 @@ class NtfsContent(Content):
     hibernated: bool = False
     system: bool = False
     sector_size: int = 512
+    has_bad_clusters: bool = False
 
     growable: ClassVar[str | None] = "ntfsresize"
 

@@ -18,7 +18,7 @@ from growdisk.units import align_down
 # "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record,
 # serial number.
 _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")
-_VOLUME_FILE, _ROOT_FOLDER, _BITMAP_FILE = 3, 5, 6
+_VOLUME_FILE, _ROOT_FOLDER, _BITMAP_FILE, _BAD_CLUSTERS_FILE = 3, 5, 6, 8
 _MOST_BITMAP = 64 << 20  # bytes that are counted: of a volume of 2 TiB with the usual clusters
 _VOLUME_NAME, _VOLUME_INFORMATION = 0x60, 0x70
 _LOG_FILE, _LOG_PAGE = 2, 4096
@@ -62,6 +62,7 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
         found = table.find(table.record(_ROOT_FOLDER), _MEMORY, *_OF_WINDOWS)
         hibernated = _MEMORY in found and _sleeps(table, found[_MEMORY])
         unwritten = not _log_is_clean(table)
+        bad = any(table.record(_BAD_CLUSTERS_FILE).runs_of("$Bad"))
         used = _used(table, content)
     # The safe answers: dirty volumes are refused, and a system stays.
     except (NtfsDamaged, struct.error, ValueError):
@@ -73,6 +74,7 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
         hibernated=hibernated,
         system=not found.keys().isdisjoint(_OF_WINDOWS),
         used=used,
+        has_bad_clusters=bad,
     )
 
 

@@ -88,6 +88,11 @@ class FileRecord:
     def of_kind(self, kind: int, name: str = "") -> Iterator[Attribute]:
         return (a for a in self.attributes if a.kind == kind and a.name == name)
 
+    def runs_of(self, stream: str) -> Iterator[tuple[int, int]]:
+        """Of a named $DATA, without its holes."""
+        parts = (part for part in self.of_kind(_DATA, stream) if not part.resident)
+        return (run for part in parts for run in part.runs())
+
     @property
     def content(self) -> list[Attribute]:
         """The parts of its unnamed $DATA, in order."""

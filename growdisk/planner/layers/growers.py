@@ -223,6 +223,11 @@ def _grow_ntfs(target: GrowthTarget, content: NtfsContent) -> ContentGrowth:
             "its NTFS is marked as dirty: Windows wants to check it first, as after any resizing",
             "start Windows, let it check the volume (chkdsk /f) and shut it down",
         )
+    if wanted > (content.size or 0) and content.has_bad_clusters:
+        raise target.refusal(
+            "its NTFS has clusters that are marked as bad, with which ntfsresize does nothing",
+            "if they were those of an older disk, let Windows test them again: chkdsk /b",
+        )
     note = f"Windows will check {target.name} at its next start, as it does after any resizing"
     return _growth_step(target, content, wanted, mountable=False, notes=(note,))
 

@@ -13,9 +13,10 @@ from growdisk.filesystems.content import NtfsContent
 from growdisk.filesystems.identify import identify
 from growdisk.units import MiB
 from tests.guests.tools import run
+from tests.unit.cli.command import in_process
 
 _HIBERNATED, _CLEAN = 14, 0  # exit codes of ntfs-3g.probe(8)
-_RECORD, _LOG, _VOLUME = 1024, 2, 3
+_RECORD, _LOG, _VOLUME, _BAD = 1024, 2, 3, 8
 _DATA, _END = 0x80, b"\xff" * 4
 
 
@@ -124,6 +125,27 @@ def test_a_log_without_content_is_not_taken_for_an_empty_one(tmp_path: Path) -> 
     own.put([raw for raw in own.attributes if raw[0] != _DATA])
     disk.write_bytes(image)
     assert state(disk).dirty
+
+
+def test_one_with_bad_clusters_is_refused_as_ntfsresize_does(tmp_path: Path) -> None:
+    """As a clone of a disk of hardware has them. The runs: a hole, one cluster, a hole."""
+    disk = made(tmp_path / "ntfs")
+    assert not state(disk).has_bad_clusters
+    assert in_process("plan", disk, "+32M").code == 0
+    image = bytearray(disk.read_bytes())
+    own = Record(image, _BAD)
+    *others, stream = own.attributes
+    at, clusters = stream[0x20], int.from_bytes(stream[0x18:0x20], "little") + 1
+    first, rest = 100, (clusters - 101).to_bytes(2, "little")
+    runs = bytes((1, first, 0x11, 1, first, 2)) + rest + bytes(8)
+    stream = stream[:4] + (at + len(runs)).to_bytes(4, "little") + stream[8:at] + runs
+    own.put([*others, stream])
+    disk.write_bytes(image)
+    told = subprocess.run(["ntfsresize", "--info", disk], capture_output=True, text=True)
+    assert "bad sector" in told.stdout + told.stderr
+    assert state(disk).has_bad_clusters
+    assert told.returncode == 1
+    assert "marked as bad" in in_process("plan", disk, "+32M").err
 
 
 class Record:
