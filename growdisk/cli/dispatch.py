@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from growdisk.cli.common_options import names_at
 from growdisk.cli.output import CommandOutput, prepare_streams, printable
 from growdisk.cli.parser import TextAsked, own_words, parsed, top_parser
 from growdisk.error_document import error_document
@@ -138,12 +139,8 @@ def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> in
 
 def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
     """The error's exit code; but of `image check` 2 means a corrupt image, as of qemu-img's."""
-    if isinstance(error, UsageError) and "check" in words:
-        from growdisk.cli.common_options import names_at
-
-        if [words[place] for place in names_at(words)[:2]] == ["image", "check"]:
-            return _NOT_CHECKED
-    return error.exit_code
+    named = [words[place] for place in names_at(words)] if isinstance(error, UsageError) else []
+    return _NOT_CHECKED if named[:2] == ["image", "check"] else error.exit_code
 
 
 def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str, object]:
