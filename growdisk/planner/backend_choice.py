@@ -10,8 +10,6 @@ that it needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from itertools import chain
 from typing import Protocol
 
@@ -96,23 +94,19 @@ def choose_backend(
     refuse_unfit(facts, proposal.steps, host)
     if options.backend == "guestfs":
         return GUESTFS
-    # Asked only where it matters: whether a kernel starts here takes a second to try.
-    why_no_kernel = partial(_why_no_kernel, facts, proposal, options, host)
+    work = _Work(facts, proposal, host, disks=1 + len(options.others))
     if options.backend == "uml":
-        _refuse_asked(facts, options, why_no_kernel())
+        _refuse_asked(facts, options, work.why_no_kernel())
         return Choice("uml", "as asked")
     # Decides `--backend direct`, and comes first if nothing was asked for.
-    reason = _why_not(facts, proposal, host)
+    reason = work.why_not_direct()
     if options.backend == "direct":
         _refuse_asked(facts, options, reason)
         return DIRECT
     # auto: host tools if they can, `reason` being empty, and a kernel would not do it better.
-    if not reason and not (
-        reason := _why_slower(proposal.steps, host, why_no_kernel)
-        or _why_doubtful(facts, proposal.steps, host, why_no_kernel)
-    ):
+    if not reason and not (reason := work.why_slower() or work.why_doubtful()):
         return DIRECT
-    return Choice("guestfs" if why_no_kernel() else "uml", reason)
+    return Choice("guestfs" if work.why_no_kernel() else "uml", reason)
 
 
 def _refuse_asked(facts: Facts, options: RunOptions, reason: str) -> None:
@@ -121,75 +115,78 @@ def _refuse_asked(facts: Facts, options: RunOptions, reason: str) -> None:
         raise option_unsupported(facts.image.path, f"--backend {options.backend}", reason, hint)
 
 
-def _why_not(facts: Facts, proposal: Proposal, host: HostTools) -> str:
-    steps = proposal.steps
-    if other := [step.name for step in steps if step.needs_kernel]:
-        return f"{other[0]} needs a kernel"
-    if facts.table is not None and facts.table.sector_size != _SECTOR:
-        return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
-    # What the facts show comes before what has to be looked up on this machine.
-    seen = [_why_not_inside(facts, step) for step in steps]
-    if changes_guest(proposal):
-        guest = proposal.guest
-        seen.append(guest.closed if guest else "the guest's files were not looked at")
-    missing = (host.why_no_tool(tool) for step in steps for tool in step.own_tools)
-    return next(filter(None, chain(seen, missing)), "") or host.why_not_direct()
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done, and where. A `why_` is a reason against that way, "" if there is none."""
 
+    facts: Facts
+    proposal: Proposal
+    host: HostTools
+    disks: int
 
-def _why_slower(
-    steps: tuple[DiskStep, ...], host: HostTools, why_no_kernel: Callable[[], str]
-) -> str:
-    grown = [step for step in of_kind(GrowFilesystem, steps) if step.is_plain_ext]
-    largest = max((step.new_size for step in grown), default=0)
-    if largest <= _LARGE:
-        return ""
-    # Slow is better than not at all: without a kernel that starts soon enough, host tools do it.
-    if why_no_kernel() and not (largest > _LARGE_FOR_APPLIANCE and host.has_appliance()):
-        return ""
-    return f"a kernel grows a file system of {format_size(largest)} sooner than resize2fs alone"
+    def why_not_direct(self) -> str:
+        facts, steps, host = self.facts, self.proposal.steps, self.host
+        if other := [step.name for step in steps if step.needs_kernel]:
+            return f"{other[0]} needs a kernel"
+        if facts.table is not None and facts.table.sector_size != _SECTOR:
+            return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
+        # What the facts show comes before what has to be looked up on this machine.
+        seen = [_why_not_inside(facts, step) for step in steps]
+        if changes_guest(self.proposal):
+            guest = self.proposal.guest
+            seen.append(guest.closed if guest else "the guest's files were not looked at")
+        missing = (host.why_no_tool(tool) for step in steps for tool in step.own_tools)
+        return next(filter(None, chain(seen, missing)), "") or host.why_not_direct()
 
+    def why_no_kernel(self) -> str:
+        """Of one that runs as a program. It takes a second to try: asked only where it matters."""
+        facts, host = self.facts, self.host
+        if self.disks > _UML_DISKS:
+            return f"it takes no more than {_UML_DISKS} disks"
+        if facts.table is not None and facts.table.sector_size != _SECTOR:
+            return f"its disks have sectors of {_SECTOR} bytes"
+        if any(self._is_unmountable(content) for content in facts.all_within(*facts.contents)):
+            return "its kernel does not mount the ext file system that it would have to"
+        tools = (tool for step in self.proposal.steps for tool in step.kernel_tools)
+        return next(filter(None, map(host.why_no_tool, tools)), "") or host.why_no_kernel()
 
-def _why_doubtful(
-    facts: Facts,
-    steps: tuple[DiskStep, ...],
-    host: HostTools,
-    why_no_kernel: Callable[[], str],
-) -> str:
-    """Why a kernel should grow it instead of resize2fs; "" if none needs to, or none is there."""
-    # A kernel that grows a file system also shows that it can be mounted (ext_features.py).
-    for step in of_kind(GrowFilesystem, steps):
-        content = facts.contents.get(step.number)
-        if (
-            step.is_plain_ext
-            and isinstance(content, ExtContent)
-            and (found := doubt(content, step.new_size))
-            # A kernel that cannot mount it does no more than host tools do.
-            and kernel_can_mount(content)
-            and (not why_no_kernel() or host.has_appliance())
+    def _is_unmountable(self, content: Content) -> bool:
+        """Whether it must be mounted, to grow or to change files, and cannot be."""
+        return (
+            isinstance(content, ExtContent)
+            and not kernel_can_mount(content)
+            and (changes_guest(self.proposal) or has_feature(content, "bigalloc"))
+        )
+
+    def why_slower(self) -> str:
+        """Why a kernel should do it sooner than host tools would; "" too if none is there."""
+        largest = max((step.new_size for step in self._plain_ext()), default=0)
+        if largest <= _LARGE:
+            return ""
+        # Slow is better than not at all: without a kernel that starts soon enough, host tools.
+        if self.why_no_kernel() and not (
+            largest > _LARGE_FOR_APPLIANCE and self.host.has_appliance()
         ):
-            return f"{found}: a kernel grows that more safely than resize2fs alone"
-    return ""
+            return ""
+        return f"a kernel grows a file system of {format_size(largest)} sooner than resize2fs alone"
 
+    def why_doubtful(self) -> str:
+        """Why a kernel should grow it instead of resize2fs; "" too if none is there."""
+        # A kernel that grows a file system also shows that it can be mounted (ext_features.py).
+        for step in self._plain_ext():
+            content = self.facts.contents.get(step.number)
+            if (
+                isinstance(content, ExtContent)
+                and (found := doubt(content, step.new_size))
+                # A kernel that cannot mount it does no more than host tools do.
+                and kernel_can_mount(content)
+                and (not self.why_no_kernel() or self.host.has_appliance())
+            ):
+                return f"{found}: a kernel grows that more safely than resize2fs alone"
+        return ""
 
-def _why_no_kernel(facts: Facts, proposal: Proposal, options: RunOptions, host: HostTools) -> str:
-    """Why a kernel that runs as a program cannot do it with this machine's tools; "" if it can."""
-    if 1 + len(options.others) > _UML_DISKS:
-        return f"it takes no more than {_UML_DISKS} disks"
-    if facts.table is not None and facts.table.sector_size != _SECTOR:
-        return f"its disks have sectors of {_SECTOR} bytes"
-    if any(_is_unmountable(c, proposal) for c in facts.all_within(*facts.contents)):
-        return "its kernel does not mount the ext file system that it would have to"
-    missing = (host.why_no_tool(tool) for step in proposal.steps for tool in step.kernel_tools)
-    return next(filter(None, missing), "") or host.why_no_kernel()
-
-
-def _is_unmountable(content: Content, proposal: Proposal) -> bool:
-    """Whether it must be mounted, to grow or to change files, and cannot be."""
-    return (
-        isinstance(content, ExtContent)
-        and not kernel_can_mount(content)
-        and (changes_guest(proposal) or has_feature(content, "bigalloc"))
-    )
+    def _plain_ext(self) -> list[GrowFilesystem]:
+        return [s for s in of_kind(GrowFilesystem, self.proposal.steps) if s.is_plain_ext]
 
 
 def _why_not_inside(facts: Facts, step: DiskStep) -> str:
