@@ -54,12 +54,7 @@ class MapRecord(NamedTuple):
 
     def continued_by(self, other: MapRecord) -> bool:
         """Whether both are one record."""
-        if (self.depth, self.present, self.zero, self.data) != (
-            other.depth,
-            other.present,
-            other.zero,
-            other.data,
-        ):
+        if self[2:6] != other[2:6]:  # depth, present, zero, data
             return False
         if self.offset is None or other.offset is None:
             return self.offset is other.offset
