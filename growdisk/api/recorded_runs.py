@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -275,8 +274,8 @@ def commit_carried(
     `sector_size` is the disk's logical one, by which the layout in the Result is read.
     """
 
-    def accept(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
-        return partial(_forget, names=[snapshot.name for snapshot in carried.snapshots])
+    def accept(carried: CarriedRun) -> tuple[str, list[str]]:
+        return "", [snapshot.name for snapshot in carried.snapshots]
 
     allowed = Allowed(keys, not_in_use=not_in_use)
     return _ended(path, "commit", "changed", accept, allowed, sector_size)
@@ -295,7 +294,7 @@ def rollback_carried(
     `sector_size`: as for commit_carried.
     """
 
-    def roll_back(carried: CarriedRun) -> Callable[[Qcow2Image], None]:
+    def roll_back(carried: CarriedRun) -> tuple[str, list[str]]:
         first = carried.first
         if first is None:
             reason = (
@@ -305,12 +304,7 @@ def rollback_carried(
             raise _nothing_carried(path, verb="roll back", reason=reason)
         refuse_dependents(path, overlays_may_break=overlays_may_break)
         own = [snapshot.name for snapshot in carried.snapshots if snapshot.run == carried.run]
-
-        def to_first(image: Qcow2Image) -> None:
-            image.apply_snapshot(first.name)
-            _forget(image, own)
-
-        return to_first
+        return first.name, own
 
     allowed = Allowed(keys, not_in_use=not_in_use)
     return _ended(path, "roll back", "restored", roll_back, allowed, sector_size)
@@ -320,10 +314,11 @@ def _ended(
     path: Path,
     verb: str,
     outcome: Outcome,
-    action: Callable[[CarriedRun], Callable[[Qcow2Image], None]],
+    action: Callable[[CarriedRun], tuple[str, list[str]]],
     allowed: Allowed,
     sector_size: int,
 ) -> Result:
+    """`action` names the snapshot to go back to, "" for none, and those that go away then."""
     with closing(
         Disk.open(real(path), probe_to_write(path), not_in_use=allowed.not_in_use, key=allowed.keys)
     ) as disk:
@@ -331,14 +326,16 @@ def _ended(
         if carried is None or carried.is_recorded:
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
             raise _nothing_carried(path, verb=verb, reason=reason)
-        todo, keyring = action(carried), Keyring(allowed.keys)
+        (target, names), keyring = action(carried), Keyring(allowed.keys)
         # From here on nothing is refused.
         before = layout_now(disk, path, sector_size, keyring)
         repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
         image = disk.base(writable=True)
         assert isinstance(image, Qcow2Image)
         # It writes through this view; the disk reads through its own until that is activated.
-        todo(image)
+        if target:
+            image.apply_snapshot(target)
+        _forget(image, names)
         disk.activate(image)
         after = layout_now(disk, path, sector_size, keyring)
     return Result(outcome, carried.run or None, None, before, after)
