@@ -49,6 +49,7 @@ from growdisk.host.sandbox import run_confined
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.units import TiB
 
+_DISK = f"/dev/{FIRST_DISK}"
 _SECTOR = 512
 _DEBUGFS_BANNER = r"(?s)debugfs \d.*|debugfs: .*"
 # Seconds of the processor that a tool may take; they need a tenth of it.
@@ -91,7 +92,7 @@ class DirectTools:
         # The sandbox shows the disk as /disk, and _named() has made /dev/sda1 of sfdisk's /disk1.
         # Its units are 512 bytes: the planner gives a disk with other sectors to another backend.
         return {
-            int(part["node"].removeprefix(f"/dev/{FIRST_DISK}")): (
+            int(part["node"].removeprefix(_DISK)): (
                 part["start"] * _SECTOR,
                 part["size"] * _SECTOR,
             )
@@ -103,7 +104,7 @@ class DirectTools:
         # Without a counter nobody knows whether the table is still the one that was seen.
         written = self._writes() if self._writes else None
         if written is None or self._table_seen is None or self._table_seen[0] != written:
-            done = self._run(["sfdisk", "--json", SHOWN], FIRST_DISK, writable=False)
+            done = self._run(["sfdisk", "--json", SHOWN], _DISK, writable=False)
             self._table_seen = (written, done.stdout)
         return self._table_seen[1]
 
@@ -114,18 +115,14 @@ class DirectTools:
     def check_ext(self, device: str) -> FilesystemCheck:
         force = ["-f"] if self._checks_in_full(device) else []
         argv = ["e2fsck", *force, "-p", SHOWN]
-        done = self._run(argv, _name(device), writable=True, accept=VERDICTS)
+        done = self._run(argv, device, writable=True, accept=VERDICTS)
         return verdict_of(done.status, done.stdout + done.stderr)
 
     def resize_ext(self, device: str, size: int) -> None:
         # Without -f, resize2fs insists on a full check, which a huge one was spared.
         unchecked = [] if self._checks_in_full(device) else ["-f"]
-        self._run(
-            # With s it is sectors of 512 bytes; a bare number would be blocks of the file system.
-            ["resize2fs", *unchecked, SHOWN, f"{size // _SECTOR}s"],
-            _name(device),
-            writable=True,
-        )
+        # With s it is sectors of 512 bytes; a bare number would be blocks of the file system.
+        self._run(["resize2fs", *unchecked, SHOWN, f"{size // _SECTOR}s"], device, writable=True)
 
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
@@ -133,7 +130,7 @@ class DirectTools:
         # `replay` wants a kernel: the planner chooses a backend that has one.
         for command in UNMOUNTED_GROWTH[kind]:
             accept = accepted_before(command)
-            done = self._run([*command, SHOWN], _name(device), writable=True, accept=accept)
+            done = self._run([*command, SHOWN], device, writable=True, accept=accept)
             refuse_damaged(command, done.status, done.stdout)
 
     def judge(self, kind: str, device: str) -> None:
@@ -147,18 +144,13 @@ class DirectTools:
             return
         # Which status means what differs from judge to judge: complaint() knows.
         for judge in CHECKERS.get(kind, ()):
-            done = self._run([*judge, SHOWN], _name(device), writable=False, accept=range(256))
+            done = self._run([*judge, SHOWN], device, writable=False, accept=range(256))
             if found := complaint(kind, done.status, done.stdout + done.stderr):
                 raise filesystem_unsound(device, judge=judge[0], found=found)
 
     def _finds_errors(self, device: str, meanwhile: Callable[[], None] | None = None) -> str:
-        done = self._run(
-            ["e2fsck", "-f", "-n", SHOWN],
-            _name(device),
-            writable=False,
-            accept=VERDICTS,
-            meanwhile=meanwhile,
-        )
+        argv = ["e2fsck", "-f", "-n", SHOWN]
+        done = self._run(argv, device, writable=False, accept=VERDICTS, meanwhile=meanwhile)
         # its banner goes to stderr
         return last_lines(done.stderr + done.stdout) if done.status else ""
 
@@ -173,7 +165,7 @@ class DirectTools:
     ) -> Iterator[DirectEditor]:
         """As the appliance's; `meanwhile` is called while e2fsck judges what was written."""
         try:
-            self._device(_name(root))
+            self._device(root)
             mounts = mounts or (GuestMount("/", root),)
             # For the replay alone: what e2fsck changes below them makes them stale.
             for tree in self._paths(mounts).trees:
@@ -187,7 +179,7 @@ class DirectTools:
             hint = "use --backend guestfs"
             raise ToolFailed("reading the guest's files", 1, str(unknown), hint) from unknown
         # debugfs knows little: what it has written to is judged by e2fsck
-        written = dict.fromkeys(f"/dev/{self._name_of(tree)}" for tree in guest.written)
+        written = dict.fromkeys(map(self._device_of, guest.written))
         for device in filter(self._checks_in_full, written):
             if found := self._finds_errors(device, meanwhile):
                 raise ToolFailed("e2fsck", LEFT_ERRORS, f"after the repair it finds: {found}")
@@ -200,7 +192,7 @@ class DirectTools:
         """Through readers that see what was just written."""
         trees = {}
         for node in {mount.node: None for mount in mounts}:
-            if (tree := tree_on(self._device(_name(node)))) is None:
+            if (tree := tree_on(self._device(node))) is None:
                 raise Unknown(f"there are no files in {node}")
             trees[node] = tree
         return paths_of(mounts, trees)
@@ -224,7 +216,7 @@ class DirectTools:
 
     def _checks_in_full(self, device: str) -> bool:
         """Whether e2fsck -f, which reads every block's bit, is worth its time."""
-        content = identify(self._device(_name(device)))
+        content = identify(self._device(device))
         # Of a huge one e2fsck -p goes by the superblock. What is not known as ext goes to e2fsck in
         # full: it says best what is wrong.
         is_huge = isinstance(content, ExtContent) and content.block_count > _FULL_CHECK_BLOCKS
@@ -233,7 +225,7 @@ class DirectTools:
     def _replay(self, tree: ExtTree) -> None:
         """Our reader knows nothing of what only a journal knows."""
         if tree.content.needs_recovery or not tree.content.clean:
-            checked = self.check_ext(f"/dev/{self._name_of(tree)}")
+            checked = self.check_ext(self._device_of(tree))
             if checked.state is CheckState.DAMAGED:
                 raise ToolFailed("e2fsck", LEFT_ERRORS, checked.last_words)
 
@@ -241,7 +233,7 @@ class DirectTools:
         script = "".join(f"{command}\n" for command in commands)
         COMMAND_LOG.debug("# for debugfs: %s", "; ".join(commands))
         done = self._run(
-            ["debugfs", "-w", "-f", "-", SHOWN], self._name_of(tree), writable=True, input=script
+            ["debugfs", "-w", "-f", "-", SHOWN], self._device_of(tree), writable=True, input=script
         )
         # A command that fails leaves debugfs's status at 0: only stderr shows it.
         complaints = [
@@ -255,21 +247,21 @@ class DirectTools:
     def _run(
         self,
         argv: list[str],
-        name: str,
+        device: str,
         *,
         writable: bool,
         accept: Collection[int] = (0,),
         input: str | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> CompletedCommand:
-        self._device(name)
+        name, size = _name(device), self._device(device).size
         # All devices are mounted at once, in one folder, at the first tool; reread() drops them.
         if self._place is None:
-            shown = {name: window.device for name, window in self._devices.items()}
+            shown = {each: window.device for each, window in self._devices.items()}
             self._place, self._folder = self._resources.enter_context(
                 mounted(shown, writes=self._writes)
             )
-        work = _WORK + _WORK_A_TIB * self._device(name).size // TiB
+        work = _WORK + _WORK_A_TIB * size // TiB
         try:
             done = run_confined(
                 argv,
@@ -282,17 +274,19 @@ class DirectTools:
             )
         except ToolFailed as error:
             hint = _NEWER if "unsupported feature" in error.detail else error.hint
-            raise ToolFailed(error.tool, error.status, _named(error.detail, name), hint) from error
+            detail = _named(error.detail, device)
+            raise ToolFailed(error.tool, error.status, detail, hint) from error
         # By the user's names, here as above.
-        return replace(done, stdout=_named(done.stdout, name), stderr=_named(done.stderr, name))
+        return replace(done, stdout=_named(done.stdout, device), stderr=_named(done.stderr, device))
 
-    def _device(self, name: str) -> BlockDevice:
+    def _device(self, device: str) -> BlockDevice:
         if not self._devices:
             devices = devices_of(self._disk, self._path)
             self._devices = {
                 name: _WatchedWindow(device, partial(self._wrote, name))
                 for name, device in devices.items()
             }
+        name = _name(device)
         if name not in self._devices:
             raise ToolFailed(f"looking for {name}", 1, "there is no such partition")
         return self._devices[name]
@@ -302,8 +296,8 @@ class DirectTools:
         if self._folder is not None:
             self._folder.changed(name, offset, length)
 
-    def _name_of(self, tree: ExtTree) -> str:
-        return next(name for name, device in self._devices.items() if device is tree.device)
+    def _device_of(self, tree: ExtTree) -> str:
+        return next(f"/dev/{name}" for name, d in self._devices.items() if d is tree.device)
 
     def _release(self) -> None:
         # Windows go too: the table may change before the next tool asks for them.
@@ -327,9 +321,9 @@ class _WatchedWindow(Window):
         self._wrote(offset, length)
 
 
-def _named(text: str, name: str) -> str:
+def _named(text: str, device: str) -> str:
     """`text` with the user's name of the device that a tool has worked on."""
-    return text.replace(SHOWN, f"/dev/{name}")
+    return text.replace(SHOWN, device)
 
 
 def _name(device: str) -> str:
