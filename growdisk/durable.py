@@ -80,8 +80,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    temporary.replace(path)
-    sync_directory(path.parent)
+    rename_file(temporary, path)
 
 
 def publish(hidden: Path, path: Path) -> None:
