@@ -93,10 +93,13 @@ def clear_up(image: Path, run: str) -> None:
     `run` is the one from before. Not while somebody uses the image, who may begin a run.
     """
     directory = RunDirectory.of(image)
-    with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
+    with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)) as file:
         leading = directory.leading()
         # The record is of a run that the image, as it is now, has not seen.
         if leading.plan_file.exists() and leading.run() != run:
+            # Nobody else knows that the mark is of a run that never began.
+            if directory.never_began() and carried_at(directory.image) is not None:
+                _forget(Qcow2Image.over(file, directory.image, writable=True), [])
             directory.forget()
         else:
             directory.put_away()

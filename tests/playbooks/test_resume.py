@@ -230,6 +230,17 @@ def test_an_undo_that_cannot_be_done_now_can_be_done_later(place: Place) -> None
     assert place.left() == []
 
 
+def test_an_undo_leaves_no_mark_of_a_run_that_was_killed_before_it_began(place: Place) -> None:
+    playbook = place.playbook(PLAY.format(how_far="play"))
+    image, original = place.disk(), place.disk("original")
+    assert die_at(place, 2, playbook, before=False) == 5
+    run_on(image, dies_at="resize-image")  # the run of its first task
+    os.truncate(f"{image}.growdisk/journal.jsonl", 0)
+    assert place.run(playbook, "--undo").code == 0
+    assert api.status(image).state == "none"
+    assert qemu_img("compare", image, original)
+
+
 def test_a_host_that_an_undo_did_not_come_to_can_still_be_taken_back(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
