@@ -19,7 +19,7 @@ from growdisk.filesystems.identify import identify
 from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
 from growdisk.partitions.sectors import LARGE_SECTORS, SECTOR_SIZE, made_for_sectors, read_table
 from growdisk.partitions.table import PartitionTable, Role
-from growdisk.partitions.to_gpt import first_usable, starts_something
+from growdisk.partitions.to_gpt import first_usable, next_sector_of_grub, starts_something
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import read_header
@@ -116,7 +116,14 @@ def inspect_device(
         boot_code,
         _owner(device, table, contents, thorough=thorough),
         other_table=other,
+        loader_in=_loader_in(table, next_sector_of_grub(own)),
     )
+
+
+def _loader_in(table: PartitionTable, sector: int) -> int:
+    at = sector * table.sector_size
+    parts = (part for part in table.partitions if part.role is not Role.EXTENDED)
+    return next((part.number for part in parts if part.start <= at < part.end), 0)
 
 
 def _other_table(device: BlockDevice, content: Content | None) -> str:

@@ -43,6 +43,19 @@ def starts_something(boot_sector: bytes) -> bool:
     return any(code) and not code.startswith(_OF_LIBPARTED)
 
 
+def next_sector_of_grub(boot_sector: bytes) -> int:
+    """Where on the disk GRUB in a boot sector goes on; 0 if it has none.
+
+    Mostly that is sector 1. Without room there, it is the first of the file's own blocks.
+    """
+    code = boot_sector[:_BOOT_CODE]
+    if b"GRUB " not in code:
+        return 0
+    # GRUB Legacy has its version at 0x3e, and counts in 32 bits (stage1.h, boot.h).
+    place = slice(0x44, 0x48) if code[0x3E:0x40] == b"\x03\x02" else slice(0x5C, 0x64)
+    return int.from_bytes(code[place], "little")
+
+
 def as_gpt(table: PartitionTable, disk_size: int, *, boot_code: bool) -> PartitionTable | str:
     """The same partitions as in this MBR in a GPT, on a disk of `disk_size` bytes; or why not."""
     if reason := _why_it_would_not_start(table, boot_code=boot_code):

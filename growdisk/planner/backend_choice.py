@@ -214,12 +214,13 @@ def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> 
         # A step that has nothing left to grow is only there to be skipped.
         if step.new_size > step.old_size:
             content = facts.content_with(step.uuid, step.number)
-            if found := _unfit(facts, content, step.new_size, host):
+            starts = step.number == facts.loader_in > 0 and not step.layers
+            if found := _unfit(facts, content, step.new_size, host, starts=starts):
                 raise CannotGrow(facts.image.path, step.number, *found)
 
 
 def _unfit(
-    facts: Facts, content: Content | None, new_size: int, host: HostTools
+    facts: Facts, content: Content | None, new_size: int, host: HostTools, *, starts: bool
 ) -> tuple[str, str] | None:
     match content:
         case ExtContent():
@@ -228,7 +229,7 @@ def _unfit(
                 or _absent_journal(facts, content)
                 or _unknown_features(content, host)
                 or _too_far_unmounted(content, new_size)
-                or _moves_what_starts(content, new_size)
+                or _moves_what_starts(content, new_size, starts=starts)
             )
         case XfsContent() | BtrfsContent() | F2fsContent() if content.unfit:
             return content.unfit, _INSIDE
@@ -283,10 +284,15 @@ def _unknown_features(content: ExtContent, host: HostTools) -> tuple[str, str] |
     return words, _NEWER
 
 
-def _moves_what_starts(content: ExtContent, new_size: int) -> tuple[str, str] | None:
-    """Boot code in the file system itself finds files by their blocks: extlinux, LILO, GRUB."""
+def _moves_what_starts(
+    content: ExtContent, new_size: int, *, starts: bool
+) -> tuple[str, str] | None:
+    """Boot code in the file system itself finds files by their blocks: extlinux, LILO, GRUB.
+
+    `starts`: the disk's boot sector does so.
+    """
     most = size_in_place(content)
-    if not content.starts or new_size <= most or has_feature(content, "meta_bg"):
+    if not (content.starts or starts) or new_size <= most or has_feature(content, "meta_bg"):
         return None
     reason = "a boot loader in it finds its files by their blocks, and growing would move them"
     return reason, f"let it grow to {format_size(most)} at most: more GDT blocks are not reserved"

@@ -53,7 +53,8 @@ class Facts:
     in sector 0. `owner`: what the whole disk belongs to, although it has a table: an array of
     disks, a dynamic disk of Windows ("" for most). `disk`: which of the guest's disks it is.
     `other_table`: a table that growdisk does not read, in words. `homes`: the partitions that a
-    guest's system, or its /boot, lies in, as far as they were looked for.
+    guest's system, or its /boot, lies in, as far as they were looked for. `loader_in`: the
+    partition that the boot sector goes on in, by the number of a sector (0 for most).
     """
 
     image: ImageFacts
@@ -64,6 +65,7 @@ class Facts:
     disk: str = FIRST_DISK
     other_table: str = ""
     homes: tuple[int, ...] = ()
+    loader_in: int = 0
 
     def name_of(self, number: int) -> str:
         """As the guest names it: sda1; sda for the whole disk."""

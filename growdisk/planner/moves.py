@@ -41,6 +41,10 @@ def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
                 "disk it lies",
                 hint="leave it where it is: the guest would not start any more",
             )
+        if part.number == facts.loader_in:
+            reason = "GRUB in the boot sector goes on in it, at a sector of the disk"
+            hint = "leave it where it is: the guest would not start any more"
+            raise cannot_move(facts.image.path, part.number, reason, hint)
         if is_known_by_place(facts, part):
             reason = "Windows starts from it, and knows it by its place on an MBR disk"
             hint = (

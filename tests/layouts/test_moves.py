@@ -111,6 +111,54 @@ def test_without_snapshots_no_partition_is_moved_over_itself(tmp_path: Path) -> 
     assert in_process("plan", image, "+100M", *ASKED[1:], "--snapshots", "none").code == 0
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_grub_in_the_boot_sector_reads_by_its_place_stays_there(
+    tmp_path: Path, legacy: bool
+) -> None:
+    """As grub-install --force leaves it where there is no room before the first partition."""
+    image = make(tmp_path / "guest.raw", replace(HOME_BEHIND, image_format="raw"))
+    for sector, code in ((1, 0), (34816 + 700, 3)):
+        with image.open("r+b") as file:
+            file.write(bytes(440))
+            for at, data in (
+                (0x3E, b"\3\2" if legacy else b""),
+                (0x44 if legacy else 0x5C, sector.to_bytes(4, "little")),
+                (384, b"GRUB \0Geom\0"),
+            ):
+                file.seek(at)
+                file.write(data)
+        answer = in_process("plan", image, *ASKED)
+        assert (answer.code, "GRUB in the boot sector" in answer.err) == (code, bool(code)), answer
+
+
+def test_an_ext4_that_the_boot_sector_reads_by_its_blocks_grows_as_far_as_they_stay(
+    tmp_path: Path,
+) -> None:
+    image = make(tmp_path / "guest.raw", replace(HOME_BEHIND, image_format="raw"))
+    place = 34816 * 512
+    run(
+        "mke2fs",
+        "-q",
+        "-F",
+        "-b",
+        "1024",
+        "-O",
+        "^resize_inode",
+        "-E",
+        f"offset={place}",
+        image,
+        "15M",
+    )
+    assert in_process("plan", image, "+2G", "--partition", "6").code == 0
+    with image.open("r+b") as file:
+        file.seek(0x5C)
+        file.write((34816 + 700).to_bytes(8, "little"))
+        file.seek(384)
+        file.write(b"GRUB ")
+    assert in_process("plan", image, "+90M", "--partition", "6").code == 0
+    assert "growing would move them" in in_process("plan", image, "+2G", "--partition", "6").err
+
+
 def test_no_consent_names_what_stands_there_and_the_commands(tmp_path: Path) -> None:
     image = make(tmp_path / "guest.qcow2", HOME_BEHIND)
     answer = in_process("plan", image, "+10M", "--partition", "1")
