@@ -54,6 +54,15 @@ def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
             raise cannot_move(facts.image.path, part.number, reason, hint)
 
 
+def notes_on_removed(facts: Facts, growth: Grown) -> Iterator[str]:
+    """What starts the guest by BIOS may be in what is given up."""
+    if any(part.number == facts.loader_in for part in growth.removed):
+        yield (
+            f"WARNING: GRUB in the boot sector goes on in {facts.name_of(facts.loader_in)}: the "
+            "guest would not start by BIOS any more"
+        )
+
+
 def _refuse_uncounted(facts: Facts, new: Partition) -> None:
     assert facts.table is not None
     if (

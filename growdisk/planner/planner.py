@@ -32,7 +32,7 @@ from growdisk.planner.giving_up import repair_notes, swap_steps
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import ContentGrowth, contents_after, together
 from growdisk.planner.layers.growers import grow_contents, notes_on_tpm
-from growdisk.planner.moves import moves_of, notes_on
+from growdisk.planner.moves import moves_of, notes_on, notes_on_removed
 from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.refusals import (
     CannotGrow,
@@ -125,6 +125,7 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         notes=(
             *([NOTE] if facts.table and table.kind != facts.table.kind else []),
             *notes_on(facts, moves),
+            *notes_on_removed(facts, growth),
             *(
                 notes_on_tpm(facts, PARTITION_TABLE, "the partition table")
                 if growth.table != facts.table and growth.table.kind == "gpt"

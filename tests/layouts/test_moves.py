@@ -129,6 +129,10 @@ def test_what_grub_in_the_boot_sector_reads_by_its_place_stays_there(
                 file.write(data)
         answer = in_process("plan", image, *ASKED)
         assert (answer.code, "GRUB in the boot sector" in answer.err) == (code, bool(code)), answer
+        without = ("--delete", "6", "--partition", "1", "--swap", "drop")
+        deleted = in_process("plan", image, "+10M", *without)
+        told = "would not start by BIOS" in " ".join(deleted.out.split())
+        assert (deleted.code, told) == (0, bool(code)), deleted
 
 
 def test_an_ext4_that_the_boot_sector_reads_by_its_blocks_grows_as_far_as_they_stay(
