@@ -15,10 +15,11 @@ from growdisk.planner.layout import Layout
 from growdisk.units import format_size
 
 _SWAP_KEPT = "--swap move or --swap file keeps it"
+# chattr is for btrfs, which swaps on no file that is copied on write; it says nothing elsewhere.
 _SWAP_AGAIN = (
-    f"{_SWAP_KEPT} next time. A swap file inside the guest: fallocate -l 1G "
-    "/swapfile; chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line for it in "
-    "/etc/fstab"
+    f"{_SWAP_KEPT} next time. A swap file inside the guest: touch /swapfile; chattr -f +C "
+    "/swapfile; fallocate -l 1G /swapfile; chmod 600 /swapfile; mkswap /swapfile; swapon "
+    "/swapfile; and a line for it in /etc/fstab"
 )
 _READABLE = 40  # columns that a bar needs for its captions
 
