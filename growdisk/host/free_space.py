@@ -72,12 +72,12 @@ def room_for(path: Path) -> HostRoom:
     return replace(pool, promised=None) if pool is not None and pool.free < own.free else own
 
 
-def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom | None:
+def thin_pool_in(volumes: list[HostVolume], number: int) -> HostRoom | None:
     """The pool of a thin volume, if `volumes` has one with this number that is thin.
 
     NotThatValue.
     """
-    own = with_number(volumes, major, minor)
+    own = with_number(volumes, number)
     pool = pool_of(own, volumes) if own else None
     if pool is None:
         return None
@@ -96,7 +96,7 @@ def _thin_pool_of(number: int) -> HostRoom | None:
         if not numbers:
             return None
         volumes = lvs()
-        pools = [thin_pool_in(volumes, os.major(each), os.minor(each)) for each in numbers]
+        pools = [thin_pool_in(volumes, each) for each in numbers]
         return min((pool for pool in pools if pool), key=lambda pool: pool.free, default=None)
     except (OSError, GrowdiskError, NotThatValue):
         # Asked for a warning only: what cannot be known is none.

@@ -5,6 +5,8 @@ Spec: lvs(8), lvmreport(7), lvmthin(7), lvmsystemid(7).
 
 from __future__ import annotations
 
+import os
+
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import run
 from growdisk.host.json_codec import NotThatValue, decoded
@@ -86,9 +88,9 @@ def own_system_id() -> str:
     return run(["lvm", "systemid"], timeout=_SECONDS).stdout.partition(":")[2].strip()
 
 
-def with_number(volumes: list[HostVolume], major: int, minor: int) -> HostVolume | None:
-    number = (str(major), str(minor))
-    return next((v for v in volumes if (v.lv_kernel_major, v.lv_kernel_minor) == number), None)
+def with_number(volumes: list[HostVolume], number: int) -> HostVolume | None:
+    wanted = (str(os.major(number)), str(os.minor(number)))
+    return next((v for v in volumes if (v.lv_kernel_major, v.lv_kernel_minor) == wanted), None)
 
 
 def pool_of(own: HostVolume, volumes: list[HostVolume]) -> HostVolume | None:

@@ -5,8 +5,6 @@ Spec: lvextend(8), lvs(8), lvmthin(7).
 
 from __future__ import annotations
 
-import os
-
 from growdisk.host.command import run
 from growdisk.host.logical_volumes import (
     HostVolume,
@@ -24,7 +22,7 @@ _SECONDS = 60.0
 
 def look(number: int) -> Storage:
     """The logical volume with this device number. ToolFailed, ToolMissing, NotThatValue."""
-    return storage_in(lvs(), os.major(number), os.minor(number))
+    return storage_in(lvs(), number)
 
 
 def foreign_owner(number: int) -> str:
@@ -32,14 +30,14 @@ def foreign_owner(number: int) -> str:
 
     ToolFailed, ToolMissing, NotThatValue.
     """
-    own = with_number(lvs(), os.major(number), os.minor(number))
+    own = with_number(lvs(), number)
     owner = own.vg_systemid if own else ""
     return owner if owner and owner != own_system_id() else ""
 
 
-def storage_in(volumes: list[HostVolume], major: int, minor: int) -> Storage:
+def storage_in(volumes: list[HostVolume], number: int) -> Storage:
     """The same, among all `volumes` of the host. NotThatValue."""
-    own = with_number(volumes, major, minor)
+    own = with_number(volumes, number)
     if own is None:
         return unmanaged("LVM does not list it", "see what lvs says")
     unit, place = int(own.vg_extent_size), f"the volume group {own.vg_name}"

@@ -50,7 +50,7 @@ def test_a_file_system_says_what_it_has_free(tmp_path: Path) -> None:
 
 
 def test_a_thin_volume_has_what_its_pool_has() -> None:
-    room = thin_pool_in(volumes_in(REPORT), 254, 4)
+    room = thin_pool_in(volumes_in(REPORT), os.makedev(254, 4))
     assert room is not None
     assert (room.free, room.where, room.nearly_full) == (GiB, "in the thin pool vg0/pool", True)
 
@@ -61,14 +61,14 @@ def test_a_pool_whose_metadata_are_full_takes_nothing_more() -> None:
         ("3", "pool", "", str(40 * GiB), "50.00"),
     )
     for metadata, full in (("94.99", False), ("97.50", True)):
-        room = thin_pool_in(volumes_in(lvs(*half_full, metadata=metadata)), 254, 4)
+        room = thin_pool_in(volumes_in(lvs(*half_full, metadata=metadata)), os.makedev(254, 4))
         assert room is not None
         assert (room.free, room.nearly_full) == (GiB if full else 20 * GiB, full)
 
 
 def test_what_is_not_thin_has_no_pool() -> None:
-    assert thin_pool_in(volumes_in(REPORT), 254, 3) is None
-    assert thin_pool_in(volumes_in(REPORT), 8, 4) is None
+    assert thin_pool_in(volumes_in(REPORT), os.makedev(254, 3)) is None
+    assert thin_pool_in(volumes_in(REPORT), os.makedev(8, 4)) is None
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_what_is_not_thin_has_no_pool() -> None:
 )
 def test_what_is_no_report_is_not_believed(report: bytes) -> None:
     with pytest.raises(NotThatValue):
-        thin_pool_in(volumes_in(report), 254, 4)
+        thin_pool_in(volumes_in(report), os.makedev(254, 4))

@@ -21,6 +21,8 @@ from growdisk.units import GiB, MiB
 from tests.guests.loops import loop
 from tests.guests.tools import run
 
+NUMBER = os.makedev(253, 3)
+
 _VOLUME = {
     "lv_kernel_major": "253", "lv_kernel_minor": "3", "vg_name": "vg0", "lv_name": "web01",
     "pool_lv": "",
@@ -37,7 +39,7 @@ def report(*changes: dict[str, str]) -> list[HostVolume]:
 
 
 def test_a_thick_volume_has_the_room_of_its_group() -> None:
-    found = storage_in(report({"lv_kernel_minor": "4", "lv_name": "db"}, {}), 253, 3)
+    found = storage_in(report({"lv_kernel_minor": "4", "lv_name": "db"}, {}), NUMBER)
     assert (found.kind, found.name, found.unit) == ("lvm", "vg0/web01", 4 * MiB)
     assert found.room == 2 * GiB
     assert found.place == "the volume group vg0" and not found.obstacle
@@ -45,7 +47,7 @@ def test_a_thick_volume_has_the_room_of_its_group() -> None:
 
 def test_a_thin_volume_is_told_of_by_its_pool() -> None:
     pool = {"lv_name": "pool", "lv_kernel_minor": "2", "lv_size": str(GiB), "data_percent": "25.00"}
-    found = storage_in(report({"pool_lv": "pool"}, pool), 253, 3)
+    found = storage_in(report({"pool_lv": "pool"}, pool), NUMBER)
     assert (found.room, found.notes) == (None, ("the thin pool vg0/pool has 768.0 MiB free",))
 
 
@@ -54,7 +56,7 @@ def test_a_thin_volume_is_told_of_by_its_pool() -> None:
 )
 def test_a_full_thin_pool_is_an_obstacle(full: dict[str, str]) -> None:
     pool = {"lv_name": "pool", "lv_kernel_minor": "2"} | full
-    found = storage_in(report({"pool_lv": "pool"}, pool), 253, 3)
+    found = storage_in(report({"pool_lv": "pool"}, pool), NUMBER)
     assert "full" in found.obstacle and "lvextend vg0/pool" in found.hint
 
 
@@ -81,7 +83,7 @@ def test_a_partition_is_told_of_with_its_disk_whose_name_may_end_in_a_number(
 
 
 def test_a_snapshot_of_a_thick_volume_does_not_grow() -> None:
-    assert storage_in(report({"lv_role": "public,snapshot,thicksnapshot"}), 253, 3).obstacle
+    assert storage_in(report({"lv_role": "public,snapshot,thicksnapshot"}), NUMBER).obstacle
 
 
 def test_a_thick_zvol_has_the_room_of_its_pool_and_a_sparse_one_a_promise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ REPORT = json.dumps(
 
 
 def test_a_pool_has_promised_what_all_its_volumes_have() -> None:
-    room = thin_pool_in(volumes_in(REPORT), 253, 3)
+    room = thin_pool_in(volumes_in(REPORT), os.makedev(253, 3))
     assert room is not None
     assert (room.promised, room.total, room.free) == (90 * GiB, 100 * GiB, 70 * GiB)
 
