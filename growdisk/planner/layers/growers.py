@@ -259,7 +259,10 @@ def _grow_luks(target: GrowthTarget, content: LuksContent) -> ContentGrowth:
         )
     inside = grow_inside(target.within(place, content.inside, size))
     old = content.size or size
-    step = GrowLuks(place, old, size, target.suffix)
+    # The journal knows steps by their names: a container within another has its own.
+    outer = sum(isinstance(layer, LuksLayer) for layer in target.place.chain)
+    suffix = f"{target.suffix}-{outer + 1}" if outer else target.suffix
+    step = GrowLuks(place, old, size, suffix)
     return replace(
         inside,
         steps=(step, *inside.steps),

@@ -116,6 +116,9 @@ class _Trial:
         self, plan: int, planned: dict[str, Any], run: int, done: dict[str, Any]
     ) -> None:
         error = json.dumps(done.get("error") or planned.get("error"), ensure_ascii=False)
+        names = [step["name"] for step in planned.get("steps", [])]
+        if len({*names}) < len(names):
+            self._fault(f"steps of the same name: {names}")
         if plan != run or plan not in (0, 3):
             self._fault(f"plan gave {plan}, expand gave {run}: {error}")
         elif plan == 3 and planned.get("error") != done.get("error"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.filesystems.content import LuksContent
 from growdisk.partitions.shares import Percent, Rest
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.planner.facts import Facts, ImageFacts
@@ -16,7 +17,7 @@ from growdisk.planner.proposal import PlanFunction, Proposal
 from growdisk.planner.single_step import grow_only
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.units import GiB, MiB, parse_size
-from tests.unit.planner.volume_facts import EXT
+from tests.unit.planner.volume_facts import EXT, facts
 
 BOTH = (Grow("sda1", Percent(50)), Grow("sda2", Rest()))
 
@@ -47,3 +48,15 @@ def test_the_first_on_the_disk_has_no_suffix_whatever_its_number(
         (2, "grow-filesystem"),
         (1, "grow-filesystem-sda1"),
     ]
+
+
+def test_a_container_in_a_container_has_a_name_of_its_own() -> None:
+    """The journal and the snapshots of both would be one otherwise."""
+    inner = LuksContent(
+        "crypto_LUKS", "uuid-2", size=2 * GiB, unlocked=True, inside=EXT, payload=16 * MiB
+    )
+    outer = replace(inner, uuid="uuid-1", size=3 * GiB - 17 * MiB, inside=inner)
+    found = propose(facts(outer), Goal(parse_size("+1G")))
+    assert isinstance(found, Proposal)
+    names = [step.name for step in found.steps]
+    assert names[-3:] == ["grow-luks", "grow-luks-2", "grow-filesystem"]
