@@ -51,8 +51,12 @@ class Session:
 
         OSError if the host has not `room` bytes for it.
         """
-        journal = run.directory.begin(encode_plan(run.plan), room)
         run_disks = _run_disks(run, disk)
+        for run_disk in run_disks:
+            # Of a run that was killed before it began: the folder that says so is emptied next.
+            if isinstance(run_disk.disk.active, Qcow2Image) and run_disk.disk.active.has_run_mark:
+                _image(run_disk.disk, writable=True).set_run_mark(on=False)
+        journal = run.directory.begin(encode_plan(run.plan), room)
         try:
             # The images first: once the journal has begun, each must show who else wrote to it.
             cls._announce(run_disks)

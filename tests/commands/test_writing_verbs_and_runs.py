@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api import status
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.workflow.run_directory import RunDirectory
 from tests.conftest import Copier
 from tests.guests.loops import loop
 from tests.oracle.qemu import qemu_check, qemu_img
@@ -382,3 +385,23 @@ def test_a_run_is_seen_by_another_name_of_the_file(
     assert fingerprint(image) == before
     assert in_process("rollback", image).code == 0
     assert in_process("plan", link, "+64M").code == 0
+
+
+@pytest.mark.parametrize("snapshots", ["none", "overlay", "no room"])
+def test_run_that_was_killed_before_it_began_leaves_no_mark_after_the_next(
+    copied: Copier, monkeypatch: pytest.MonkeyPatch, snapshots: str
+) -> None:
+    image = copied("guest.qcow2")
+    run_on(image, dies_at="resize-image")
+    os.truncate(f"{image}.growdisk/journal.jsonl", 0)
+
+    def full(directory: RunDirectory) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    if snapshots == "no room":
+        monkeypatch.setattr(RunDirectory, "set_aside", full)
+        answer = in_process("expand", image, "+64M")
+    else:
+        answer = in_process("expand", image, "+64M", "--snapshots", snapshots)
+    assert answer.code == (3 if snapshots == "no room" else 0), answer
+    assert status(image).state == ("none" if snapshots == "no room" else "done")
