@@ -38,4 +38,4 @@ def editors(plan: GuestPlan) -> str:
     script = render(plan)[Phase.REPAIR.file_name]
     names = part_of(script, "# -- By what names", "# -- Swap that was moved")
     lines = part_of(script, "fstab_line() {", "# -- initrds")
-    return f"set -eu\npart_device() {{ echo /dev/sda$1; }}\nfile_named=\n{names}\n{lines}\n"
+    return f"set -eu\npart_device() {{ echo /dev/sda$1; }}\nfile_named=yes\n{names}\n{lines}\n"

@@ -53,12 +53,8 @@ FSTABS = (
 @pytest.mark.parametrize("text", FSTABS)
 @pytest.mark.parametrize("policy", [SwapRemedy.DROP, SwapRemedy.FILE])
 def test_fstab_is_repaired_as_offline(shell: list[str], text: str, policy: SwapRemedy) -> None:
-    size = "0" if policy is SwapRemedy.DROP else "1"
-    named = "yes" if "/swapfile" in text else ""
-    edit = (
-        f"{editors(with_swap(SWAP))}\nswap_file_size={size} file_named={named}\neach_line "
-        "fstab_line"
-    )
+    named = "yes" if policy is SwapRemedy.DROP or "/swapfile" in text else ""
+    edit = f"{editors(with_swap(SWAP))}\nfile_named={named}\neach_line fstab_line"
     assert in_shell(shell, edit, text) == without_swap(text, IDENTITY, policy)
 
 
@@ -95,7 +91,7 @@ def with_data_gone() -> GuestPlan:
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 @pytest.mark.parametrize("text", GONE_FSTABS)
 def test_fstab_forgets_a_deleted_partition_as_offline(shell: list[str], text: str) -> None:
-    edit = f"{editors(with_data_gone())}\nswap_file_size=0\neach_line fstab_line"
+    edit = f"{editors(with_data_gone())}\neach_line fstab_line"
     expected = without_swap(without_swap(text, DATA, SwapRemedy.DROP), INNER, SwapRemedy.DROP)
     assert expected != text
     assert in_shell(shell, edit, text) == expected
@@ -119,7 +115,7 @@ def test_crypttab_forgets_a_deleted_container_and_fstab_what_it_opened(
         "2\n/dev/mapper/third none swap\n"
     )
     opened = replace(DATA, mapped=("/dev/mapper/vault", "/dev/mapper/third"))
-    said = in_shell(shell, f"{functions}\nswap_file_size=0\neach_line fstab_line", fstab)
+    said = in_shell(shell, f"{functions}\neach_line fstab_line", fstab)
     assert said == without_swap(fstab, opened, SwapRemedy.DROP)
     assert said.count("removed by growdisk") == 2
 
@@ -315,11 +311,29 @@ def test_a_changed_file_keeps_its_mode_and_attributes(shell: list[str], tmp_path
     os.setxattr(file, "user.note", b"of its own")
     script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
     edit = part_of(script, "edit() {", "fstab_line() {")
-    asked = f"changed= limine= state=.\n{editors(with_swap(SWAP))}\nswap_file_size=0\n{edit}"
+    asked = f"changed= limine= state=.\n{editors(with_swap(SWAP))}\n{edit}"
     in_shell(shell, f"{asked}\nedit fstab fstab_line", cwd=tmp_path)
     assert file.read_text() == "# removed by growdisk: /dev/sda5 none swap sw 0 0\n"
     assert file.stat().st_mode & 0o777 == 0o604
     assert os.getxattr(file, "user.note") == b"of its own"
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("fstab", ["/dev/sda1 / ext4 rw 0 1\n", "/dev/sda1 / ext4 rw 0 1"])
+def test_a_swap_file_gets_a_line_where_fstab_did_not_name_the_swap(
+    shell: list[str], tmp_path: Path, fstab: str
+) -> None:
+    """A unit did, or the type of the partition."""
+    script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
+    complete = part_of(script, "complete() {", "fstab_line() {")
+    (tmp_path / "edited").write_text(fstab)
+    for named in ("", "yes"):
+        in_shell(
+            shell, f"state=. file_named={named}\n{complete}\ncomplete /etc/fstab", cwd=tmp_path
+        )
+        text = (tmp_path / "edited").read_text()
+        lines = [line for line in text.splitlines() if line]
+        assert lines == [fstab.strip(), "/swapfile none swap sw 0 0"]
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
@@ -337,7 +351,7 @@ def test_where_nothing_can_be_written_a_file_that_stays_is_no_failure_and_anothe
     edit = edit.replace(closed, "(: >>state)")
     (tmp_path / "state").mkdir()
     asked = f"changed= closed= failed= limine= state=state\n{editors(with_swap(SWAP))}\n{edit}"
-    look = "swap_file_size=0\ncp() { false; }\nedit other fstab_line\nedit named fstab_line\n"
+    look = "cp() { false; }\nedit other fstab_line\nedit named fstab_line\n"
     said = in_shell(shell, f'{asked}\n{look}echo "$changed:$failed:$closed"', cwd=tmp_path)
     assert said == ":: named\n"
     assert (tmp_path / "named").read_text().startswith("/dev/sda5")
