@@ -325,12 +325,10 @@ def test_a_swap_file_gets_a_line_where_fstab_did_not_name_the_swap(
 ) -> None:
     """A unit did, or the type of the partition."""
     script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
-    complete = part_of(script, "complete() {", "fstab_line() {")
+    complete = part_of(script, "fill_up() {", "fstab_line() {")
     (tmp_path / "edited").write_text(fstab)
     for named in ("", "yes"):
-        in_shell(
-            shell, f"state=. file_named={named}\n{complete}\ncomplete /etc/fstab", cwd=tmp_path
-        )
+        in_shell(shell, f"state=. file_named={named}\n{complete}\nfill_up /etc/fstab", cwd=tmp_path)
         text = (tmp_path / "edited").read_text()
         lines = [line for line in text.splitlines() if line]
         assert lines == [fstab.strip(), "/swapfile none swap sw 0 0"]
