@@ -30,7 +30,7 @@ from growdisk.host.free_space import room_for
 from growdisk.live.qemu_machine import is_same_file
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.planner.hint_words import flags_of_expand
+from growdisk.planner.hint_words import options_in
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
@@ -114,7 +114,7 @@ class GuestTarget:
         try:
             return propose(facts, goal)
         except Refused as error:
-            if "--move" in flags_of_expand(error.what_to_do, but=()):
+            if "move" in options_in(error.what_to_do):
                 vars(error)["DO"] = f"{error.DO} (--move once the guest is shut down)"
             raise
 

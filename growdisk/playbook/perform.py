@@ -15,7 +15,7 @@ from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.facts import Facts
-from growdisk.planner.hint_words import as_keys
+from growdisk.planner.hint_words import for_a_task
 from growdisk.planner.layout import Layout, PartitionLayout, table_words
 from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import NAMESPACE, TASKS
@@ -66,7 +66,7 @@ def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) ->
 
     Whether the image is as before is what its exit code says (3, 4: it is).
     """
-    cure = as_keys(error.what_to_do)
+    cure = for_a_task(error.what_to_do)
     # A result of the api has its error in it already, in the words of the command line.
     document = {**(result or {}), "error": {**error_document(error), "do": cure}}
     why = f"{error.what}: {error.why}" if error.why else error.what

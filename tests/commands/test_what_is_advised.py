@@ -178,8 +178,8 @@ def test_provision_and_tasks_have_other_options_than_expand(tmp_path: Path) -> N
     words = ("provision", base, tmp_path / "new.qcow2", "--size", "1G", "--partition", "1")
     assert "growdisk expand has, for a copy" in advice(*words)
     task = perform("expand", {"image": str(base), "size": "+1G", "partition": "1"})
-    assert "move: [2]; or" in task.message and "--" not in task.message
-    assert "move: [2]; or" in task.result["error"]["do"]
+    assert "(keys of the task: move, delete, partition)" in task.message
+    assert "(keys of the task: move, delete, partition)" in task.result["error"]["do"]
 
 
 def two_partitions(path: Path, second: str = "", signature: bytes = b"", files: str = "") -> Path:

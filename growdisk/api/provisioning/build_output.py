@@ -36,7 +36,7 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host import clock
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Backend, Goal, RunOptions
-from growdisk.planner.hint_words import flags_of_expand
+from growdisk.planner.hint_words import options_in
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached
@@ -219,7 +219,8 @@ def _told_of(base: Path, *, instead_of: Path) -> Iterator[None]:
     try:
         yield
     except GrowdiskError as error:
-        if flags := flags_of_expand(error.what_to_do, but=_OPTIONS_OF_EXPAND):
+        named = options_in(error.what_to_do).items()
+        if flags := [flag for name, flag in named if name not in _OPTIONS_OF_EXPAND]:
             more = f"; {' and '.join(flags)}: {_EXPAND_A_COPY}"
             vars(error)["DO"] = error.DO + more
         for name, value in vars(error).items():
