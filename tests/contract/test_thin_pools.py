@@ -108,6 +108,10 @@ def with_image(
     return f"{place}/{folder}/guest.raw"
 
 
+def free(inside: GuestAccess) -> int:
+    return int(POOL * (100 - float(inside(_PERCENT))) / 100)
+
+
 def test_whatever_lies_on_a_thin_volume_has_no_more_room_than_its_pool(inside: GuestAccess) -> None:
     alone = thin_volume(inside, "alone")
     images = [with_image(inside, thin_volume(inside, "ext4"), "ext4"), alone]
@@ -130,12 +134,12 @@ def test_whatever_lies_on_a_thin_volume_has_no_more_room_than_its_pool(inside: G
         assert seen["full"] is False
         assert seen["device_size"] == (VOLUME if path == alone else None)
     inside(_FILL)
-    percent = float(inside(_PERCENT))
-    assert 96 <= percent < 100
+    assert 0 < free(inside) <= POOL * 4 / 100
     for path in images:
-        seen = room(inside, path)
+        most, seen = free(inside), room(inside, path)
         assert (seen["where"], seen["full"]) == ("in the thin pool vg0/pool", True)
-        assert seen["free"] == int(POOL * (100 - percent) / 100)
+        # What the file systems on it have yet to write takes room in between.
+        assert most >= seen["free"] >= free(inside)
     assert int(inside("df -B1 --output=avail /run/m/ext4 | tail -1")) > 2 * POOL
 
 
