@@ -19,9 +19,12 @@ from growdisk.host.command import require
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Temporary files. The real fusermount3 waits for the file `go` if $SLOW is its first word."""
+    """Temporary files. The real fusermount3 waits for the file `go` if $SLOW is its first word.
+
+    It may be called once more when the test is over and its folder gone.
+    """
     script, scratch, go = tmp_path / "bin" / fuse_mount.TOOL, tmp_path / "tmp", tmp_path / "go"
-    wait = f'[ "$1" != "$SLOW" ] || until [ -e {go} ]; do sleep 0.1; done'
+    wait = f'[ "$1" != "$SLOW" ] || while [ -e {script} ] && [ ! -e {go} ]; do sleep 0.1; done'
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\n{wait}\nexec {require(script.name)} "$@"\n')
     script.chmod(0o755)
