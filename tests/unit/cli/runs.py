@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import traceback
 from contextlib import closing
@@ -18,10 +19,12 @@ from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_format
 from growdisk.steps.disk import Disk
 from growdisk.units import parse_size
 from growdisk.workflow.run_directory import RunDirectory
+from tests.conftest import Copier
 from tests.oracle.qemu import qemu_img
 
 
@@ -92,3 +95,17 @@ def shown_by(folder: Path) -> tuple[Path, Path]:
     (folder / "empty").unlink()
     (folder / "empty").symlink_to("guest.raw")
     return folder / "top.qcow2", beside
+
+
+def travelled(copied: Copier, *, keep: bool, how: str = "moved") -> Path:
+    """guest.qcow2 with a run, under another name and without the folder."""
+    image = copied("guest.qcow2")
+    run_on(image, keep=keep, dies_at=None if keep else "rewrite-partitions")
+    there = image.with_name("other.qcow2")
+    (shutil.copyfile if how == "copied" else shutil.move)(image, there)
+    return there
+
+
+def snapshots(image: Path) -> list[str]:
+    with Qcow2Image.open(image) as opened:
+        return [snapshot.name for snapshot in opened.snapshots()]
