@@ -65,6 +65,10 @@ class GrowdiskError(Exception):
     def what_to_do(self) -> str:
         return self.DO.format_map(_Fields(self, pasteable=True))
 
+    def advise_also(self, more: str) -> None:
+        """Add `more`, which is no template, to what the user is told to do."""
+        vars(self)["DO"] = self.DO + more.replace("{", "{{").replace("}", "}}")
+
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what
 

@@ -115,7 +115,7 @@ class GuestTarget:
             return propose(facts, goal)
         except Refused as error:
             if "move" in options_in(error.what_to_do):
-                vars(error)["DO"] = f"{error.DO} (--move once the guest is shut down)"
+                error.advise_also(" (--move once the guest is shut down)")
             raise
 
     def planned(self, facts: Facts, proposal: Proposal, goal: Goal) -> Prepared:

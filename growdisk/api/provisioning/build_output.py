@@ -221,8 +221,7 @@ def _told_of(base: Path, *, instead_of: Path) -> Iterator[None]:
     except GrowdiskError as error:
         named = options_in(error.what_to_do).items()
         if flags := [flag for name, flag in named if name not in _OPTIONS_OF_EXPAND]:
-            more = f"; {' and '.join(flags)}: {_EXPAND_A_COPY}"
-            vars(error)["DO"] = error.DO + more
+            error.advise_also(f"; {' and '.join(flags)}: {_EXPAND_A_COPY}")
         for name, value in vars(error).items():
             if isinstance(value, str):
                 setattr(error, name, value.replace(str(instead_of), str(base)))
