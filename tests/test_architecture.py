@@ -165,14 +165,13 @@ def test_there_is_one_dataclass() -> None:
 
     The first program of a user-mode kernel has the standard library alone.
     """
-    theirs = {"dataclass", "field", "replace"}
+    theirs = {"dataclasses": {"dataclass", "field", "replace"}, "typing": {"NamedTuple"}}
     users = [
         str(file.relative_to(ROOT))
         for file in files().values()
         for node in nodes(file)
         if isinstance(node, ast.ImportFrom)
-        and node.module == "dataclasses"
-        and {a.name for a in node.names} & theirs
+        and {a.name for a in node.names} & theirs.get(node.module or "", set())
     ]
     assert set(users) <= {"growdisk/fast_dataclass.py", "growdisk/backends/uml_agent.py"}
 

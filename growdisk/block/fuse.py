@@ -21,9 +21,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import NamedTuple
 from growdisk.fast_imports import LateLogger
 
 _log = LateLogger("growdisk.fuse")

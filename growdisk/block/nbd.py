@@ -22,10 +22,10 @@ import threading
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.nbd_handshake import MAX_REQUEST, Export, PeerGone, negotiate, receive
+from growdisk.fast_dataclass import NamedTuple
 from growdisk.fast_imports import LateLogger
 
 _log = LateLogger("growdisk.nbd")

@@ -12,9 +12,10 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import NamedTuple
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET, read_btrfs
 from growdisk.filesystems.content import BtrfsContent
 from growdisk.filesystems.file_tree import (

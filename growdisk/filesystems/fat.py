@@ -7,10 +7,9 @@ sector's copy.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
-from growdisk.fast_dataclass import replace
+from growdisk.fast_dataclass import NamedTuple, replace
 from growdisk.filesystems.content import Content, FixedContent
 from growdisk.units import align_up
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from growdisk.block.device import BlockDevice
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import NamedTuple, dataclass
 from growdisk.units import format_size
 
 LARGEST = 1 << 30  # no file that is read here comes near

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
 
+from growdisk.fast_dataclass import NamedTuple
 from growdisk.filesystems.unpacking import Unpackable, pieces_of
 from growdisk.guest_config.files import PROGRAM, is_said
 

@@ -6,8 +6,8 @@ An initrd gets a block before it, a unified image another command line; or there
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
+from growdisk.fast_dataclass import NamedTuple
 from growdisk.filesystems.unpacking import Unpackable, unpacked
 from growdisk.guest_config import initrd, places
 from growdisk.guest_config.boot_settings import without_kernel_options

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from growdisk.fast_dataclass import NamedTuple
 
 _PE_OFFSET, _SIGNATURE = 0x3C, b"PE\0\0"
 # COFF header: machine, number of sections; size of the optional header. Section header: name,

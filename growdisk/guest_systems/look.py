@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
-from growdisk.fast_dataclass import dataclass, field
+from growdisk.fast_dataclass import NamedTuple, dataclass, field
 from growdisk.filesystems.btrfs_tree import TOP_LEVEL
 from growdisk.filesystems.file_tree import FileTree, Subvolume, Unknown
 from growdisk.guest_config.etc_tables import FSTAB, Entry, parse_fstab, swap_files

@@ -8,8 +8,9 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from growdisk.fast_dataclass import NamedTuple
 from growdisk.filesystems.file_tree import FileTree, Node
 
 _MOST_LINKS = 40

@@ -18,13 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from growdisk.block.address import Address
 from growdisk.block.host_devices import mounts
 from growdisk.block.nbd_handshake import NotOffered, query_export
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import NamedTuple, dataclass
 from growdisk.host.command import last_lines, require, run, start
 
 _TOOL, _UNMOUNT = "qemu-storage-daemon", "fusermount3"

@@ -12,8 +12,8 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
+from growdisk.fast_dataclass import NamedTuple
 from growdisk.guest_config.customize.changes import (
     FileChange,
     FileOwner,
