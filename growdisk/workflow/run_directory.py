@@ -99,7 +99,9 @@ class RunDirectory:
 
     def state(self) -> RunState:
         """How the run stands. A plan without a journal is one that never began."""
-        return fold(self.records()) if _is_there(self.plan_file) else RunState()
+        shown = self._shown
+        is_run = _is_there(shown / "plan.json")
+        return fold(read_journal(shown / "journal.jsonl")) if is_run else RunState()
 
     def refuse_unrecorded(self, image: Path) -> None:
         """run-not-recorded if `begin` could not make the folder, as far as reading shows."""
