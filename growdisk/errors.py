@@ -294,6 +294,10 @@ class WrongKey(ImageError):
     DO = "give the right one (--key-file FILE; a line break at its end counts); nothing was changed"
 
 
+FOR_TABLE_TOOLS = "in the guest, on a device or on a raw image; not on qcow2, which it cannot read"
+"""Where a program that edits partition tables does what a hint says; elsewhere it does harm."""
+
+
 @dataclass(eq=False)
 class TableDamaged(Refused):
     WHAT = "the partition table of {path} is damaged"
@@ -301,7 +305,7 @@ class TableDamaged(Refused):
     DO = "{hint}; growdisk has not changed it"
     path: Path
     reason: str
-    hint: str = "look at it with sfdisk -d or gdisk and repair it there"
+    hint: str = f"look at it with fdisk -l, and repair it with fdisk {FOR_TABLE_TOOLS}"
 
 
 @dataclass(eq=False)

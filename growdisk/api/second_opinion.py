@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.window import Padded, Window
-from growdisk.errors import Refused
+from growdisk.errors import FOR_TABLE_TOOLS, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import ForeignContent, SwapContent
 from growdisk.filesystems.foreign import MBR_KIND
@@ -182,8 +182,8 @@ def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> Refused
     return belongs_to_others(
         facts.image.path,
         0,
-        hint=f"if it is of use, give it a partition that starts at sector {sector} (sfdisk "
-        "--append); if it is not, the same, and let that one go with --delete",
+        hint=f"if it is of use, give it a partition that starts at sector {sector} (fdisk, "
+        f"{FOR_TABLE_TOOLS}); if it is not, the same, and let that one go with --delete",
         reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte "
         f"{offset} of the disk, where no partition is",
     )

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 
-from growdisk.errors import GrowdiskError
+from growdisk.errors import GrowdiskError, Refused
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class CommandOutput:
     def ask(self, question: str, choices: Sequence[tuple[str, str]]) -> str:
         """One of `choices`, each a word and what it means; the first one if the answer is empty.
 
-        For a terminal.
+        For a terminal. not-answered at its end (Ctrl-D).
         """
         for word, meaning in choices:
             _say(f"  {word:<6} {meaning}")
@@ -125,10 +125,19 @@ class CommandOutput:
         while True:
             sys.stderr.write(f"{question} [{'/'.join(words)}, Enter: {words[0]}] ")
             sys.stderr.flush()
-            answer = sys.stdin.readline()
-            # Empty at the end of stdin as well: so this loop ends there, with the first choice.
-            if answer.strip() in words or not answer.strip():
-                return answer.strip() or words[0]
+            line = sys.stdin.readline()
+            if not line:
+                raise Refused.named(
+                    "not-answered",
+                    "nothing was done",
+                    "the question was not answered",
+                    "say it beforehand: --help shows which option does",
+                    {},
+                )
+            answer = line.strip()
+            if answer in words or not answer:
+                return answer or words[0]
+            _say("  answer with one of these words; Ctrl-C: nothing is done")
 
     def error(self, error: GrowdiskError) -> None:
         """What, why, what to do, on stderr."""

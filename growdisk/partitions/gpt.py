@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, ExtentKind
-from growdisk.errors import TableDamaged
+from growdisk.errors import FOR_TABLE_TOOLS, TableDamaged
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.located import (
     LocatedTable,
@@ -100,7 +100,7 @@ def read_gpt(
             path,
             reason="neither the GPT at the start nor the backup at the end of the disk has a "
             "right checksum",
-            hint="try gdisk's recovery menu on a copy of the image",
+            hint=f"try gdisk's recovery menu on a copy ({FOR_TABLE_TOOLS})",
         )
     table = _table(path, sector_size, device.size, copy)
     claims = (

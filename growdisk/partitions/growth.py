@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from growdisk.errors import FOR_TABLE_TOOLS
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.blocks import (
     Block,
@@ -110,7 +111,9 @@ def fit_to_grow(table: PartitionTable, number: int) -> Partition | NotPossible:
     assert target is not None and target.role is not Role.EXTENDED, (table, number)
     if table.damage:
         return NotPossible(
-            table.damage, "repair the table first: gdisk IMAGE, then r (recovery) and b, or w"
+            table.damage,
+            "repair the table first: gdisk takes the sound copy, and its w writes both "
+            f"({FOR_TABLE_TOOLS})",
         )
     return _refuse_mirrored(table, target) or target
 
@@ -311,7 +314,10 @@ def _refuse_beyond_mbr(table: PartitionTable) -> NotPossible | None:
 
 # --- claims: space that is not free though no partition has it -----------------------------------
 
-_PROTECT = "make its MBR a protective one again (gdisk DISK, then x, n, w), if nothing starts by it"
+_PROTECT = (
+    "make its MBR a protective one again, if nothing starts by it (gdisk, then x, n, w: "
+    f"{FOR_TABLE_TOOLS})"
+)
 
 
 def _claims_behind(table: PartitionTable, target: Partition) -> list[Claim]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import OperationFailed, Refused, TableDamaged
+from growdisk.errors import FOR_TABLE_TOOLS, OperationFailed, Refused, TableDamaged
 from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.units import ByteRange
@@ -44,10 +44,13 @@ def check_inside(path: Path, partitions: list[Partition], area: ByteRange, area_
     for part in partitions:
         if not area.contains(part.range):
             hint = (
-                "was the image cut off? Restore its size, or repair the table with sfdisk or gdisk"
+                "was the image cut off? Restore its size, or repair the table with fdisk "
+                f"({FOR_TABLE_TOOLS})"
             )
             if part.start == 0:
-                hint = "isohybrid images have such an entry; give it type 0, or remove it (sfdisk)"
+                hint = (
+                    f"isohybrid images have such an entry; remove it with fdisk ({FOR_TABLE_TOOLS})"
+                )
             raise TableDamaged(
                 path,
                 reason=f"partition {part.number} (bytes {part.start} to {part.end}) lies outside "

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import TableDamaged
+from growdisk.errors import FOR_TABLE_TOOLS, TableDamaged
 from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.located import (
     LocatedTable,
@@ -172,7 +172,7 @@ def _chain(
             )
         if any(entry.is_nameless for entry in entries):
             reason = f"a logical partition of type 0 stands in its table, at byte {ebr}"
-            hint = "give it a type (sfdisk --part-type), or remove it"
+            hint = f"give it a type with fdisk, or remove it ({FOR_TABLE_TOOLS})"
             raise table_unsupported(path, reason, hint)
         yield from ((ebr, entry) for entry in used if not entry.is_extended)
         # A link counts from the start of the extended partition, not from this EBR.

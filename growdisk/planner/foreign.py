@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from growdisk.errors import FOR_TABLE_TOOLS
 from growdisk.filesystems.content import (
     AmbiguousContent,
     BtrfsContent,
@@ -87,7 +88,7 @@ def refuse_target(facts: Facts, part: Partition) -> None:
             raise belongs_to_others(facts.image.path, part.number, reason, hint)
     if part.read_only:
         reason = "its entry in the GPT says that it is read-only (bit 60)"
-        hint = f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK"
+        hint = f"if it may be written to: sgdisk -A {part.number}:clear:60, {FOR_TABLE_TOOLS}"
         raise belongs_to_others(facts.image.path, part.number, reason, hint)
 
 
@@ -189,7 +190,7 @@ def _objection(
         return (
             f"its type, {part.type_code}, says that it belongs to {owner}",
             f"{INSIDE}; if the type is wrong, correct it: sfdisk --part-type DISK {part.number} "
-            "TYPE",
+            f"TYPE ({FOR_TABLE_TOOLS})",
         )
     return None
 

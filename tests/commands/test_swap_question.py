@@ -55,6 +55,13 @@ def test_the_answer_is_what_happens(image: Path, answer: bytes, partitions: int)
     assert len(sfdisk(image)) == partitions
 
 
+@pytest.mark.parametrize("answer", [b"\x04", b"n\n\x04"])
+def test_the_end_of_the_terminal_is_no_answer(image: Path, answer: bytes) -> None:
+    code, shown = on_a_terminal("expand", image, "+64M", answer=answer)
+    assert code == 3 and b"the question was not answered" in shown, shown
+    assert len(sfdisk(image)) == 3
+
+
 @pytest.mark.parametrize("words", [("--yes",), ("--swap", "drop"), ("--json",), ("-q",)])
 def test_nothing_is_asked_of_those_who_have_said_it(image: Path, words: tuple[str, ...]) -> None:
     code, shown = on_a_terminal("expand", image, "+64M", *words, answer=b"move\n")
