@@ -55,7 +55,8 @@ class HostPool:
     def _begin(self, host: str, work: Work) -> None:
         ours, theirs = multiprocessing.Pipe(duplex=False)
         fork = multiprocessing.get_context("fork")
-        process = fork.Process(target=_in_child, args=(host, work, theirs))
+        parents = [ours, *self._running]
+        process = fork.Process(target=_in_child, args=(host, work, theirs, parents))
         process.start()
         # The child alone has it now. Were it open here too, the child's end would not be seen.
         theirs.close()
@@ -100,12 +101,17 @@ class HostPool:
                     os.kill(process.pid, signal.SIGTERM)
 
 
-def _in_child(host: str, work: Work, connection: Connection) -> None:
-    """The host's process. Its parent may be gone: then it works on without reporting."""
+def _in_child(host: str, work: Work, connection: Connection, parents: list[Connection]) -> None:
+    """The host's process. If its parent is killed it stops at its next safe point."""
+    # Were they open here too, the parent's end would not be seen.
+    for one in parents:
+        one.close()
 
     def emit(event: Event) -> None:
-        with suppress(OSError):
+        try:
             connection.send(event)
+        except OSError:
+            stop.request("the end of growdisk run")
 
     # The parent's handlers, inherited by fork, would signal the other hosts' processes.
     set_handlers(signal.SIG_DFL)

@@ -150,8 +150,8 @@ class Claims:
                 "play-unfinished",
                 "{image} is in the middle of a play",
                 "run {run} of {playbook} was cut short",
-                "growdisk run {playbook} --resume goes on; growdisk run {playbook} --undo takes "
-                "it back",
+                "growdisk run {playbook} --resume goes on, and says how it ended; growdisk run "
+                "{playbook} --undo takes back what is not final yet",
                 {
                     "image": image,
                     "run": holder,

@@ -133,28 +133,52 @@ def test_a_file_that_has_two_names_when_growdisk_is_killed_keeps_one(place: Plac
     assert (made.exists(), second.exists()) == (True, False)
 
 
+ENLARGED = (
+    "- hosts: '{hosts}'\n  tasks:\n"
+    "    - growdisk.disk.resize_image: {{image: '{{{{ image }}}}', size: +1M}}\n      loop: '{{{{ "
+    "range(40) | list }}}}'\n"
+)
+
+
+def begun(place: Place, least: int) -> bool:
+    """Whether so many tasks have begun on each host."""
+    found = list((place.folder / "state/growdisk/plays").rglob("*.jsonl"))
+    applied = [sum(r.event is Event.APPLYING for r in read_journal(one)) for one in found]
+    return bool(applied) and min(applied) > least
+
+
 def test_a_play_that_is_killed_within_a_task_is_gone_on_with(place: Place) -> None:
     image = place.disk()
-    playbook = place.playbook(
-        "- hosts: guest.qcow2\n  tasks:\n"
-        "    - growdisk.disk.resize_image: {image: '{{ image }}', size: +1M}\n      loop: '{{ "
-        "range(40) | list }}'\n"
-    )
+    playbook = place.playbook(ENLARGED.format(hosts="guest.qcow2"))
     process = place.start("run", playbook, "--json")
-    journals = place.folder / "state/growdisk/plays"
-
-    def begun() -> bool:
-        found = list(journals.rglob("*.jsonl"))
-        return bool(found) and sum(r.event is Event.APPLYING for r in read_journal(found[0])) > 10
-
-    wait_until(begun, "ten of the forty have begun")
+    wait_until(lambda: begun(place, 10), "ten of the forty have begun")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    claimed = place.run(playbook)
-    assert claimed.code == 3
+    assert place.run(playbook).code == 3
     ended = place.run(playbook, "--resume")
     assert (ended.code, virtual_size(image)) == (0, 168 * MiB), ended
     run("qemu-img", "check", "-q", image)
+
+
+def test_hosts_stop_if_the_process_that_began_them_is_killed(place: Place) -> None:
+    images = place.disk(), place.disk("other.qcow2")
+    playbook = place.playbook(ENLARGED.format(hosts="*.qcow2"))
+    process = place.start("run", playbook, "-j2")
+    wait_until(lambda: begun(place, 10), "ten of the forty have begun")
+    process.kill()
+    process.communicate()
+
+    def refusal() -> str:
+        claimed = place.run(playbook)
+        assert claimed.code == 3
+        return str(claimed.json()["error"]["id"])
+
+    wait_until(lambda: refusal() == "play-unfinished", "nobody is at work any more")
+    ended = place.run(playbook, "--resume")
+    assert (ended.code, "the end of growdisk run" in ended.err) == (4, True), ended
+    for image in images:
+        assert virtual_size(image) < 168 * MiB
+        run("qemu-img", "check", "-q", image)
 
 
 def test_two_plays_on_one_image_at_once_are_refused(place: Place) -> None:
