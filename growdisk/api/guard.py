@@ -302,6 +302,11 @@ def refuse_dependents(
             "work on the topmost image, which grows as well; or merge it down (growdisk image "
             "commit) and remove it; --overlays-may-break if nobody needs those any more"
         )
+        if merging:
+            hint = (
+                "give each of them its own data first (growdisk image rebase OVERLAY -b ''); "
+                "--overlays-may-break if nobody needs them any more"
+            )
         top = Path(found.overlays[0].path)
         if top.suffix == ".vmdk":
             hint = (

@@ -41,7 +41,7 @@ def host_too_full(
 ) -> Refused:
     """The refusal; sizes in bytes: what the run takes at least, what `place` has free.
 
-    `aside`: what it takes includes what is set aside for going back.
+    `aside`: what it takes includes what is set aside, for a journal and for going back.
     """
     return Refused.named(
         "host-too-full",
@@ -54,7 +54,7 @@ def host_too_full(
             "needed": Bytes(needed),
             "free": Bytes(free),
             "problem": problem or f"{format_size(free)} are free",
-            "_aside": f", with {format_size(SET_ASIDE)} to go back" if aside else "",
+            "_aside": f", {format_size(SET_ASIDE)} of that set aside" if aside else "",
             "_missing": format_size(max(needed - free, 1)),
         },
     )

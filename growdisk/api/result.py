@@ -149,6 +149,8 @@ def how_far_back(state: RunState) -> str:
     if state.status is not RunStatus.UNFINISHED:
         return ""
     undone = ", ".join(name for name, r in state.last.items() if r.event is Event.RESTORED)
+    if not undone:
+        return "nothing was to be undone; growdisk resume goes on, growdisk rollback undoes all"
     return f"undone: {undone}; growdisk resume does it again, growdisk rollback undoes the rest"
 
 

@@ -326,7 +326,7 @@ def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState)
         folder, commit = run_disk.directory.path, f"growdisk commit --force {shell_word(path)}"
         hint = f"remove {shell_word(folder)}"
         if state.status is RunStatus.KEPT:
-            hint = commit
+            hint = f"growdisk commit {shell_word(path)}"
         elif run_disk.snapshots == "internal":
             hint += f", then run {commit}"
         raise Refused.named(

@@ -17,9 +17,9 @@ from growdisk.units import format_size
 _SWAP_KEPT = "--swap move or --swap file keeps it"
 # chattr is for btrfs, which swaps on no file that is copied on write; it says nothing elsewhere.
 _SWAP_AGAIN = (
-    f"{_SWAP_KEPT} next time. A swap file inside the guest: touch /swapfile; chattr -f +C "
-    "/swapfile; fallocate -l 1G /swapfile; chmod 600 /swapfile; mkswap /swapfile; swapon "
-    "/swapfile; and a line for it in /etc/fstab"
+    "--swap move or --swap file would have kept it. A swap file inside the guest: touch "
+    "/swapfile; chattr -f +C /swapfile; fallocate -l 1G /swapfile; chmod 600 /swapfile; mkswap "
+    "/swapfile; swapon /swapfile; and a line for it in /etc/fstab"
 )
 _READABLE = 40  # columns that a bar needs for its captions
 
@@ -72,9 +72,10 @@ def _last_lines(result: Result, image: str, command: str) -> Iterator[str]:
         case "changed":
             yield f"done in {sum(step.seconds for step in result.steps):.1f} s"
             if result.kept:
+                until = "" if result.snapshots == "internal" else " until something writes to it"
                 yield (
-                    f"the way back is kept: growdisk rollback {image} takes it, growdisk commit "
-                    f"{image} forgets it"
+                    f"the way back is kept{until}: growdisk rollback {image} takes it, growdisk "
+                    f"commit {image} forgets it"
                 )
         # A rollback that went down to one step alone (--to): not all is as it was.
         case "restored" if result.reason:

@@ -181,7 +181,13 @@ def _grow_up_to(
     # Ends are at whole MiB, so less is no gain; it may even be negative if the partition was not
     # aligned.
     if grown.end - target.end < MiB:
-        return NothingToDo(f"partition {target.number} already takes all the space after it")
+        reason = f"partition {target.number} already takes all the space after it"
+        if blocks and blocks[0].action is not BlockerAction.STAYS:
+            reason = (
+                f"what stands after partition {target.number} gives way only if at least "
+                f"{format_size(WORTH_A_BLOCKER)} are free behind it"
+            )
+        return NothingToDo(reason)
     planned = table.without(p.number for p in removed).replaced(grown, *moved)
     return Grown(planned, grown, tuple(removed), tuple(moved))
 

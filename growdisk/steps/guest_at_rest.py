@@ -106,7 +106,9 @@ class GuestAtRest:
                 return _repair_unread(backend, system, decisions, others)
             repairs = repairs_of(look, system, decisions)
             left = self._written(backend, decisions, repairs)
-        return _in_words([change for repair in repairs for change in repair.changes], left)
+        changes = [change for repair in repairs for change in repair.changes]
+        # A file system alone (a /boot, mere data) may have files to mend, and is no guest.
+        return _in_words(changes, left, found=bool(changes or look.systems))
 
     def _written(
         self, backend: Backend, decisions: Decisions, repairs: list[HomeRepair]
