@@ -127,6 +127,8 @@ class DisksAtRest:
             refuse_carried(carried_by(image, place))
             if isinstance(image, Qcow2Image):
                 refuse_data_file(image.header, place, None, writable=False)  # a run has none open
+                if self._disk is None:
+                    image.refuse_unwritable()
         # The table and contents first, then the guest's files in them: proposed() needs both.
         own = facts_of_host(image_facts(self.image, self.path), self.path, goal)
         facts = inspect_device(self.device, own, goal.sector_size, self.keyring, others=self.others)

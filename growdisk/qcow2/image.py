@@ -18,7 +18,7 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, RefcountsTooNarrow
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.backing import ATOMIC, open_backing, open_data_file, with_backing
-from growdisk.qcow2.features import Autoclear
+from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image_services import ImageServices
 from growdisk.qcow2.metadata import Metadata
@@ -126,6 +126,13 @@ class Qcow2Image(VirtualDisk):
             # Last: an image that is refused keeps its bit.
             image._metadata.set_dirty_bit(dirty=False)
         return image
+
+    def refuse_unwritable(self) -> None:
+        """ImageDamaged where opening it to write would be refused; reads only."""
+        # A dirty one is repaired first, which may mend all of it.
+        if not self.header.has(Incompatible.DIRTY):
+            refuse_unusable(self.header, self.path, writable=True)
+            refuse_cut_off(self._services)
 
     # --- size and snapshots -----------------------------------------------------------------------
 

@@ -131,6 +131,33 @@ def test_an_image_that_another_one_lies_on(copied: Copier) -> None:
     assert in_process("expand", image, "+1G").code == 0
 
 
+def test_an_image_with_several_overlays_that_one_of_them_is_merged_into(
+    copied: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = copied("guest.qcow2")
+    monkeypatch.chdir(image.parent)
+    for name in ("one.qcow2", "two.qcow2"):
+        assert in_process("image", "overlay", image, name).code == 0
+    command = re.search(
+        r"growdisk image rebase OVERLAY -b ''", advice("image", "commit", "one.qcow2")
+    )
+    assert command is not None
+    done(command[0].replace("OVERLAY", "two.qcow2"))
+    assert in_process("image", "commit", "one.qcow2").code == 0
+
+
+@pytest.mark.parametrize("command", ["plan", "expand"])
+def test_an_image_whose_counts_cannot_be_read(copied: Copier, command: str) -> None:
+    image = copied("guest.qcow2")
+    with image.open("r+b") as file:
+        file.seek(48)
+        file.seek(int.from_bytes(file.read(8)))
+        file.write(b"\xff" * 8)  # the first entry of the refcount table
+    hint = advice(command, image, "+1G")
+    done(hint.removeprefix("mend it: ").partition(";")[0])
+    assert in_process(command, image, "+1G").code == 0
+
+
 def test_images_that_lie_on_each_other(
     copied: Copier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
