@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from growdisk import __version__
-from growdisk.api.fleet.values import LIVE, DiskEntry, FileSystemUse, Stretch
+from growdisk.api.fleet.values import DiskEntry, FileSystemUse, Stretch
 from growdisk.cli.disk_lines import remarks
 from growdisk.cli.output import printable
 from growdisk.errors import shell_word
@@ -138,11 +138,9 @@ def _next(entry: DiskEntry) -> str:
     """What to do about it; "" if nothing has to be done."""
     target = _target(entry)
     if entry.error is not None:
-        # The verbs of growdisk image take files alone, and none that a guest has open.
-        if entry.domain and entry.state in LIVE:
-            return f"growdisk show {target}"
-        path = Path(entry.path)
-        return f"growdisk image check {shell_word(path)}" if entry.path and path.exists() else ""
+        # Its error says what to do.
+        is_there = entry.domain or (entry.path and Path(entry.path).exists())
+        return f"growdisk show {target}" if is_there else ""
     if entry.run in ("unfinished", "kept"):
         return f"growdisk {'resume' if entry.run == 'unfinished' else 'commit'} {target}"
     if entry.fullness <= _TIGHT:

@@ -6,6 +6,7 @@ Names and mount points come from strangers: they are put through `printable`.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -103,7 +104,8 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
     """A header, and a line for each disk: never wider than `width`."""
     if not entries:
         return
-    cells = [_HEADER, *map(_row, entries)]
+    known = Counter(map(_short_name, entries))
+    cells = [_HEADER, *(_row(entry, alone=known[_short_name(entry)] == 1) for entry in entries)]
     # What no disk has needs no column.
     columns = [n for n in range(len(_HEADER)) if n == _REMARKS or any(row[n] for row in cells[1:])]
     # Least widths: names and remarks can still be cut after that.
@@ -133,13 +135,18 @@ def document(entry: DiskEntry) -> dict[str, object]:
     return values
 
 
-def _row(entry: DiskEntry) -> tuple[str, ...]:
+def _short_name(entry: DiskEntry) -> str:
+    """A machine's name, or a file's without its folder."""
+    return entry.name if entry.domain else Path(entry.path).name or entry.path
+
+
+def _row(entry: DiskEntry, *, alone: bool) -> tuple[str, ...]:
+    """`alone`: no other row has its short name."""
     size, actual = entry.virtual_size, entry.actual_size
     return tuple(
         printable(text)
         for text in (
-            # A file's folder is left out.
-            entry.name if entry.domain else Path(entry.path).name or entry.path,
+            _short_name(entry) if alone else entry.name,
             "unreadable" if entry.error else entry.state,
             entry.format,
             "" if size is None else format_size(size),

@@ -54,7 +54,12 @@ def open_backing(
     if len(chain) > _DEEP:  # a read goes down through all layers, in several calls each
         sys.setrecursionlimit(max(sys.getrecursionlimit(), _CALLS_PER_LAYER * MAX_DEPTH))
     if not exists(path):
-        raise ImageNotReadable(path, reason=f"it is the backing file of {image} and does not exist")
+        raise ImageNotReadable(
+            path,
+            reason=f"it is the backing file of {image} and does not exist",
+            hint="put it back, or name its new place: growdisk image rebase --unsafe -b FILE "
+            f"{shell_word(image)}",
+        )
     kind = header.backing_format or _probed(path)
     if kind == "qcow2":
         return open_qcow2(path, chain)

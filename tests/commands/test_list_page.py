@@ -75,16 +75,14 @@ def test_the_page_has_each_disk_drawn_and_what_to_do_next(
     assert "sda1 ext4" in str(drawings[0]["aria-label"]) and "swap" in str(
         drawings[0]["aria-label"]
     )
-    assert (
-        f"growdisk image check {tmp_path / 'broken.qcow2'}" in (tmp_path / "disks.html").read_text()
-    )
+    assert f"growdisk show {tmp_path / 'broken.qcow2'}" in (tmp_path / "disks.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("changes", "command"),
     [
-        ({"error": {"what": "x", "why": ""}}, "image check {path}"),
-        ({"error": {"what": "x", "why": ""}, "domain": "web"}, "image check {path}"),
+        ({"error": {"what": "x", "why": ""}}, "show {path}"),
+        ({"error": {"what": "x", "why": ""}, "domain": "web"}, "show -d web"),
         ({"error": {"what": "x", "why": ""}, "domain": "web", "state": "running"}, "show -d web"),
         ({"domain": "web"}, "plan -d web +10G"),
         ({"domain": "web", "name": "web:vdb", "target": "vdb"}, "plan -d web --disk vdb +10G"),
