@@ -53,7 +53,12 @@ def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:
         arguments.connect,
     )
     with output.working("looking at the disks"):
-        found = list_disks(wanted)
+        try:
+            found = list_disks(wanted)
+        except Refused as error:
+            if not (arguments.paths or arguments.domain or arguments.all_domains):
+                error.advise_also("; files and folders are named: growdisk list images/")
+            raise
     if not found and arguments.paths:
         problem = "no image was found there"
         raise UsageError(problem, "name images, folders that hold some, or -d NAME")

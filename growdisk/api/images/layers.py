@@ -146,7 +146,9 @@ def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
     header = overlay.header
     if header.backing_file is None:
         reason = "it has no backing file"
-        raise ImageUnsupported(overlay.path, reason, "there is nothing to commit to")
+        raise ImageUnsupported(
+            overlay.path, reason, "name an overlay (growdisk image overlay makes one)"
+        )
     # The chain is looked through first: a loop would meet our own locks.
     chain = opened_as_backing(overlay.path, header)
     if chain is not None:
