@@ -9,7 +9,7 @@ from pathlib import Path
 
 from growdisk.cli.common_options import add_list, add_value, group_of
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.keys import read_key
+from growdisk.cli.keys import keys_of
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, bad_value, shell_word
 from growdisk.fast_dataclass import replace
@@ -220,7 +220,6 @@ _KEY_FILE = (
     "all bytes of FILE, and if they open nothing there, those before a line break at its end; may "
     "be given several times: each container takes the one that opens it"
 )
-_SELECTORS = ("key", "file")
 
 
 def add_volume_options(parser: argparse.ArgumentParser) -> None:
@@ -242,18 +241,3 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
         "the same on the command line, where others may see it; the long forms are those of "
         "virt-* tools",
     )
-
-
-def keys_of(arguments: argparse.Namespace) -> tuple[bytes, ...]:
-    """All passphrases that were given."""
-    return (*map(read_key, arguments.key_file), *map(_selected, arguments.key))
-
-
-def _selected(selector: str) -> bytes:
-    """The passphrase of `ID:key:PASSPHRASE`, `ID:file:FILE` or PASSPHRASE, for every container."""
-    _, first, rest = selector.partition(":")
-    kind, second, value = rest.partition(":")
-    # A passphrase may have colons too: only `key` or `file` as its second part makes a selector.
-    if not (first and second and kind in _SELECTORS):
-        return selector.encode()
-    return read_key(Path(value)) if kind == "file" else value.encode()

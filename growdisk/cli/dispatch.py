@@ -20,9 +20,11 @@ from growdisk.errors import (
     GrowdiskError,
     ImageDamaged,
     ImageNotReadable,
+    KeyNeeded,
     ReferenceOutside,
     Refused,
     UsageError,
+    WrongKey,
     bad_value,
     error_id,
 )
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 
 _BUG, _INTERRUPTED = 1, 130
 _STDERR = 2
-_NOT_CHECKED = 1
+# Whose exit codes are qemu-img's: that of an error, as 2 and 3 mean something else.
+_COULD_NOT = {"image check": 1, "image compare": 2}
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 
 
@@ -138,9 +141,9 @@ def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> in
 
 
 def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
-    """The error's exit code; but of `image check` 2 means a corrupt image, as of qemu-img's."""
-    named = [words[place] for place in names_at(words)] if isinstance(error, UsageError) else []
-    return _NOT_CHECKED if named[:2] == ["image", "check"] else error.exit_code
+    """The error's exit code, unless the command has codes of its own."""
+    verb = " ".join([words[place] for place in names_at(words)][:2]) if "image" in words else ""
+    return _COULD_NOT.get(verb, error.exit_code)
 
 
 def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str, object]:
@@ -187,19 +190,28 @@ def _called(arguments: argparse.Namespace, output: CommandOutput) -> int:
         from growdisk.cli.targets import on_address
 
         action = partial(on_address, arguments, output, action)
-    return _following(action, trust_all=arguments.trust_references)
+    if not arguments.trust_references:
+        return _answered(arguments, action)
+    from growdisk.qcow2.named_files import trusting_references
+
+    with trusting_references():
+        return _answered(arguments, action)
 
 
-def _following(action: Callable[[], int], *, trust_all: bool) -> int:
-    """Do it, and again each time the user agrees to open a file outside its image's folder."""
-    if trust_all:
-        from growdisk.qcow2.named_files import trusting_references
+def _answered(arguments: argparse.Namespace, action: Callable[[], int]) -> int:
+    """Do it, and again each time the user has said what it lacked.
 
-        with trusting_references():
-            return action()
+    That is a passphrase, or consent to open a file outside its image's folder.
+    """
     try:
         return action()
     # Raised before anything is changed, so the whole action can be done again.
+    except (KeyNeeded, WrongKey) as error:
+        from growdisk.cli.keys import ask_for_key
+
+        if not ask_for_key(arguments, error):
+            raise
+        return _answered(arguments, action)
     except ReferenceOutside as error:
         if not _agreed(error):
             raise
@@ -207,7 +219,7 @@ def _following(action: Callable[[], int], *, trust_all: bool) -> int:
 
         with trusting(error.target):
             # Again, as this file may name a further one: one question each.
-            return _following(action, trust_all=False)
+            return _answered(arguments, action)
 
 
 def _agreed(error: ReferenceOutside) -> bool:

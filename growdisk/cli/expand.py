@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import cast
 
 from growdisk import api
-from growdisk.api.live_request import LiveRequest
 from growdisk.api.result import Result
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.common_options import add_flag, names_at
-from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.report import print_result
 from growdisk.cli.targets import target_of
 from growdisk.errors import options_conflict, shell_quoted
 from growdisk.fast_dataclass import replace
-from growdisk.planner.goal import Goal, RunOptions, SwapPolicy
+from growdisk.planner.goal import Goal, SwapPolicy
 from growdisk.planner.option_table import SHARED
 from growdisk.units import format_size
 
@@ -43,7 +41,8 @@ def run_plan(arguments: argparse.Namespace, output: CommandOutput) -> int:
         return _show_playbook(arguments, output)
 
     goal = goal_of(arguments)
-    result = _planned(arguments, target_of(arguments), goal, options_of(arguments))
+    target, options = target_of(arguments), options_of(arguments)
+    result = api.plan(target, goal, options, format_of(arguments))
     command = _command(arguments) if result.result == "planned" or _may_have_more(goal) else ""
     return print_result(result, output, image=Path(result.before.image.path), command=command)
 
@@ -54,29 +53,12 @@ def run_expand(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
-    goal = with_swap_decided(
-        arguments, output, goal, lambda: _planned(arguments, target, goal, options)
-    )
+    form = format_of(arguments)
+    goal = with_swap_decided(arguments, output, goal, lambda: api.plan(target, goal, options, form))
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        result = unlocking(
-            arguments,
-            lambda keys: api.expand(
-                target, goal, replace(options, keys=keys), format_of(arguments), steps, stop
-            ),
-            options.keys,
-        )
+        result = api.expand(target, goal, options, form, steps, stop)
     more = _command_line(arguments.words) if _may_have_more(goal) else ""
     return print_result(result, output, image=Path(result.before.image.path), command=more)
-
-
-def _planned(
-    arguments: argparse.Namespace, target: Path | LiveRequest, goal: Goal, options: RunOptions
-) -> Result:
-    return unlocking(
-        arguments,
-        lambda keys: api.plan(target, goal, replace(options, keys=keys), format_of(arguments)),
-        options.keys,
-    )
 
 
 def _may_have_more(goal: Goal) -> bool:
@@ -117,13 +99,7 @@ def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:
     given = _as_given(arguments)
     # At rest a task a step: the disk has to be looked at. A running guest's one task plans itself.
     if isinstance(target, Path):
-        text = unlocking(
-            arguments,
-            lambda keys: playbook_of(
-                target, goal, replace(options, keys=keys), format_of(arguments), given
-            ),
-            options.keys,
-        )
+        text = playbook_of(target, goal, options, format_of(arguments), given)
     else:
         # Only what was given goes into the task; all else is decided when it is run.
         text = running_playbook(arguments.domain or str(arguments.target or arguments.qmp), given)

@@ -1,4 +1,4 @@
-"""Passphrases of encrypted images: from files, or asked for on a terminal if one is needed.
+"""Passphrases: from files, from the command line, or asked for on a terminal if one is needed.
 
 A file's bytes are the passphrase as they are, a line break at the end included, as QEMU takes them.
 """
@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from growdisk.cli.common_options import add_list, add_value
 from growdisk.errors import KeyNeeded, UsageError, WrongKey
 
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    Answer = TypeVar("Answer")
-
+_SELECTORS = ("key", "file")
 _TEXT = (
     "a passphrase (all bytes of FILE); may be given several times: each encrypted image takes "
     "the one that opens it"
@@ -40,23 +35,33 @@ def add_new_key(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "--new-key-file", "FILE", text, type=Path)
 
 
-def unlocking(
-    arguments: argparse.Namespace,
-    action: Callable[[tuple[bytes, ...]], Answer],
-    given: tuple[bytes, ...] | None = None,
-) -> Answer:
-    """Call `action` with the known passphrases, and again with each that the user then types."""
-    keys = tuple(map(read_key, arguments.key_file)) if given is None else given
-    prompted: set[Path] = set()
-    while True:
-        try:
-            return action(keys)
-        # Nothing is changed yet, so the action can be done again; once for each image.
-        except (KeyNeeded, WrongKey) as error:
-            if error.path in prompted or not _is_terminal():
-                raise
-            prompted.add(error.path)
-            keys = (*keys, _ask(f"Passphrase of {error.path}: "))
+def keys_of(arguments: argparse.Namespace) -> tuple[bytes, ...]:
+    """All passphrases that were given, and those that the user has typed since."""
+    # Read once: a file may be a pipe, and a command that lacked a passphrase is done again.
+    if arguments.keys is None:
+        selected = map(_selected, getattr(arguments, "key", ()))
+        arguments.keys = (*map(read_key, arguments.key_file), *selected)
+    keys: tuple[bytes, ...] = arguments.keys
+    return keys
+
+
+def _selected(selector: str) -> bytes:
+    """The passphrase of `ID:key:PASSPHRASE`, `ID:file:FILE` or PASSPHRASE, for every container."""
+    _, first, rest = selector.partition(":")
+    kind, second, value = rest.partition(":")
+    # A passphrase may have colons too: only `key` or `file` as its second part makes a selector.
+    if not (first and second and kind in _SELECTORS):
+        return selector.encode()
+    return read_key(Path(value)) if kind == "file" else value.encode()
+
+
+def ask_for_key(arguments: argparse.Namespace, error: KeyNeeded | WrongKey) -> bool:
+    """Ask for what would have opened it, once for each image; False if nobody can be asked."""
+    if "key_file" not in arguments or error.path in arguments.asked_for or not _is_terminal():
+        return False
+    arguments.asked_for.add(error.path)
+    arguments.keys = (*keys_of(arguments), _ask(f"Passphrase of {error.path}: "))
+    return True
 
 
 def key_for_new(arguments: argparse.Namespace) -> bytes | None:
@@ -97,6 +102,7 @@ def _ask(prompt: str) -> bytes:
         raise UsageError(problem, "type it, or give it with --key-file FILE") from error
 
 
+@cache  # a command that is done again, with another passphrase, asks no second time
 def _ask_twice(path: Path) -> bytes:
     key = _ask(f"New passphrase of {path}: ")
     if not key or _ask("The same again: ") != key:

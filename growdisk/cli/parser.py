@@ -161,7 +161,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     arguments, left = parser.parse_known_args(words)
     if left and not _take_late(arguments, left):
         raise _not_understood(arguments, left)
-    arguments.words = tuple(words)
+    arguments.words, arguments.keys, arguments.asked_for = tuple(words), None, set()
     return arguments
 
 

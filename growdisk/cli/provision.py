@@ -27,7 +27,7 @@ from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provi
 from growdisk.cli.common_options import add_flag, add_jobs, add_list, add_value, named_path
 from growdisk.cli.config import is_typed
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.keys import add_key, read_key
+from growdisk.cli.keys import add_key, keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.progress import Spinner
 from growdisk.error_document import error_document
@@ -177,7 +177,7 @@ def _recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]
             *(_file(word, template=True) for word in arguments.template),
         ),
         commands=(*recipe.commands, *arguments.commands_inside),
-        keys=tuple(map(read_key, arguments.key_file)),
+        keys=keys_of(arguments),
         variables={**recipe.variables, **dict(map(_variable, arguments.variables))},
     ), outputs
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from growdisk import api
-from growdisk.cli.arguments import add_image, add_keys, add_sector_size, keys_of
+from growdisk.cli.arguments import add_image, add_keys, add_sector_size
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
-from growdisk.cli.keys import unlocking
+from growdisk.cli.keys import keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
 from growdisk.errors import options_conflict, shell_word
@@ -18,11 +19,9 @@ from growdisk.fast_dataclass import asdict
 from growdisk.planner.option_table import DOWN_TO
 
 if TYPE_CHECKING:
-    from growdisk.api.result import Result, StatusReport
+    from growdisk.api.result import StatusReport
     from growdisk.cli.progress import StepLines
     from growdisk.workflow.stopping import StopRequest
-
-    Action = Callable[[tuple[bytes, ...], StepLines, StopRequest], Result]
 
 _WHERE_KNOWN = ("failure", "pid", "step", "missing")
 _AS_BEGUN = "for --force; otherwise as the run was begun"
@@ -80,12 +79,10 @@ def run_status(arguments: argparse.Namespace, output: CommandOutput) -> int:
 def run_resume(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.cli.report import print_result
 
-    image, allowed = image_of(arguments), _allowed(arguments)
-
-    def resume(keys: tuple[bytes, ...], steps: StepLines, stop: StopRequest) -> Result:
-        return api.resume(image, steps, stop, keys, **allowed)
-
-    return print_result(_unlocked(arguments, output, resume), output, image=image)
+    image, keys = image_of(arguments), keys_of(arguments)
+    with _followed(output) as (steps, stop):
+        result = api.resume(image, steps, stop, keys, **_allowed(arguments))
+    return print_result(result, output, image=image)
 
 
 # Rollback and commit are short and are not stopped half-way: a signal waits until they are done.
@@ -98,29 +95,27 @@ def run_rollback(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.force and arguments.to:
         problem = "--force goes all the way back"
         raise options_conflict(problem, ("--force", "--to"), "leave --to out")
-    image, allowed = image_of(arguments), _allowed(arguments)
-
-    def roll_back(keys: tuple[bytes, ...], steps: StepLines, stop: StopRequest) -> Result:
+    image, keys, allowed = image_of(arguments), keys_of(arguments), _allowed(arguments)
+    with _followed(output) as (steps, stop):
         if arguments.force:
             sector_size = arguments.sector_size
-            return api.rollback_carried(image, keys, sector_size=sector_size, **allowed)
-        return api.rollback(image, arguments.to, steps, stop, keys, **allowed)
-
-    return print_result(_unlocked(arguments, output, roll_back), output, image=image)
+            result = api.rollback_carried(image, keys, sector_size=sector_size, **allowed)
+        else:
+            result = api.rollback(image, arguments.to, steps, stop, keys, **allowed)
+    return print_result(result, output, image=image)
 
 
 def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.cli.report import print_commit
 
-    image, force = image_of(arguments), arguments.force
-    not_in_use, sector_size = arguments.not_in_use, arguments.sector_size
-
-    def commit(keys: tuple[bytes, ...], steps: StepLines, _: StopRequest) -> Result:
+    image, keys, force = image_of(arguments), keys_of(arguments), arguments.force
+    unused, sectors = arguments.not_in_use, arguments.sector_size
+    with _followed(output) as (steps, _):
         if force and not api.status(image).is_recorded:
-            return api.commit_carried(image, keys, not_in_use=not_in_use, sector_size=sector_size)
-        return api.commit(image, steps, keys, not_in_use=not_in_use, as_it_is=force)
-
-    return print_commit(_unlocked(arguments, output, commit), output, image=image)
+            result = api.commit_carried(image, keys, not_in_use=unused, sector_size=sectors)
+        else:
+            result = api.commit(image, steps, keys, not_in_use=unused, as_it_is=force)
+    return print_commit(result, output, image=image)
 
 
 def _allowed(arguments: argparse.Namespace) -> dict[str, bool]:
@@ -128,12 +123,13 @@ def _allowed(arguments: argparse.Namespace) -> dict[str, bool]:
     return {name: getattr(arguments, name) for name in ("overlays_may_break", "not_in_use")}
 
 
-def _unlocked(arguments: argparse.Namespace, output: CommandOutput, action: Action) -> Result:
-    """Call `action` with passphrases, an observer, and what says that a signal came."""
+@contextmanager
+def _followed(output: CommandOutput) -> Iterator[tuple[StepLines, StopRequest]]:
+    """The observer of a run, and what says that a signal came."""
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
-        return unlocking(arguments, lambda keys: action(keys, steps, stop), keys_of(arguments))
+        yield steps, stop
 
 
 def status_document(report: StatusReport) -> dict[str, object]:

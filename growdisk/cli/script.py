@@ -13,10 +13,10 @@ from growdisk.cli.arguments import (
     add_volume_options,
     format_of,
     goal_of,
-    keys_of,
 )
 from growdisk.cli.common_options import add_value, named_path
 from growdisk.cli.declaring import help_of
+from growdisk.cli.keys import keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import asdict

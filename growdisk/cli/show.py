@@ -7,10 +7,10 @@ from pathlib import Path
 
 from growdisk import api
 from growdisk.api.result import StatusReport
-from growdisk.cli.arguments import add_keys, add_sector_size, add_target, format_of, keys_of
+from growdisk.cli.arguments import add_keys, add_sector_size, add_target, format_of
 from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
 from growdisk.cli.drawing import bar
-from growdisk.cli.keys import unlocking
+from growdisk.cli.keys import keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.recorded_runs import status_document
 from growdisk.cli.targets import target_of
@@ -29,12 +29,8 @@ def show_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_show(arguments: argparse.Namespace, output: CommandOutput) -> int:
     target = target_of(arguments)
-    facts = unlocking(
-        arguments,
-        lambda keys: api.inspect(target, format_of(arguments), arguments.sector_size, keys),
-        keys_of(arguments),
-    )
-    layout = layout_of(facts)
+    form, keys = format_of(arguments), keys_of(arguments)
+    layout = layout_of(api.inspect(target, form, arguments.sector_size, keys))
     # The image of what was looked at: the target itself may be the name of a machine.
     report = _run_of(Path(layout.image.path))
     overlays = [str(overlay) for overlay in api.overlays_on(Path(layout.image.path))]

@@ -13,7 +13,7 @@ from growdisk.cli.common_options import add_flag, add_jobs
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.create import add_options
 from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, note_run
-from growdisk.cli.keys import add_key, add_new_key, key_for_new, unlocking
+from growdisk.cli.keys import add_key, add_new_key, key_for_new, keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import CONVERTING
@@ -53,15 +53,10 @@ def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.snapshot is None:
         note_run(arguments.source, output)
 
-    def convert(keys: tuple[bytes, ...]) -> int:
-        source = Source(
-            arguments.source, arguments.format, arguments.snapshot, arguments.selector, keys
-        )
-        # Inside: convert() is called again after a passphrase was asked for, with a new bar.
-        with output.bar(f"converting {arguments.source.name}") as progress:
-            return convert_image(source, arguments.path, target, progress)
-
-    size = unlocking(arguments, convert)
+    path, form, keys = arguments.source, arguments.format, keys_of(arguments)
+    source = Source(path, form, arguments.snapshot, arguments.selector, keys)
+    with output.bar(f"converting {path.name}") as progress:
+        size = convert_image(source, arguments.path, target, progress)
     # Named: a raw image may be called .vmdk.
     kind = "raw, " if isinstance(target, RawTarget) else "qcow2, "
     return _created(output, arguments.path, "virtual-size", size, kind)

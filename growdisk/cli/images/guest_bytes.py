@@ -15,7 +15,7 @@ from growdisk.cli.images.shared import (
     note_run,
     position_of,
 )
-from growdisk.cli.keys import add_key, unlocking
+from growdisk.cli.keys import add_key, keys_of
 from growdisk.cli.output import CommandOutput
 
 
@@ -31,13 +31,9 @@ def read_arguments(parser: argparse.ArgumentParser) -> None:
 @ended_like_ctrl_c()
 def run_read(arguments: argparse.Namespace, output: CommandOutput) -> int:
     offset, length = position_of(arguments.offset), position_of(arguments.length)
-    note_run(arguments.path, output)
-    unlocking(
-        arguments,
-        lambda keys: read_bytes(
-            arguments.path, offset, length, arguments.file, arguments.format, keys
-        ),
-    )
+    path, file, keys = arguments.path, arguments.file, keys_of(arguments)
+    note_run(path, output)
+    read_bytes(path, offset, length, file, arguments.format, keys)
     output.document({"offset": offset, "length": length})
     return 0
 
@@ -54,16 +50,13 @@ def write_arguments(parser: argparse.ArgumentParser) -> None:
 @ended_like_ctrl_c()
 def run_write(arguments: argparse.Namespace, output: CommandOutput) -> int:
     offset = position_of(arguments.offset)
-    length = unlocking(
-        arguments,
-        lambda keys: write_bytes(
-            arguments.path,
-            offset,
-            arguments.file,
-            arguments.format,
-            keys,
-            overlays_may_break=arguments.overlays_may_break,
-        ),
+    length = write_bytes(
+        arguments.path,
+        offset,
+        arguments.file,
+        arguments.format,
+        keys_of(arguments),
+        overlays_may_break=arguments.overlays_may_break,
     )
     output.document({"offset": offset, "length": length})
     return 0

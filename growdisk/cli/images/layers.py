@@ -10,7 +10,7 @@ from growdisk.api.images.layers import commit_overlay, rebase_overlay, rebase_un
 from growdisk.cli.common_options import add_flag, add_value
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
-from growdisk.cli.keys import add_key, unlocking
+from growdisk.cli.keys import add_key, keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.planner.option_table import CREATING
 from growdisk.qcow2.probe import refuse_misleading_name
@@ -44,18 +44,12 @@ def commit_arguments(parser: argparse.ArgumentParser) -> None:
 
 @ended_like_ctrl_c()
 def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    def commit(keys: tuple[bytes, ...]) -> Path:
-        # Ended half-way, nothing is lost: the overlay is emptied last.
-        with output.bar(f"committing {arguments.path.name}") as progress:
-            return commit_overlay(
-                arguments.path, progress, keys, overlays_may_break=arguments.overlays_may_break
-            )
-
-    base = unlocking(arguments, commit)
-    output.document(
-        {"result": "changed", "filename": str(arguments.path), "backing-filename": str(base)}
-    )
-    output.note(f"{arguments.path} is empty now; its data are in {base}")
+    path, keys, may_break = arguments.path, keys_of(arguments), arguments.overlays_may_break
+    # Ended half-way, nothing is lost: the overlay is emptied last.
+    with output.bar(f"committing {path.name}") as progress:
+        base = commit_overlay(path, progress, keys, overlays_may_break=may_break)
+    output.document({"result": "changed", "filename": str(path), "backing-filename": str(base)})
+    output.note(f"{path} is empty now; its data are in {base}")
     return 0
 
 
@@ -75,24 +69,13 @@ def rebase_arguments(parser: argparse.ArgumentParser) -> None:
 @ended_like_ctrl_c()
 def run_rebase(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # -b '' as with qemu-img: no backing file.
-    name = arguments.backing or None
+    path, name, form = arguments.path, arguments.backing or None, arguments.backing_format
     if arguments.unsafe:
         # Only this changes what the guest sees; it reads no data, so needs no passphrase.
-        rebase_unsafe(
-            arguments.path,
-            name,
-            arguments.backing_format,
-            overlays_may_break=arguments.overlays_may_break,
-        )
+        rebase_unsafe(path, name, form, overlays_may_break=arguments.overlays_may_break)
     else:
-        note_run(arguments.path, output)
-
-        def rebase(keys: tuple[bytes, ...]) -> None:
-            with output.bar(f"rebasing {arguments.path.name}") as progress:
-                rebase_overlay(arguments.path, name, arguments.backing_format, progress, keys)
-
-        unlocking(arguments, rebase)
-    output.document(
-        {"result": "changed", "filename": str(arguments.path), "backing-filename": name}
-    )
+        note_run(path, output)
+        with output.bar(f"rebasing {path.name}") as progress:
+            rebase_overlay(path, name, form, progress, keys_of(arguments))
+    output.document({"result": "changed", "filename": str(path), "backing-filename": name})
     return 0

@@ -10,7 +10,7 @@ from growdisk.api.images.resizing import resize_image
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.shared import add_format, add_path, ended_like_ctrl_c, note_rounded
-from growdisk.cli.keys import add_key, unlocking
+from growdisk.cli.keys import add_key, keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize, shell_word
 from growdisk.planner.option_table import RESIZE_TO
@@ -39,18 +39,15 @@ def resize_arguments(parser: argparse.ArgumentParser) -> None:
 def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
     size, header = _change_of(arguments.size), header_at(arguments.path)
     upgraded = arguments.upgrade and header is not None and header.version < 3
-    old, new = unlocking(
-        arguments,
-        lambda keys: resize_image(
-            arguments.path,
-            size,
-            arguments.format,
-            shrink=arguments.shrink,
-            preallocation=arguments.preallocation,
-            key=keys,
-            upgrade=arguments.upgrade,
-            overlays_may_break=arguments.overlays_may_break,
-        ),
+    old, new = resize_image(
+        arguments.path,
+        size,
+        arguments.format,
+        shrink=arguments.shrink,
+        preallocation=arguments.preallocation,
+        key=keys_of(arguments),
+        upgrade=arguments.upgrade,
+        overlays_may_break=arguments.overlays_may_break,
     )
     result = "changed" if upgraded or old != new else "nochange"
     output.document({"result": result, "before": old, "after": new})
@@ -97,18 +94,12 @@ def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # Not for `resize`, which has nothing to do with what makes a new image.
     from growdisk.api.images.compacting import compact_image
 
-    def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:
-        with output.working(f"compacting {arguments.path.name}"):
-            return compact_image(
-                arguments.path, keys, overlays_may_break=arguments.overlays_may_break
-            )
-
-    before, after = unlocking(arguments, compact)
+    path, keys, may_break = arguments.path, keys_of(arguments), arguments.overlays_may_break
+    with output.working(f"compacting {path.name}"):
+        before, after = compact_image(path, keys, overlays_may_break=may_break)
     # compact_image keeps the old file if the new one is not smaller.
     result = "nochange" if before == after else "changed"
-    output.document(
-        {"result": result, "filename": str(arguments.path), "before": before, "after": after}
-    )
+    output.document({"result": result, "filename": str(path), "before": before, "after": after})
     told = "nothing to give back," if before == after else f"{format_size(before)} ->"
-    output.note(f"{arguments.path}: {told} {format_size(after)} on the host")
+    output.note(f"{path}: {told} {format_size(after)} on the host")
     return 0

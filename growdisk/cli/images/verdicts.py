@@ -1,7 +1,8 @@
 """Verbs whose exit codes are qemu-img's, not growdisk's own: growdisk image check, compare.
 
 `check` counts all references again: 0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 a format
-that has nothing to check. `compare`: 0 the same bytes, 1 not, 2 unreadable.
+that has nothing to check. `compare`: 0 the same bytes, 1 not, 2 unreadable. Those of errors are in
+dispatch.py.
 """
 
 from __future__ import annotations
@@ -13,18 +14,12 @@ from growdisk.api.images.checking import check_image, repair_hint
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.shared import add_format, add_path, note_run
-from growdisk.cli.keys import add_key, unlocking
+from growdisk.cli.keys import add_key, keys_of
 from growdisk.cli.output import CommandOutput
-from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError
 from growdisk.qcow2.check.checker import CheckReport
 
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.api.images.comparing import Comparison
-
 _CLEAN, _NOT_CHECKED, _CORRUPT, _LEAKS, _NOTHING_TO_CHECK = 0, 1, 2, 3, 63
-_SAME, _DIFFERENT, _UNREADABLE = 0, 1, 2
+_SAME, _DIFFERENT = 0, 1
 _ALWAYS = ("filename", "format", "check-errors")
 
 
@@ -42,20 +37,12 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    try:
-        with output.working(f"checking {arguments.path.name}"):
-            report = check_image(
-                arguments.path,
-                arguments.repair,
-                arguments.format,
-                overlays_may_break=arguments.overlays_may_break,
-            )
-    # Caught here, not in dispatch: its exit codes (2, 3) mean something else for this verb.
-    except GrowdiskError as error:
-        return _failed(error, output, _NOT_CHECKED)
+    path, form, may_break = arguments.path, arguments.format, arguments.overlays_may_break
+    with output.working(f"checking {path.name}"):
+        report = check_image(path, arguments.repair, form, overlays_may_break=may_break)
     if report is None:
         text = "a raw image has nothing that could be checked"
-        output.note(f"growdisk: {arguments.path}: {text}")
+        output.note(f"growdisk: {path}: {text}")
         output.document({"error": {"what": text, "why": "", "do": "", "code": _NOTHING_TO_CHECK}})
         return _NOTHING_TO_CHECK
     # qemu-img leaves counts of zero out as well.
@@ -66,7 +53,7 @@ def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
             output.note(problem)
     output.lines(_lines(report))
     if report.corruptions and not arguments.repair:
-        output.note(f"growdisk: {repair_hint(arguments.path) or 'growdisk cannot mend it'}")
+        output.note(f"growdisk: {repair_hint(path) or 'growdisk cannot mend it'}")
     return _exit_code(report)
 
 
@@ -123,18 +110,12 @@ def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # Not for `check`, which has nothing to do with what makes comparing quick.
     from growdisk.api.images.comparing import compare_images
 
+    first, second, keys = arguments.first, arguments.second, keys_of(arguments)
+    for path in (first, second):
+        note_run(path, output)
     formats = (arguments.format, arguments.other_format)
-
-    def compare(keys: tuple[bytes, ...]) -> Comparison:
-        with output.bar(f"comparing {arguments.first.name}") as progress:
-            return compare_images(arguments.first, arguments.second, formats, keys, progress)
-
-    try:
-        for path in (arguments.first, arguments.second):
-            note_run(path, output)
-        found = unlocking(arguments, compare)
-    except GrowdiskError as error:
-        return _failed(error, output, _UNREADABLE)
+    with output.bar(f"comparing {first.name}") as progress:
+        found = compare_images(first, second, formats, keys, progress)
     if found.sizes_differ:
         output.note(f"the sizes differ: {found.sizes[0]} and {found.sizes[1]} bytes")
     # Without --strict the shorter one counts as if zeros followed: sizes may differ then.
@@ -147,9 +128,3 @@ def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
     else:
         output.lines(["The sizes differ, the rest is zeros."])
     return _SAME if same else _DIFFERENT
-
-
-def _failed(error: GrowdiskError, output: CommandOutput, code: int) -> int:
-    output.error(error)
-    output.document({"error": error_document(error) | {"code": code}})
-    return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -173,3 +174,72 @@ def test_a_backing_format_needs_a_backing_file(tmp_path: Path) -> None:
     """As with qemu-img."""
     answer = in_process("image", "create", tmp_path / "new.qcow2", "1M", "-F", "raw")
     assert (answer.code, list(tmp_path.iterdir())) == (2, []), answer
+
+
+def _typing(monkeypatch: pytest.MonkeyPatch, *words: bytes) -> list[str]:
+    """A terminal at which these passphrases are typed; what it is asked for."""
+    asked, typed = list[str](), iter(words)
+    monkeypatch.setattr("growdisk.cli.keys._is_terminal", lambda: True)
+    monkeypatch.setattr("growdisk.cli.keys._ask", lambda text: (asked.append(text), next(typed))[1])
+    return asked
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    key, path = tmp_path / "key", tmp_path / "locked.qcow2"
+    key.write_bytes(b"secret")
+    words = ("-q", "image", "create", path, "4M", "--encrypt", "luks", "--key-file", key)
+    assert main([*map(str, words)]) == 0
+    return path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("image", "compare", "{locked}", "{locked}"),
+        ("image", "read", "{locked}", "0", "512b", "{new}"),
+        ("image", "convert", "{locked}", "{new}"),
+        ("show", "{locked}"),
+        ("script", "{locked}", "-o", "{new}"),
+    ],
+)
+def test_a_passphrase_is_asked_for_once(
+    locked: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    asked = _typing(monkeypatch, b"secret")
+    new = locked.with_name("new")
+    answer = in_process(*(word.format(locked=locked, new=new) for word in words))
+    assert (asked, "needs the passphrase" in answer.err) == ([f"Passphrase of {locked}: "], False)
+
+
+def test_a_wrong_passphrase_is_not_asked_for_again(
+    locked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _typing(monkeypatch, b"wrong")
+    answer = in_process("image", "compare", locked, locked)
+    assert (answer.code, len(asked), "cannot unlock" in answer.err) == (2, 1, True), answer
+
+
+def test_a_passphrase_in_a_pipe_is_read_once(
+    locked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the overlay comes from a pipe, that of its base is typed."""
+    top, key = tmp_path / "top.qcow2", tmp_path / "other"
+    key.write_bytes(b"other")
+    words = ("create", top, "-b", locked.name, "-F", "qcow2", "--encrypt", "luks")
+    assert in_process("image", *words, "--key-file", key).code == 0
+    asked = _typing(monkeypatch, b"secret")
+    read, write = os.pipe()
+    os.write(write, b"other")
+    os.close(write)
+    answer = in_process("image", "compare", top, locked, "--key-file", f"/dev/fd/{read}")
+    os.close(read)
+    assert (answer.code, asked) == (0, [f"Passphrase of {locked}: "]), answer
+
+
+@pytest.mark.parametrize(("verb", "code"), [("check", 1), ("compare", 2)])
+def test_an_error_has_the_verbs_own_exit_code(tmp_path: Path, verb: str, code: int) -> None:
+    gone = tmp_path / "gone.qcow2"
+    answer = in_process("--json", "image", verb, *[gone] * (2 if verb == "compare" else 1))
+    document = json.loads(answer.out)
+    assert (answer.code, document["error"]["code"], document["result"]) == (code, code, "refused")
