@@ -53,6 +53,11 @@ class GrowdiskError(Exception):
         vars(error).update(ID=id, WHAT=what, WHY=why, DO=do, **facts)
         return error
 
+    @classmethod
+    def because(cls, id: str, what: str, reason: str, hint: str, **facts: object) -> Self:
+        """The same where it is found out why it is so, and what to do: two texts, no templates."""
+        return cls.named(id, what, "{reason}", "{hint}", {**facts, "reason": reason, "hint": hint})
+
     @property
     def what(self) -> str:
         return self.WHAT.format_map(_Fields(self))
@@ -334,13 +339,7 @@ def write_failed(
     reason: str,
     hint: str = "free some space on the host (df -h) and run growdisk again",
 ) -> OperationFailed:
-    return OperationFailed.named(
-        "write-failed",
-        "cannot write {path}",
-        "{reason}",
-        "{hint}",
-        {"path": path, "reason": reason, "hint": hint},
-    )
+    return OperationFailed.because("write-failed", "cannot write {path}", reason, hint, path=path)
 
 
 @dataclass(eq=False)

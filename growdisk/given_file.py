@@ -123,10 +123,4 @@ def _is_ready(fd: int, seconds: float) -> bool:
 
 
 def unreadable(path: Path, hint: str, reason: str) -> UsageError:
-    return UsageError.named(
-        "file-not-readable",
-        "cannot read {path}",
-        "{reason}",
-        "{hint}",
-        {"path": path, "reason": reason, "hint": hint},
-    )
+    return UsageError.because("file-not-readable", "cannot read {path}", reason, hint, path=path)

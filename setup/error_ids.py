@@ -57,17 +57,22 @@ def _of_class(kind: type[GrowdiskError]) -> Row:
 
 def _named_in(path: Path, codes: dict[str, int]) -> Iterator[Row]:
     for node in ast.walk(ast.parse(path.read_text())):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr == "named"
-        ):
-            name, what, _why, _do = map(ast.literal_eval, node.args[:4])
-            facts = node.args[4]
-            assert isinstance(facts, ast.Dict), ast.unparse(node)
-            names = [key.value for key in facts.keys if isinstance(key, ast.Constant)]
-            keys = tuple(name for name in names if name != "hint" and not name.startswith("_"))
-            yield Row(name, codes[ast.unparse(node.func.value)], keys, what)
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        kind = ast.unparse(node.func.value)
+        match node.func.attr, node.args:
+            case "named", _ if kind == "cls":  # because() itself
+                continue
+            case "named", [ast.Constant(id), what, _, _, ast.Dict(keys=keys)]:
+                names = [key.value for key in keys if isinstance(key, ast.Constant)]
+            case "because", [ast.Constant(id), what, _, _]:
+                names = [*(fact.arg for fact in node.keywords), "reason"]
+            case "named" | "because", _:
+                raise AssertionError(ast.unparse(node))
+            case _:
+                continue
+        data = tuple(name for name in names if name != "hint" and not name.startswith("_"))
+        yield Row(id, codes[kind], data, ast.literal_eval(what))
 
 
 def table() -> str:

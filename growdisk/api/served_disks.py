@@ -42,12 +42,8 @@ _HOW = (
 
 def server_unfit(address: Address, reason: str, hint: str) -> Refused:
     """The server can be reached, but growdisk's promises could not be kept there."""
-    return Refused.named(
-        "server-unfit",
-        "cannot work on {address}",
-        "{reason}",
-        "{hint}",
-        {"address": str(address), "reason": reason, "hint": hint},
+    return Refused.because(
+        "server-unfit", "cannot work on {address}", reason, hint, address=str(address)
     )
 
 

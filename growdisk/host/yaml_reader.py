@@ -91,12 +91,8 @@ def bad_file(
     hint: str = "mend that line; nothing has been touched",
 ) -> UsageError:
     """`problem` says what is wrong; `place` is file:line:column."""
-    return UsageError.named(
-        "bad-file",
-        "{place}: {problem}",
-        "{reason}",
-        "{hint}",
-        {"problem": problem, "place": place, "reason": reason, "hint": hint},
+    return UsageError.because(
+        "bad-file", "{place}: {problem}", reason, hint, problem=problem, place=place
     )
 
 

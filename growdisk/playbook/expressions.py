@@ -38,12 +38,8 @@ def template_failed(
     reason: str,
     hint: str = "mend the expression, or give what it asks for with -e NAME=VALUE",
 ) -> Refused:
-    return Refused.named(
-        "template-failed",
-        "{place}: cannot evaluate {text}",
-        "{reason}",
-        "{hint}",
-        {"place": place, "text": text, "reason": reason, "hint": hint},
+    return Refused.because(
+        "template-failed", "{place}: cannot evaluate {text}", reason, hint, place=place, text=text
     )
 
 

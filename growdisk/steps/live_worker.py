@@ -350,26 +350,25 @@ class InRunningGuest:
 
 def _failure(phase: Phase, answer: Answer) -> GrowdiskError:
     """What an answer that is not a good one says, as an error."""
+    name, said, why, cure = phase.value, answer.what, answer.why, answer.do
     if answer.result is ScriptOutcome.REFUSED:  # a script in the guest looked, and changed nothing
-        return Refused.named(
+        return Refused.because(
             "guest-refused",
             "the guest says no to {phase}: {said}",
-            "{reason}",
-            "{hint}",
-            {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
+            why,
+            cure,
+            phase=name,
+            said=said,
         )
     if answer.result is ScriptOutcome.STUCK:
-        return NeedsUser.named(
+        return NeedsUser.because(
             "phase-stuck",
             "{phase} got stuck inside the guest: {said}",
-            "{reason}",
-            "{hint}",
-            {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
+            why,
+            cure,
+            phase=name,
+            said=said,
         )
-    return OperationFailed.named(
-        "phase-failed",
-        "{phase} failed inside the guest: {said}",
-        "{reason}",
-        "{hint}",
-        {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
+    return OperationFailed.because(
+        "phase-failed", "{phase} failed inside the guest: {said}", why, cure, phase=name, said=said
     )

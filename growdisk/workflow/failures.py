@@ -12,12 +12,8 @@ from growdisk.fast_dataclass import dataclass
 
 def step_failed(step: str, reason: str, hint: str) -> OperationFailed:
     """And everything begun was restored."""
-    return OperationFailed.named(
-        "step-failed",
-        "step {step} failed; everything is back as it was",
-        "{reason}",
-        "{hint}",
-        {"step": step, "reason": reason, "hint": hint},
+    return OperationFailed.because(
+        "step-failed", "step {step} failed; everything is back as it was", reason, hint, step=step
     )
 
 

@@ -120,13 +120,7 @@ def record_unreadable(path: Path, reason: str) -> Refused:
     )
     if reason == os.strerror(errno.EACCES):
         hint = "do it as the user who has begun the run (sudo), or let this one read its folder"
-    return Refused.named(
-        "record-unreadable",
-        "cannot read {path}",
-        "{reason}",
-        "{_hint}",
-        {"path": path, "reason": reason, "_hint": hint},
-    )
+    return Refused.because("record-unreadable", "cannot read {path}", reason, hint, path=path)
 
 
 def _encode(record: JournalRecord) -> bytes:

@@ -48,3 +48,10 @@ def test_a_path_in_a_command_names_the_same_file_to_a_shell(name: bytes) -> None
     assert word.isprintable(), "else it is shown as something else"
     said = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
     assert said.stdout.removeprefix(b"./") == name
+
+
+def test_a_reason_and_a_hint_that_come_from_elsewhere_are_no_templates() -> None:
+    error = Refused.because("x", "cannot {verb}", "it says {this}", "write {{ that }}", verb="go")
+    texts = error.what, error.why, error.what_to_do
+    assert texts == ("cannot go", "it says {this}", "write {{ that }}")
+    assert error_document(error)["data"] == {"verb": "go", "reason": "it says {this}"}

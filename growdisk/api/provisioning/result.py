@@ -67,23 +67,13 @@ class ProvisionReport:
 
 def not_provisioned(path: Path, reason: str, hint: str) -> Refused:
     """Before anything was made."""
-    return Refused.named(
-        "not-provisioned",
-        "cannot provision {path}",
-        "{reason}",
-        "{hint}",
-        {"path": path, "reason": reason, "hint": hint},
-    )
+    return Refused.because("not-provisioned", "cannot provision {path}", reason, hint, path=path)
 
 
 def output_exists(path: Path) -> Refused:
     hint = "choose another name, or say --force to put the new image in its place"
-    return Refused.named(
-        "output-exists",
-        "cannot provision {path}",
-        "{reason}",
-        "{hint}",
-        {"path": path, "reason": "it exists already", "hint": hint},
+    return Refused.because(
+        "output-exists", "cannot provision {path}", "it exists already", hint, path=path
     )
 
 

@@ -104,10 +104,6 @@ class GuestEditor(GuestFiles, Protocol):
 
 def cannot_customize(action: str, reason: str, hint: str) -> Refused:
     """The guest is not such that this could be done."""
-    return Refused.named(
-        "cannot-customize",
-        "cannot {action} in the guest",
-        "{reason}",
-        "{hint}",
-        {"action": action, "reason": reason, "hint": hint},
+    return Refused.because(
+        "cannot-customize", "cannot {action} in the guest", reason, hint, action=action
     )

@@ -64,27 +64,15 @@ def _error(ended: Round, more: str) -> GrowdiskError:
     # The task fails with the round's own exit code: 3, 4, or 5.
     match ended.code:
         case 3:
-            return Refused.named(
-                "disks-refused",
-                "{disks} could not be dealt with",
-                "{reason}",
-                "{_do}",
-                {"disks": names, "reason": reason, "_do": _OTHERS},
+            return Refused.because(
+                "disks-refused", "{disks} could not be dealt with", reason, _OTHERS, disks=names
             )
         case 4:
-            return OperationFailed.named(
-                "disks-restored",
-                "{disks} could not be dealt with",
-                "{reason}",
-                "{_do}",
-                {"disks": names, "reason": reason, "_do": _OTHERS},
+            return OperationFailed.because(
+                "disks-restored", "{disks} could not be dealt with", reason, _OTHERS, disks=names
             )
-    return NeedsUser.named(
-        "disks-stuck",
-        "{disks} could not be dealt with",
-        "{reason}",
-        "{_do}",
-        {"disks": names, "reason": reason, "_do": _OTHERS},
+    return NeedsUser.because(
+        "disks-stuck", "{disks} could not be dealt with", reason, _OTHERS, disks=names
     )
 
 
