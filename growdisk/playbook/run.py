@@ -13,8 +13,9 @@ from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
 from growdisk.errors import GrowdiskError, Refused, UsageError
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import asdict, dataclass, replace
 from growdisk.given_file import read_given
+from growdisk.host.json_codec import converted
 from growdisk.playbook.host_pool import HostPool, Work, cannot_go_on
 from growdisk.playbook.host_run import HostRun, settle
 from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
@@ -104,7 +105,7 @@ def resume_playbook(path: Path, listener: Listener, *, jobs: int, undo: bool) ->
         reason = error.strerror or str(error)
         hint = f"it was run there; make it again: mkdir -p {shlex.quote(folder_then)}"
         raise UsageError(f"cannot go to the folder {folder_then}", hint, reason) from error
-    request = _request(description, jobs)
+    request = replace(converted(description, Request), jobs=jobs)
     if not undo and description["digest"] != _digest(request.playbook):
         raise _playbook_changed(path, reason="its text has been changed since")
     # Not looked at: images are half changed, and what the play has made or moved would be refused.
@@ -261,38 +262,16 @@ class _PlaybookRun:
 
 
 def _description(request: Request, prepared: _Prepared) -> dict[str, object]:
-    return {
+    return asdict(request) | {
         "playbook": str(request.playbook.resolve()),
         "digest": _digest(request.playbook),
         # Relative paths in playbook and inventory count from here.
         "folder": str(Path.cwd()),
-        "inventories": list(request.inventories),
-        "extra": dict(request.extra),
-        "limit": request.limit,
         "tags": sorted(request.tags),
         "skip_tags": sorted(request.skip_tags),
-        "diff": request.diff,
         "hosts": [[host.name for host in hosts] for hosts in prepared.hosts],
         "images": [str(image) for image in prepared.images],
     }
-
-
-def _request(description: Mapping[str, object], jobs: int) -> Request:
-    def words(name: str) -> list[str]:
-        found = description[name]
-        return [str(word) for word in found] if isinstance(found, list) else []
-
-    extra = description["extra"]
-    return Request(
-        Path(str(description["playbook"])),
-        tuple(words("inventories")),
-        extra if isinstance(extra, dict) else {},
-        str(description["limit"]),
-        frozenset(words("tags")),
-        frozenset(words("skip_tags")),
-        diff=bool(description["diff"]),
-        jobs=jobs,
-    )
 
 
 def _digest(path: Path) -> str:
