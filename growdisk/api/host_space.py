@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition
 
-from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.device import BlockDevice, data_in
 from growdisk.block.host_blocks import free_room
 from growdisk.block.host_devices import file_behind
 from growdisk.durable import NO_ROOM, fallocate
@@ -168,8 +168,8 @@ def _moved(image: RunImage) -> Iterator[int]:
     for step in image.proposal.steps if image.proposal else ():
         for move in step.moves:
             # Holes and zeros are not copied.
-            extents = image.device.extents(move.start, move.size)
-            yield sum(extent.length for extent in extents if extent.kind is ExtentKind.DATA)
+            found = data_in(image.device, move.start, move.start + move.size)
+            yield sum(end - start for start, end in found)
 
 
 def _refuse_length(path: Path, file: Path, growing: GrowingImage) -> None:

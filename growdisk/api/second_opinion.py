@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.device import BlockDevice, data_in
 from growdisk.block.window import Padded, Window
 from growdisk.errors import FOR_TABLE_TOOLS, Refused
 from growdisk.fast_dataclass import dataclass, replace
@@ -226,7 +226,7 @@ def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Occupa
     elsewhere only a signature counts, and old swap is nobody's loss.
     """
     # The common case, a sparse image: nothing was ever written there, and nothing is read.
-    if not any(_data(device, space)):
+    if not any(data_in(device, space.start, space.end)):
         return None
     for offset in _places(device, space):
         if (finding := _signature(device, offset, space)) is not None:
@@ -268,7 +268,7 @@ def _places(device: BlockDevice, space: ByteRange) -> Iterator[int]:
         yield space.start + MiB
     # Partitions start at whole MiB: what is in between cannot be the start of one.
     left = _PROBES
-    for start, end in _data(device, space):
+    for start, end in data_in(device, space.start, space.end):
         # From the MiB that the data begin in, which may lie before `space`.
         for offset in range(align_down(start, MiB), end, MiB):
             if left and space.start < offset < space.end - 4096:
@@ -276,16 +276,10 @@ def _places(device: BlockDevice, space: ByteRange) -> Iterator[int]:
                 yield offset
 
 
-def _data(device: BlockDevice, space: ByteRange) -> Iterator[tuple[int, int]]:
-    for extent in device.extents(space.start, space.length):
-        if extent.kind is ExtentKind.DATA:
-            yield extent.start, extent.end
-
-
 def _first_byte(device: BlockDevice, space: ByteRange) -> Occupant | None:
     # Allocated is not written: converted images have clusters of zeros. So bytes are looked at.
     left = _MOST
-    for start, end in _data(device, space):
+    for start, end in data_in(device, space.start, space.end):
         for offset in range(start, min(end, start + left), _CHUNK):
             if _has_data(device.read(offset, min(_CHUNK, end - offset))):
                 what = f"data ({format_size(end - start)} of it) that no partition speaks of"

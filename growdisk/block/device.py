@@ -87,6 +87,13 @@ class BlockDevice(Protocol):
         """Flush what is buffered and let go. Closing twice is harmless."""
 
 
+def data_in(device: BlockDevice, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where [start, end) of a device has bytes that are stored anywhere."""
+    for extent in device.extents(start, end - start):
+        if extent.kind is ExtentKind.DATA:
+            yield extent.start, extent.end
+
+
 class ResizableDevice(BlockDevice, Protocol):
     """A device whose size can change: a host file."""
 

@@ -6,7 +6,7 @@ Doing it twice is the same as doing it once, so a crash in the middle is finishe
 
 from __future__ import annotations
 
-from growdisk.block.device import BlockDevice, Extent, ExtentKind, Layer, ResizableDevice
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, Layer, ResizableDevice, data_in
 from growdisk.units import split_range
 
 CHUNK = 4 << 20
@@ -46,10 +46,9 @@ def redo(
 
 def _write_zeros_over_data(base: BlockDevice, zeros: Extent) -> None:
     # A list: writing changes what is looked at.
-    for extent in list(base.extents(zeros.start, zeros.length)):
-        if extent.kind is ExtentKind.DATA:
-            for start, end in split_range(extent.start, extent.end, CHUNK):
-                base.write(start, bytes(end - start))
+    for data in list(data_in(base, zeros.start, zeros.end)):
+        for start, end in split_range(*data, CHUNK):
+            base.write(start, bytes(end - start))
 
 
 def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
@@ -62,11 +61,10 @@ def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
         if extent.start >= base.size:
             break
         end = min(extent.end, base.size)
-        parts = [Extent(extent.start, end, ExtentKind.DATA)]
+        parts = [(extent.start, end)]
         if extent.kind is ExtentKind.ZERO:  # what is a hole stays one
-            parts = list(base.extents(extent.start, end - extent.start))
+            parts = list(data_in(base, extent.start, end))
         for part in parts:
-            if part.kind is ExtentKind.DATA:
-                for first, last in split_range(part.start, part.end, CHUNK):
-                    undo.write(first, base.read(first, last - first))
+            for first, last in split_range(*part, CHUNK):
+                undo.write(first, base.read(first, last - first))
     undo.flush()

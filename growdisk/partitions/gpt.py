@@ -15,7 +15,7 @@ import uuid
 import zlib
 from pathlib import Path
 
-from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.device import BlockDevice, data_in
 from growdisk.errors import FOR_TABLE_TOOLS, TableDamaged
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.located import (
@@ -185,9 +185,8 @@ def _kept_free(
     # Holes are not read: a header may keep terabytes of a sparse disk out of use.
     stored = (
         piece
-        for extent in device.extents(start, max(0, end - start))
-        if extent.kind is ExtentKind.DATA
-        for piece in split_range(extent.start, extent.end, MiB)
+        for first, last in data_in(device, start, max(start, end))
+        for piece in split_range(first, last, MiB)
     )
     if any(device.read(at, stop - at).strip(b"\0") for at, stop in stored):
         what = "an area with data in it that the GPT's header keeps out of use"

@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from growdisk.block.device import ExtentKind, ResizableDevice, TableReader
+from growdisk.block.device import ResizableDevice, TableReader, data_in
 from growdisk.block.raw import RawFile
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, replace
@@ -169,13 +169,12 @@ class Compactor:
         """Copy clusters; holes stay holes, and the file's last cluster may be cut short."""
         start, end = first << self._bits, min((first + count) << self._bits, self._file.size)
         move = (new - first) << self._bits
-        for extent in self._file.extents(start, end - start):
-            if extent.kind is ExtentKind.DATA:
-                for position, stop in split_range(extent.start, extent.end, _CHUNK):
-                    if isinstance(target, RawFile) and isinstance(self._file, RawFile):
-                        target.copy_from(self._file, position, stop - position, move=move)
-                    else:
-                        target.write(position + move, self._file.read(position, stop - position))
+        for data in data_in(self._file, start, end):
+            for position, stop in split_range(*data, _CHUNK):
+                if isinstance(target, RawFile) and isinstance(self._file, RawFile):
+                    target.copy_from(self._file, position, stop - position, move=move)
+                else:
+                    target.write(position + move, self._file.read(position, stop - position))
 
     def _encrypt_again(self, layout: _Layout, target: ResizableDevice) -> None:
         """Copy all guest clusters that are not known to be zeros, encrypted by their new places."""

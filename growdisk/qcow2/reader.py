@@ -14,6 +14,7 @@ from growdisk.block.device import (
     Extent,
     ExtentKind,
     Part,
+    data_in,
     parts_of,
     read_into,
     read_padded,
@@ -118,10 +119,7 @@ class Reader:
         if run.kind is not L2Kind.UNALLOCATED or self.backing is None:
             yield run.start, run.end
             return
-        end = min(run.end, self.backing.size)
-        for extent in self.backing.extents(run.start, end - run.start):
-            if extent.kind is ExtentKind.DATA:
-                yield extent.start, extent.end
+        yield from data_in(self.backing, run.start, min(run.end, self.backing.size))
 
     def forget(self, entry: int) -> None:
         """New compressed data have been written to where this L2 entry points."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from growdisk.api.images.data_copy import is_zero
 from growdisk.api.images.opening import open_guest_content, require_keys
 from growdisk.api.images.pump import COMPARED_CHUNK, StopEarly, pump, side_by_side
-from growdisk.block.device import BlockDevice, Extent, ExtentKind
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, data_in
 from growdisk.block.raw import RawFile
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.image import Qcow2Image
@@ -70,12 +70,7 @@ def _first_difference(
         return different
     # Alike as far as both go. If they are of one length, nothing is left of `longer`.
     longer = one if one.size > shared else other
-    rest = longer.extents(shared, longer.size - shared)
-    return _first_place(
-        [longer],
-        ((extent.start, extent.end) for extent in rest if extent.kind is ExtentKind.DATA),
-        lambda _: None,
-    )
+    return _first_place([longer], data_in(longer, shared, longer.size), lambda _: None)
 
 
 def _first_place(

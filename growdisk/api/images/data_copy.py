@@ -10,7 +10,7 @@ from typing import Literal
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import data_length, refuse_small_device, report_create_errors
 from growdisk.api.images.pump import CHUNK, WRITTEN_CHUNK, pump
-from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.device import BlockDevice, ExtentKind, data_in
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.compress import CompressedCluster, Compressor
 from growdisk.qcow2.image import Qcow2Image
@@ -43,7 +43,7 @@ def copy_nonzero(source: BlockDevice, granule: int, write: Write, progress: Prog
     chunk = max(WRITTEN_CHUNK, granule)
     pump(
         [source],
-        widened(_data(source), granule, source.size),
+        widened(data_in(source, 0, source.size), granule, source.size),
         look,
         store,
         _of(source, progress),
@@ -118,7 +118,7 @@ def copy_compressed(
             target.write_compressed_cluster(cluster)
         return found[0]
 
-    ranges = widened(_data(source), cluster_size, source.size)
+    ranges = widened(data_in(source, 0, source.size), cluster_size, source.size)
     chunk = max(CHUNK, cluster_size)
     pump([source], ranges, pack, store, _of(source, progress), chunk=chunk, jobs=jobs)
     progress(source.size, source.size)
@@ -157,12 +157,6 @@ def _zero_granules(data: bytes | bytearray, granule: int) -> Iterator[int]:
 def _of(source: BlockDevice, progress: Progress) -> Callable[[int], None]:
     size = source.size
     return lambda reached: progress(reached, size)
-
-
-def _data(source: BlockDevice) -> Iterator[tuple[int, int]]:
-    for extent in source.extents(0, source.size):
-        if extent.kind is ExtentKind.DATA:
-            yield extent.start, extent.end
 
 
 def widened(
@@ -209,7 +203,8 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
                     copy.write(start, bytes(end - start))
             elif hole.kind is ExtentKind.ZERO:
                 copy.write_zeros(hole.start, hole.length)
-    pieces = (piece for extent in _data(file) for piece in split_range(*extent, _CHUNK))
+    data = data_in(file, 0, file.size)
+    pieces = (piece for extent in data for piece in split_range(*extent, _CHUNK))
     for start, end in pieces:
         copy.copy_from(file, start, end - start)
         progress(end, file.size)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
-from growdisk.block.device import BlockDevice, ExtentKind
+from growdisk.block.device import BlockDevice, data_in
 from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
 from growdisk.durable import NO_ROOM
@@ -175,7 +175,7 @@ def refuse_without_room(path: Path, place: Path, takes: int) -> None:
 
 def data_length(device: BlockDevice) -> int:
     """Bytes of a disk that are stored anywhere."""
-    return sum(one.length for one in device.extents(0, device.size) if one.kind is ExtentKind.DATA)
+    return sum(end - start for start, end in data_in(device, 0, device.size))
 
 
 @contextmanager
