@@ -9,20 +9,11 @@ from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.fast_dataclass import asdict, replace
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
+from growdisk.planner import single_step
 from growdisk.planner.facts import Facts
 from growdisk.planner.given_values import format_of, goal_of, run_options_of, sector_size_of
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
-from growdisk.planner.single_step import (
-    forget_gone,
-    grow_only,
-    make_swap_file,
-    remake_swap,
-    reread_only,
-    resize_only,
-    rewrite_only,
-    whole_rewrite,
-)
 from growdisk.playbook.options import Options, truth_of
 from growdisk.playbook.perform import TaskContext, TaskHandler, TaskResult
 from growdisk.playbook.tasks.expand import outcome_of, plan_in_check_mode
@@ -53,7 +44,7 @@ def _alone(propose: PlanFunction) -> TaskHandler:
 
 def _reread(options: Options, context: TaskContext) -> TaskResult:
     """It only looks: never `changed`."""
-    return replace(outcome_of(_one_step(options, context, reread_only)), changed=False)
+    return replace(outcome_of(_one_step(options, context, single_step.reread_only)), changed=False)
 
 
 def _rewrite(options: Options, context: TaskContext) -> TaskResult:
@@ -63,10 +54,10 @@ def _rewrite(options: Options, context: TaskContext) -> TaskResult:
 
     def watched(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         # The task is the table alone; which swap is gone is known only to the steps after it.
-        whole = whole_rewrite(facts, goal)
+        whole = single_step.whole_rewrite(facts, goal)
         if isinstance(whole, Proposal):
             swaps.update(_swaps_in(whole.steps))
-        return rewrite_only(facts, goal)
+        return single_step.rewrite_only(facts, goal)
 
     outcome = outcome_of(_one_step(options, context, watched))
     return replace(outcome, result={**outcome.result, **swaps})
@@ -130,14 +121,14 @@ _SPACE = ("number", "start", "size", "uuid", "label", "page_size")
 
 def _remake_swap(options: Options, context: TaskContext) -> TaskResult:
     swaps = tuple(_space(options, mapping) for mapping in options.mappings("swaps"))
-    return outcome_of(_one_step(options, context, remake_swap(swaps), _goal(options)))
+    return outcome_of(_one_step(options, context, single_step.remake_swap(swaps), _goal(options)))
 
 
 def _make_swap_file(options: Options, context: TaskContext) -> TaskResult:
     size = parse_size(options.word("size"))
     if size.relative:
         raise options.error("a swap file has a size, and nothing to grow by", "size: 1G")
-    propose = make_swap_file(options.word("system"), size.bytes, options.word("uuid"))
+    propose = single_step.make_swap_file(options.word("system"), size.bytes, options.word("uuid"))
     return outcome_of(_one_step(options, context, propose, _goal(options)))
 
 
@@ -147,7 +138,7 @@ def _repair_guest(options: Options, context: TaskContext) -> TaskResult:
     swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
     policy = SwapRemedy(options.word("swap"))
     step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
-    result = _one_step(options, context, forget_gone(step), _goal(options))
+    result = _one_step(options, context, single_step.forget_gone(step), _goal(options))
     outcome = outcome_of(result)
     # The step searches file by file, and says it in its detail; a plan counts as a change.
     idle = any(s.name == RepairGuest.name and s.detail == NOTHING_NAMED for s in result.steps)
@@ -195,10 +186,10 @@ def _refuse_unknown(options: Options, given: Mapping[str, object], known: tuple[
 
 
 HANDLERS = {
-    "resize_image": _alone(resize_only),
+    "resize_image": _alone(single_step.resize_only),
     "rewrite_partitions": _rewrite,
     "reread_partitions": _reread,
-    "grow_filesystem": _alone(grow_only),
+    "grow_filesystem": _alone(single_step.grow_only),
     "remake_swap": _remake_swap,
     "make_swap_file": _make_swap_file,
     "repair_guest": _repair_guest,
