@@ -190,6 +190,11 @@ def _called(arguments: argparse.Namespace, output: CommandOutput) -> int:
         from growdisk.cli.targets import on_address
 
         action = partial(on_address, arguments, output, action)
+    # Those verbs of `image` that need it do it themselves; the others have no time to load this.
+    if not arguments.parser.prog.startswith("growdisk image "):
+        from growdisk.cli.images.shared import ended_like_ctrl_c
+
+        action = ended_like_ctrl_c()(action)
     if not arguments.trust_references:
         return _answered(arguments, action)
     from growdisk.qcow2.named_files import trusting_references

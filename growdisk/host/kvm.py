@@ -139,8 +139,10 @@ def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
 
 def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
     """Run a trial guest under KVM with `memory` MiB; ToolTimedOut if it does not end."""
-    words = [_QEMU, *_MACHINE.split(), "-m", str(memory), *devices]
-    return run(words, timeout=_TRIAL_SECONDS, accept=None, cwd=scratch)
+    # A guest that never starts runs for ever, and growdisk may be killed meanwhile.
+    bound = ["timeout", "-s", "KILL", str(2 * _TRIAL_SECONDS), require(_QEMU)]
+    words = [*bound, *_MACHINE.split(), "-m", str(memory), *devices]
+    return run(words, timeout=_TRIAL_SECONDS, accept=None, cwd=scratch, name=_QEMU)
 
 
 def _complaint(guest: CompletedCommand) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
 import growdisk
+from tests.unit.cli.command import GROWDISK, environment
 
 ROOT = Path(growdisk.__file__).parent.parent
 BEGIN = f"import sys; sys.path.append({str(ROOT)!r}); from growdisk.cli import start\n"
@@ -151,3 +156,31 @@ start.main = main
 start.console()
 """
     assert run(code).stdout == "False {'a': [1]}\nTrue\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_ends_its_tools_and_removes_its_files(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    temporary, ssh = tmp_path / "temporary", tmp_path / "ssh"
+    temporary.mkdir()
+    ssh.write_text(
+        f"#!/bin/sh\necho $$ >{tmp_path}/new\nmv {tmp_path}/new {tmp_path}/pid\n"
+        "exec cat >/dev/null\n"
+    )
+    ssh.chmod(0o755)
+    env = environment({"TMPDIR": str(temporary), "PATH": f"{tmp_path}:/usr/bin:/bin"})
+    words = [GROWDISK, "show", "ssh://far/disk.qcow2", "--json"]
+    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "pid").exists():
+        assert process.poll() is None, "it has ended before it could be stopped"
+        time.sleep(0.01)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    tool = Path("/proc", (tmp_path / "pid").read_text().strip())
+    assert (process.returncode, '"interrupted"' in said) == (130, True)
+    assert not list(temporary.iterdir())
+    end = time.monotonic() + 10  # it may still be about to see that nobody talks to it
+    while tool.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
