@@ -41,7 +41,7 @@ from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, PlanFunction
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import SizeSpec, parse_goal_size
-from growdisk.workflow.failures import run_not_recorded
+from growdisk.workflow.failures import before_anything, run_not_recorded
 from growdisk.workflow.journal import RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 from growdisk.workflow.stopping import StopRequest
@@ -72,7 +72,10 @@ def plan(
     Reads only. Arguments: see expand.
     """
     goal, options = _goal(goal), options or RunOptions()
-    with _opened(target, goal, options, image_format, StopRequest(), verb="plan") as found:
+    with (
+        before_anything(),
+        _opened(target, goal, options, image_format, StopRequest(), verb="plan") as found,
+    ):
         prepared = _prepare(found, goal, propose)
     return prepared if isinstance(prepared, Result) else planned_result(prepared.plan)
 
@@ -99,8 +102,12 @@ def expand(
     `error` unless it ended as asked.
     """
     goal, options, stop = _goal(goal), options or RunOptions(), stop or StopRequest()
-    with _opened(target, goal, options, image_format, stop, verb="expand") as found:
-        prepared = _prepare(found, goal, propose)
+    with ExitStack() as stack:
+        with before_anything():
+            found = stack.enter_context(
+                _opened(target, goal, options, image_format, stop, verb="expand")
+            )
+            prepared = _prepare(found, goal, propose)
         if isinstance(prepared, Result):
             # Nothing to do. What a killed run has left beside the image is removed all the same.
             found.put_away()
@@ -113,7 +120,8 @@ def expand(
         with found.locked():
             # What cannot be written down must leave no folder that looks like a run.
             try:
-                session = found.begin(run, prepared.room)
+                with before_anything():
+                    session = found.begin(run, prepared.room)
             except BaseException as error:
                 run.directory.withdraw()
                 if isinstance(error, OSError):

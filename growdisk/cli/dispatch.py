@@ -21,6 +21,7 @@ from growdisk.errors import (
     ImageDamaged,
     ImageNotReadable,
     KeyNeeded,
+    OperationFailed,
     ReferenceOutside,
     Refused,
     UsageError,
@@ -39,6 +40,7 @@ _BUG, _INTERRUPTED = 1, 130
 _STDERR = 2
 # Whose exit codes are qemu-img's: that of an error, as 2 and 3 mean something else.
 _COULD_NOT = {"image check": 1, "image compare": 2}
+_READING = ("show", "list", "plan", "status", "doctor", "image info", "image map", "image compare")
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 
 
@@ -142,8 +144,13 @@ def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> in
 
 def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
     """The error's exit code, unless the command has codes of its own."""
-    verb = " ".join([words[place] for place in names_at(words)][:2]) if "image" in words else ""
-    return _COULD_NOT.get(verb, error.exit_code)
+    return _COULD_NOT.get(_command_in(words), error.exit_code)
+
+
+def _command_in(words: Sequence[str]) -> str:
+    """plan, image check."""
+    named = [words[place] for place in names_at(words)]
+    return " ".join(named[: 1 + (named[:1] == ["image"])])
 
 
 def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str, object]:
@@ -160,7 +167,8 @@ def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) 
     except (OSError, MemoryError, RuntimeError) as error:
         from growdisk.workflow.failures import host_falls_short
 
-        if short := host_falls_short(error):
+        reads = _command_in(words) in _READING
+        if short := host_falls_short(error, Refused if reads else OperationFailed):
             raise short from error
         if not isinstance(error, OSError):
             raise

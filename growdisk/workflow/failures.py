@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.errors import NeedsUser, OperationFailed, Refused, shell_word
+from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
 
 
@@ -120,11 +122,27 @@ def reason_of(error: Exception) -> str:
     return short.why if short else str(error) or type(error).__name__
 
 
-def host_falls_short(error: BaseException) -> OperationFailed | None:
-    """What it means if the host gives no memory, process, thread or /proc; None otherwise."""
+@contextmanager
+def before_anything() -> Iterator[None]:
+    """What the host does not give here is a refusal, since nothing has been touched."""
+    try:
+        yield
+    except (*WITHHELD, RuntimeError) as error:
+        if short := host_falls_short(error, Refused):
+            raise short from error
+        raise
+
+
+def host_falls_short(
+    error: BaseException, kind: type[GrowdiskError] = OperationFailed
+) -> GrowdiskError | None:
+    """What it means if the host gives no memory, process, thread or /proc; None otherwise.
+
+    `kind` is Refused as long as nothing has been touched.
+    """
     number, name = getattr(error, "errno", 0), str(getattr(error, "filename", ""))
     if name.startswith("/proc/") and not os.path.exists("/proc/self"):  # noqa: PTH110 (raises not)
-        return OperationFailed.named(
+        return kind.named(
             "proc-missing",
             "growdisk cannot go on",
             "/proc is not mounted here, which says what uses an image",
@@ -132,7 +150,7 @@ def host_falls_short(error: BaseException) -> OperationFailed | None:
             {},
         )
     if isinstance(error, MemoryError) or number == errno.ENOMEM:
-        return OperationFailed.named(
+        return kind.named(
             "out-of-memory",
             "growdisk cannot go on",
             "the host gives it no more memory",
@@ -143,7 +161,7 @@ def host_falls_short(error: BaseException) -> OperationFailed | None:
     # Python has no class of its own for a thread.
     if number != errno.EAGAIN and "start new thread" not in str(error):
         return None
-    return OperationFailed.named(
+    return kind.named(
         "too-many-processes",
         "growdisk cannot go on",
         "the host lets it start no further process or thread",

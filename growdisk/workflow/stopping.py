@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from growdisk.workflow.failures import Interrupted
+from growdisk.workflow.failures import Interrupted, before_anything
 
 Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -91,7 +91,8 @@ class SignalsStop:
         # Python's signal handler writes to it: it must never wait for the reader.
         os.set_blocking(self._write_end, False)
         self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
-        self._watcher.start()
+        with before_anything():
+            self._watcher.start()
         self._old_handlers = set_handlers(_nothing)
         self._old_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         return self._stop

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.session import Session
+from growdisk.block.raw import RawFile
 from tests.conftest import Copier
 from tests.unit.cli.command import GROWDISK, environment, in_process
 
@@ -23,7 +24,7 @@ def test_a_host_that_allows_no_further_thread_is_told(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", none_left)
         answer = in_process("expand", tmp_path / "a.raw", "+16M", "--json")
-    assert (answer.code, answer.json()["error"]["id"]) == (4, "too-many-processes")
+    assert (answer.code, answer.json()["error"]["id"]) == (3, "too-many-processes")
     assert "Traceback" not in answer.err
 
 
@@ -37,9 +38,33 @@ def test_a_host_without_memory_is_told_and_has_no_folder_of_a_run(
     with monkeypatch.context() as patched:
         patched.setattr(Session, "_announce", without_memory)
         answer = in_process("expand", image, "+16M", "--json")
-    assert (answer.code, answer.json()["error"]["id"]) == (4, "out-of-memory")
+    assert (answer.code, answer.json()["error"]["id"]) == (3, "out-of-memory")
+    assert answer.json()["result"] == "refused"
     assert "Traceback" not in answer.err
     assert not image.with_name("guest.qcow2.growdisk").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["show"], 3),
+        (["plan"], 3),
+        (["image", "info"], 3),
+        (["image", "check"], 1),
+        (["image", "snapshot", "create"], 4),  # it may have begun
+    ],
+)
+def test_what_only_reads_is_refused_for_want_of_memory(
+    classic: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int
+) -> None:
+    def without_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RawFile, "open", without_memory)
+        answer = in_process(*words, classic, *(["name"] if "create" in words else []), "--json")
+    error = answer.json()["error"]
+    assert (answer.code, error["code"], error["id"]) == (code, code, "out-of-memory")
 
 
 def test_a_host_without_proc_is_told(copied: Copier) -> None:
@@ -47,4 +72,4 @@ def test_a_host_without_proc_is_told(copied: Copier) -> None:
     image = copied("guest.qcow2")
     words = ["bwrap", "--dev-bind", "/", "/", "--tmpfs", "/proc", GROWDISK, "plan", image, "+64M"]
     done = subprocess.run(words, capture_output=True, text=True, env=environment())
-    assert done.returncode == 4 and "mount -t proc proc /proc" in done.stderr, done
+    assert done.returncode == 3 and "mount -t proc proc /proc" in done.stderr, done
