@@ -36,7 +36,9 @@ from growdisk.workflow.journal import (
 from growdisk.workflow.run_places import (
     image_beside,
     is_apart,
+    note_in_file,
     record_folder,
+    remove_note,
     run_folder,
     same_bytes,
 )
@@ -181,6 +183,7 @@ class RunDirectory:
         # The folder itself must outlive a power cut before what is written in it counts.
         make_folder(self.path)
         sync_directory(self.path.parent)
+        note_in_file(self.image, self.path)
         self._empty()
 
     def _empty(self) -> None:
@@ -230,6 +233,7 @@ class RunDirectory:
                 if written_to or not self.leading().state().finished:
                     return
                 _keep_record(self.path, record_folder(self.image), self.image)
+                remove_note(self.image)
                 # The plan first: what is cut short here is not a run any more.
                 names = (*_MAIN_FILES, *(file.name for file in self.path.iterdir()))
             for name in names:
@@ -239,6 +243,7 @@ class RunDirectory:
     def forget(self) -> None:
         """The image is another one now: neither run nor record is about it."""
         record = record_folder(self.image)
+        remove_note(self.image)
         for folder in (self.path, record, _fresh(record)):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -247,8 +252,8 @@ class RunDirectory:
         yield self.leading()
         # Those of a loop device on the image, or of the file that it shows.
         for folder in same_bytes(self.image):
-            if (folder / "plan.json").exists():
-                yield RunDirectory(_image_of(folder), folder)
+            if _is_there(folder / "part-of.json") or _is_there(folder / "plan.json"):
+                yield RunDirectory(_image_of(folder), folder).leading()
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
@@ -281,6 +286,7 @@ class RunDirectory:
         self.make_room()
         with contextlib.suppress(OSError):
             if self.state().status is RunStatus.NONE:
+                remove_note(self.image)
                 self._empty()
                 self.path.rmdir()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from growdisk.block.host_devices import loops
@@ -23,6 +24,7 @@ STATE_DIR = "GROWDISK_STATE_DIR"
 _SUFFIX = ".growdisk"
 _RUNS = "runs"
 _SERVED = "served"
+_ATTRIBUTE = "user.growdisk.run"
 
 
 def state_folder() -> Path:
@@ -96,7 +98,7 @@ def record_folder(image: Path) -> Path:
 def same_bytes(image: Path) -> list[Path]:
     """Folders of runs on the same bytes: of a loop device's file, or of a file's loop device.
 
-    And of the file's other names in the same folder (hard links).
+    And of the file's other names: hard links, bind mounts.
     """
     if is_served(image):
         return []  # attached as a device its run lies in the same folder
@@ -111,19 +113,39 @@ def same_bytes(image: Path) -> list[Path]:
     return [run_folder(Path(file)) for file in files if os.path.isfile(file)]  # noqa: PTH113
 
 
-def _run_folders_of_links(image: Path) -> list[Path]:
-    """Of other names that lead to the same file, as far as they lie in the same folder."""
+def note_in_file(image: Path, folder: Path) -> None:
+    """Make the file say where its run lies, for those who come by another name of it."""
+    if not is_apart(image):
+        with suppress(OSError):  # a file system without attributes, or a read-only one
+            os.setxattr(image, _ATTRIBUTE, os.fsencode(folder))
+
+
+def remove_note(image: Path) -> None:
+    with suppress(OSError):
+        os.removexattr(image, _ATTRIBUTE)
+
+
+def _noted_folder(image: Path) -> list[Path]:
     try:
-        file = os.stat(image)  # noqa: PTH116 (as above)
-        if file.st_nlink < 2:
-            return []
+        return [Path(os.fsdecode(os.getxattr(image, _ATTRIBUTE)))]
+    except OSError:
+        return []
+
+
+def _run_folders_of_links(image: Path) -> list[Path]:
+    """Of other names that lead to the same file: noted in it, or in the same folder."""
+    try:
+        folders = _noted_folder(image)
         own = os.path.realpath(image)
-        with os.scandir(os.path.dirname(own)) as entries:  # noqa: PTH120
-            folders = [Path(entry.path) for entry in entries if entry.name.endswith(_SUFFIX)]
+        # As long as there are file systems whose files can carry no attribute.
+        if os.stat(image).st_nlink > 1:  # noqa: PTH116 (as above)
+            with os.scandir(os.path.dirname(own)) as entries:  # noqa: PTH120
+                folders += [Path(entry.path) for entry in entries if entry.name.endswith(_SUFFIX)]
         others = ((folder, image_beside(folder)) for folder in folders)
+        # A copy of the file has its attributes as well, and is not the same file.
         return [
             folder
-            for folder, other in others
+            for folder, other in dict(others).items()
             if os.fspath(other) != own and other.exists() and other.samefile(image)
         ]
     except (OSError, ValueError):

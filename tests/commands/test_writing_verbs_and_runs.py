@@ -214,16 +214,18 @@ def test_run_on_undo_files_survives_a_copy_that_keeps_the_times(
     )
 
 
+@pytest.mark.parametrize("name", ["link.raw", "elsewhere/link.raw"])
 @pytest.mark.parametrize("verb", RAW)
 def test_a_run_is_seen_by_another_name_of_the_file(
-    copied: Copier, monkeypatch: pytest.MonkeyPatch, verb: str
+    copied: Copier, monkeypatch: pytest.MonkeyPatch, verb: str, name: str
 ) -> None:
     image = copied("guest.raw")
     monkeypatch.chdir(image.parent)
     run_on(Path(image.name), keep=True)
     assert in_process("rollback", image.name, "--to", "rewrite-partitions").code == 0
     monkeypatch.chdir("/")
-    link = image.with_name("link.raw")
+    link = image.parent / name
+    link.parent.mkdir(exist_ok=True)
     link.hardlink_to(image)
     image.with_name("bytes").touch()
     before = fingerprint(image)
@@ -231,7 +233,17 @@ def test_a_run_is_seen_by_another_name_of_the_file(
     assert (answer.code, f"growdisk rollback {image}" in answer.err) == (3, True), answer.err
     assert fingerprint(image) == before
     assert in_process("rollback", image).code == 0
-    assert in_process("plan", link, "+64M").code == 0
+    assert (os.listxattr(image), in_process("plan", link, "+64M").code) == ([], 0)
+
+
+def test_a_copy_with_its_attributes_is_not_the_file_that_has_the_run(
+    copied: Copier, tmp_path: Path
+) -> None:
+    image, copy = copied("guest.raw"), tmp_path / "copy.raw"
+    run_on(image, dies_at="rewrite-partitions")
+    subprocess.run(["cp", "-a", image, copy], check=True)
+    assert os.listxattr(copy) == ["user.growdisk.run"]
+    assert asked("resize", copy).code == 0
 
 
 @pytest.mark.parametrize("snapshots", ["none", "overlay", "no room"])
