@@ -20,7 +20,7 @@ from growdisk.steps.live_place import GuestAccess
 from growdisk.steps.live_snapshots import LiveOverlays, LiveSnapshots, LiveUndo
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.workflow.engine import Engine
-from growdisk.workflow.failures import NothingToRestore, StoppedWithoutSnapshots
+from growdisk.workflow.failures import WITHHELD, NothingToRestore, StoppedWithoutSnapshots
 from growdisk.workflow.journal import Journal
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.snapshots import SnapshotStore
@@ -60,7 +60,7 @@ class LiveSession:
             # again(): `reached` has the disk as it was before it grew.
             sector_size = self.run.plan.sector_size
             looked = look(self.reached.again(), self.run.path, sector_size, StopRequest())
-        except GrowdiskError:
+        except (GrowdiskError, *WITHHELD):
             return None
         looked.inside.forget()
         return layout_of(looked.facts)

@@ -28,6 +28,7 @@ from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.engine import Engine
+from growdisk.workflow.failures import WITHHELD
 from growdisk.workflow.journal import TOUCHED, Event, Journal, JournalRecord, RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
@@ -118,8 +119,11 @@ class Session:
         return error
 
     def layout_now(self) -> Layout | None:
-        """None if the disk is lost, which is why the run has ended, or nobody has its key."""
-        with suppress(OSError):
+        """None if the disk is lost, which is why the run has ended, or nobody has its key.
+
+        A refusal to read it would say that nothing was touched.
+        """
+        with suppress(GrowdiskError, *WITHHELD):
             if not self.disk.is_locked:
                 return layout_now(
                     self.disk, self.run.path, self.run.plan.sector_size, self.run.keyring
@@ -133,7 +137,7 @@ class Session:
             zip(self.disk.extra_disks, self.run.plan.extra_disks, strict=True), 1
         ):
             if known.before is not None:
-                with suppress(OSError):  # as of the first disk
+                with suppress(GrowdiskError, *WITHHELD):  # as of the first disk
                     name, sector_size = disk_name(number), self.run.plan.sector_size
                     after = layout_now(disk, disk.path, sector_size, self.run.keyring, name)
                     found.append((known.before, after))

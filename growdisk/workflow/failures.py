@@ -136,7 +136,7 @@ def before_anything() -> Iterator[None]:
 def host_falls_short(
     error: BaseException, kind: type[GrowdiskError] = OperationFailed
 ) -> GrowdiskError | None:
-    """What it means if the host gives no memory, process, thread or /proc; None otherwise.
+    """What it means if the host gives no memory, process, thread, file or /proc; else None.
 
     `kind` is Refused as long as nothing has been touched.
     """
@@ -156,6 +156,15 @@ def host_falls_short(
             "the host gives it no more memory",
             "raise the limit (ulimit -v, MemoryMax=), or end other programs; then run the same "
             "command again",
+            {},
+        )
+    if number in (errno.EMFILE, errno.ENFILE):
+        return kind.named(
+            "too-many-open-files",
+            "growdisk cannot go on",
+            "the host lets it open no further file",
+            "raise the limit (ulimit -n, LimitNOFILE=; sysctl fs.file-max), or end other programs; "
+            "then run the same command again",
             {},
         )
     # Python has no class of its own for a thread.

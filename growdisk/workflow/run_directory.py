@@ -224,8 +224,8 @@ class RunDirectory:
 
         The caller has the image to itself: a folder without a run is not the beginning of one.
         """
-        # If the record cannot be written, the folder stays as it is: it is as good a record.
-        with contextlib.suppress(OSError):
+        # If the record cannot be read or written, the folder stays: it is as good a record.
+        with contextlib.suppress(OSError, Refused):
             names = _LEFT_OVER
             if self._is_run:
                 # Whatever is recorded: nothing goes that a guest writes to.
@@ -276,7 +276,8 @@ class RunDirectory:
     def finish(self) -> None:
         """Free reserved space that is no longer needed: the run is over, or is kept."""
         self.make_room()
-        with contextlib.suppress(OSError):
+        # How the run has ended is told by others, who do not fail because this does.
+        with contextlib.suppress(OSError, Refused):
             if self.state().finished:
                 # Cut to its own length, a file gives back the blocks reserved after its end.
                 truncate_file(self.journal_file, self.journal_file.stat().st_size)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
+from growdisk.api import runs, session
 from growdisk.api.session import Session
 from growdisk.block.raw import RawFile
+from growdisk.workflow import run_directory
+from growdisk.workflow.journal import Event, JournalRecord, read_journal, record_unreadable
 from tests.conftest import Copier
 from tests.unit.cli.command import GROWDISK, environment, in_process
 
@@ -73,3 +78,36 @@ def test_a_host_without_proc_is_told(copied: Copier) -> None:
     words = ["bwrap", "--dev-bind", "/", "/", "--tmpfs", "/proc", GROWDISK, "plan", image, "+64M"]
     done = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert done.returncode == 3 and "mount -t proc proc /proc" in done.stderr, done
+
+
+def test_what_cannot_be_looked_at_after_a_run_does_not_make_it_a_refusal(
+    copied: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(path: Path) -> list[JournalRecord]:
+        if (records := read_journal(path)) and records[-1].event is Event.DONE:
+            raise record_unreadable(path, os.strerror(errno.EMFILE))
+        return records
+
+    def without_memory(*_: object) -> None:
+        raise MemoryError
+
+    image = copied("guest.raw")
+    with monkeypatch.context() as patched:
+        patched.setattr(run_directory, "read_journal", too_many)
+        patched.setattr(session, "layout_now", without_memory)
+        answer = in_process("expand", image, "+16M", "--no-guest-repair", "--json")
+    assert (answer.code, answer.json()["result"]) == (0, "changed"), answer
+    assert in_process("status", image, "--json").json()["state"] == "done"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_host_that_lets_no_further_file_be_opened_is_told(
+    classic: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def too_many(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/usr/lib/python3/any.py")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "_prepare", too_many)
+        answer = in_process("plan", classic, "+16M", "--json")
+    assert (answer.code, answer.json()["error"]["id"]) == (3, "too-many-open-files")
