@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.E
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DEVICES = Path("/dev")
 _LONGEST_RECORD = 64 << 20
+_JUST_MADE = 60  # seconds
 _AT_ONCE = 1 << 20  # os.read() makes room for all that it may read
 #: What link() answers where files have one name (FAT, exFAT, many network file systems).
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -221,6 +223,29 @@ def alone_in(folder: Path) -> Iterator[bool]:
             fcntl.flock(fd, fcntl.LOCK_EX)
             alone = True
         yield alone
+
+
+@contextmanager
+def scratch_folder(kind: str, parent: str | None = None) -> Iterator[Path]:
+    """A temporary folder; first, those of this kind go that killed processes of this user left.
+
+    Its name begins with `kind`.
+    """
+    import shutil
+    import tempfile
+
+    for left in Path(parent or tempfile.gettempdir()).glob(f"{kind}*"):
+        with suppress(OSError), _opened(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW) as fd:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: it is in use
+            found = os.fstat(fd)
+            # One that was just made is about to be locked.
+            if found.st_uid == os.geteuid() and abs(time.time() - found.st_mtime) > _JUST_MADE:
+                shutil.rmtree(left, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=kind, dir=parent, ignore_cleanup_errors=True) as folder,
+        alone_in(Path(folder)),
+    ):
+        yield Path(folder)
 
 
 def open_locked(path: Path, mode: int) -> int:

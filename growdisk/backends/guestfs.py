@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Protocol
 
 from growdisk.backends.appliance import Appliance, ApplianceFailed, ApplianceHangs
 from growdisk.backends.guest_handle import DISK, Handle, Shell
+from growdisk.durable import scratch_folder
 from growdisk.errors import OperationFailed, ToolMissing
 from growdisk.host.command import last_lines, time_limit
 from growdisk.host.kvm import Accelerator
@@ -47,6 +47,7 @@ class LaunchHandle(Handle, Protocol):
     def set_memsize(self, memsize: int) -> None: ...
     def set_smp(self, smp: int) -> None: ...
     def set_append(self, append: str) -> None: ...
+    def set_tmpdir(self, tmpdir: str) -> None: ...
     def set_pgroup(self, pgroup: bool) -> None: ...
     def set_event_callback(
         self, callback: Callable[[int, int, str, list[int]], None], event_bitmask: int
@@ -83,6 +84,8 @@ def launch(
     with contextlib.ExitStack() as undo:
         # Any failure before the appliance is returned ends QEMU again.
         undo.callback(handle.close)
+        # What libguestfs leaves there if growdisk is killed goes with that folder.
+        handle.set_tmpdir(str(socket.parent))
         _configure(handle, accelerator)
         for number, served in enumerate((socket, *extra_disks)):
             _add_disk(handle, served, _LABEL + number * "x", sector_size)
@@ -133,10 +136,8 @@ class _TemporaryFiles:
 
     def _open(self) -> None:
         before = os.environ.get("TMPDIR")
-        folder = tempfile.TemporaryDirectory(
-            prefix="growdisk-", dir=before or "/var/tmp", ignore_cleanup_errors=True
-        )
-        os.environ["TMPDIR"] = self._undo.enter_context(folder)
+        folder = scratch_folder("growdisk-launch-", before or "/var/tmp")
+        os.environ["TMPDIR"] = str(self._undo.enter_context(folder))
         if before is None:
             self._undo.callback(os.environ.pop, "TMPDIR", None)
         else:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.nbd_handshake import MAX_REQUEST, Export, PeerGone, negotiate, receive
+from growdisk.durable import scratch_folder
 from growdisk.fast_dataclass import NamedTuple
 from growdisk.fast_imports import LateLogger
 
@@ -196,7 +197,7 @@ def serve(device: BlockDevice) -> Iterator[NbdServer]:
     """Serve `device` at a socket in a private directory, within a socket path's 107 bytes."""
     parent = folder if len(folder := tempfile.gettempdir()) < 60 else "/tmp"
     with (
-        tempfile.TemporaryDirectory(prefix="growdisk-", dir=parent) as directory,
-        NbdServer(device, Path(directory) / "nbd") as server,
+        scratch_folder("growdisk-nbd-", parent) as directory,
+        NbdServer(device, directory / "nbd") as server,
     ):
         yield server

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
+from growdisk.durable import scratch_folder
 from growdisk.errors import ToolTimedOut
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import CompletedCommand, last_lines, require, run
@@ -101,8 +101,7 @@ def _tried() -> Mapping[str, str]:
 def try_kvm() -> Accelerator:
     """Run the trial guests: a boot sector, and a kernel if this user may read one."""
     # The folder also takes the core file of an abort.
-    with tempfile.TemporaryDirectory(prefix="growdisk-kvm-") as directory:
-        scratch = Path(directory)
+    with scratch_folder("growdisk-kvm-") as scratch:
         boot = scratch / "boot.img"
         boot.write_bytes(_BOOT_SECTOR.ljust(64 << 10, b"\0"))
         port = f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4"

@@ -13,7 +13,6 @@ import json
 import secrets
 import shlex
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from pathlib import Path
 from growdisk.block.address import Address
 from growdisk.block.host_devices import mounts
 from growdisk.block.nbd_handshake import NotOffered, query_export
+from growdisk.durable import scratch_folder
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import NamedTuple, dataclass
 from growdisk.host.command import last_lines, require, run, start
@@ -211,10 +211,10 @@ def far_server(
     DiskNotReached, held-at-server, ToolMissing. `claim`: the descriptor of the lock that ssh
     inherits.
     """
-    with tempfile.TemporaryDirectory(prefix="growdisk-far-") as folder:
+    with scratch_folder("growdisk-far-") as folder:
         # Two sockets: ours, which ssh forwards to the one that the far side makes in a folder of
         # its own.
-        socket, far = Path(folder) / "nbd", f"/tmp/growdisk-{secrets.token_hex(8)}"
+        socket, far = folder / "nbd", f"/tmp/growdisk-{secrets.token_hex(8)}"
         arguments = [_locked(address.path, image_format), *([] if writable else ["--read-only"])]
         script = shlex.join(["sh", "-c", _FAR_SIDE, "growdisk", address.path, far, *arguments])
         forwarded = f"{socket}:{far}/nbd"

@@ -6,11 +6,12 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from growdisk.durable import append_record, open_locked, replace_file
+from growdisk.durable import alone_in, append_record, open_locked, replace_file, scratch_folder
 
 
 def calls_of(code: str, directory: Path) -> list[str]:
@@ -152,3 +153,18 @@ def test_a_file_that_is_removed_while_it_is_being_locked_is_made_again(
     fd = open_locked(lock, 0o600)
     assert locks == 2 and os.path.samestat(os.fstat(fd), lock.stat())
     os.close(fd)
+
+
+def test_a_scratch_folder_goes_and_takes_those_of_killed_processes_with_it(tmp_path: Path) -> None:
+    hour_ago, kinds = time.time() - 3600, ("kind-killed", "kind-used", "kind-new", "other-killed")
+    for name in kinds:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+        if name != "kind-new":  # about to be locked
+            os.utime(tmp_path / name, (hour_ago, hour_ago))
+    (tmp_path / "kind-link").symlink_to("other-killed")
+    with alone_in(tmp_path / "kind-used"), scratch_folder("kind-", str(tmp_path)) as folder:
+        (folder / "file").touch()
+        found = {path.name for path in tmp_path.iterdir()}
+    assert found == {*kinds[1:], "kind-link", folder.name}
+    assert not folder.exists() and (tmp_path / "other-killed/file").exists()
