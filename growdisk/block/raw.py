@@ -93,9 +93,12 @@ class RawFile(InParts):
         return file
 
     @classmethod
-    def create(cls, path: Path, size: int = 0, *, lock: bool = True) -> RawFile:
-        """Create a sparse file that must not exist yet (FileExistsError otherwise)."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    def create(cls, path: Path, size: int = 0, *, lock: bool = True, mode: int = 0o644) -> RawFile:
+        """Create a sparse file that must not exist yet (FileExistsError otherwise).
+
+        `mode`: whom the umask lets read it.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             if lock:
                 lock_image(fd, path, writing=True)

@@ -66,12 +66,12 @@ class RunFolder:
         content = json.dumps(description, indent=1, default=str).encode()
         plays = self.path.parent
         with _recording(self.path):
-            plays.mkdir(parents=True, exist_ok=True)
+            plays.mkdir(mode=0o755, parents=True, exist_ok=True)
             with alone_in(plays) as alone:
                 # What is half written there while nobody else records is of a killed process.
                 for hidden in plays.glob(".*") if alone else ():
                     shutil.rmtree(hidden, ignore_errors=True)
-                self._hidden.mkdir()
+                self._hidden.mkdir(mode=0o755)
                 # The folder gets its name when it is complete, for is_unfinished.
                 replace_file(self._hidden / _DESCRIPTION, content)
                 self._hidden.rename(self.path)
@@ -129,7 +129,7 @@ class Claims:
         place = state_home() / "images" / hashlib.sha256(os.fsencode(image)).hexdigest()[:32]
         with _recording(place.parent):
             try:
-                place.parent.mkdir(parents=True, exist_ok=True)
+                place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 fd = self._held[place] = open_locked(place, 0o600)
                 holder = _text_in(fd)
             except BlockingIOError as error:

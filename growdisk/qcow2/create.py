@@ -48,6 +48,7 @@ def create(
     luks: bytes = b"",
     synced_later: bool = False,
     data_place: Path | None = None,
+    mode: int = 0o644,
 ) -> None:
     """Create an empty image of `size` bytes. FileExistsError if `path` exists.
 
@@ -58,14 +59,14 @@ def create(
     The name of the backing file is stored as given; a relative one counts from the image's
     directory, as that of the data file does. A block device is written in place. `key`: encrypt
     with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this. `luks`:
-    with this encryption header of another image (luks_header) instead. Raises ImageUnsupported,
-    with nothing written, for what the format does not allow.
+    with this encryption header of another image (luks_header) instead. `mode`: of its file. Raises
+    ImageUnsupported, with nothing written, for what the format does not allow.
     """
     # Before anything exists: a key that is not text is refused, and the rounds take seconds.
     luks = _new_luks(path, key, key_seconds) if key is not None else luks
     header = _plan(path, size, options, backing, backing_format, luks)
     on_device = path.is_block_device()
-    file = RawFile.open(path, writable=True) if on_device else RawFile.create(path)
+    file = RawFile.open(path, writable=True) if on_device else RawFile.create(path, mode=mode)
     data_file: RawFile | None = None
     try:
         if options.data_file:

@@ -258,6 +258,7 @@ class OverlayChain(OverlayFiles):
             backing=backing,
             backing_format=backing_format,
             luks=self._disk.luks_header,
+            mode=0o600,  # the image itself may be private
         )
         return self.fresh
 

@@ -304,11 +304,14 @@ def refuse_if_open(directory: RunDirectory, *, unless_kept: bool = False) -> Non
 
 
 def make_folder(path: Path) -> None:
-    """In the state folder, with what it lies in; only its owner may look into that."""
+    """In the state folder, with what it lies in; only its owner may look into that.
+
+    Whatever the umask, nobody else puts a plan there, which `resume` would carry out.
+    """
     if not path.parent.exists():
         path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.parent.mkdir(exist_ok=True)
-    path.mkdir(exist_ok=True)
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+    path.mkdir(mode=0o755, exist_ok=True)
 
 
 def _is_there(path: Path) -> bool:

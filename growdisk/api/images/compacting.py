@@ -34,7 +34,7 @@ def compact_image(
         # The image is locked: what is found sound here stays so while it is copied.
         _refuse(path)
         with report_create_errors(path, lambda: before), NewFile(path, replacing=True) as new:
-            with closing(RawFile.create(new.temporary)) as file:
+            with closing(RawFile.create(new.temporary, mode=0o600)) as file:
                 take_flags(new.temporary, path)  # only an empty file takes all of them
                 file.write_behind()
                 image.compact_into(file)

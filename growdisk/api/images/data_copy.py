@@ -179,7 +179,8 @@ def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> 
     with closing(RawFile.open(source)) as file:
         takes = (lambda: file.size) if sparse == "never" else (lambda: data_length(file))
         with report_create_errors(path, takes), NewFile(path) as new:
-            with closing(new.open()) as copy:
+            # As cp does: what is private stays so.
+            with closing(new.open(source.stat().st_mode & 0o666)) as copy:
                 refuse_small_device(copy, file.size)
                 copy.write_behind()
                 _fill(file, copy, sparse, progress)

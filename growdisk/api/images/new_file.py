@@ -99,11 +99,11 @@ class NewFile:
         if self._data_file is not None:
             self._data_file.__exit__(kind, error, trace)
 
-    def open(self) -> RawFile:
+    def open(self, mode: int = 0o644) -> RawFile:
         """The file to be, or the block device as it is, open for writing."""
         if self.is_device:
             return RawFile.open(self.path, writable=True)
-        return RawFile.create(self.temporary)
+        return RawFile.create(self.temporary, mode=mode)
 
     def publish(self) -> None:
         """Give the finished file its name, durably."""
