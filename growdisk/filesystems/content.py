@@ -75,7 +75,8 @@ class ExtContent(Content):
     and journal. `cluster_size` is what it gives out at once: more than a block with bigalloc.
     `external_journal` is the UUID of the device that its journal is on, "" if that is in the
     file system itself. `backup_groups`: where sparse_super2 has its two copies of the superblock.
-    `starts`: there is code of a boot loader before it.
+    `starts`: there is code of a boot loader before it. `in_check`: by its MMP block an e2fsck has
+    it, or had it when it was cut short.
     """
 
     block_size: int = 4096
@@ -99,6 +100,7 @@ class ExtContent(Content):
     kept_blocks: int = 0
     overhead_blocks: int = 0
     starts: bool = False
+    in_check: bool = False
 
     growable: ClassVar[str | None] = "resize2fs"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 
+from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import NamedTuple, replace
 from growdisk.filesystems.content import Content, ExtContent, JournalContent, dashed, text
 from growdisk.filesystems.ext_growth import groups_with_superblock
@@ -19,6 +20,8 @@ _BOOT_CODE = 440
 _SMALL_DESCRIPTOR, _LARGE_DESCRIPTOR = 32, 64
 _MAGIC = 0xEF53
 _STATE_CLEAN = 1
+# In the superblock, the number of the MMP block; its magic, and what e2fsck writes after it.
+_MMP_BLOCK_AT, _MMP_MAGIC, _MMP_CHECKED = 0x168, 0x004D4D50, 0xE24D4D50
 _COMPAT_JOURNAL = 0x4
 _INCOMPAT_RECOVER, _INCOMPAT_JOURNAL_DEVICE, _INCOMPAT_64BIT = 0x4, 0x8, 0x80
 _INCOMPAT_FLEX_BG = 0x200
@@ -143,6 +146,14 @@ def read_ext(head: bytes) -> Content | None:
     return replace(
         content, kept_blocks=_kept_blocks(content), overhead_blocks=_overhead_blocks(content, block)
     )
+
+
+def is_in_check(device: BlockDevice, content: ExtContent) -> bool:
+    """Whether an e2fsck has marked it in its block of multiple mount protection (MMP)."""
+    (number,) = struct.unpack("<Q", device.read(SUPERBLOCK_OFFSET + _MMP_BLOCK_AT, 8))
+    at = number * content.block_size
+    marked = device.read(at, 8) if at + 8 <= device.size else b""
+    return marked == struct.pack("<II", _MMP_MAGIC, _MMP_CHECKED)
 
 
 def _descriptor_size(block: Superblock) -> int:

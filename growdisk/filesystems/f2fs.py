@@ -18,8 +18,9 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, F2fsContent, dashed
 from growdisk.units import align_down
 
-# magic, log block size, log blocks per segment, blocks, first checkpoint, uuid, label (UTF-16)
-_SUPERBLOCK = struct.Struct("<I12xII12xQ32xI28x16s1024s")
+# magic, log block size, log blocks per segment, segments per section, blocks, first checkpoint,
+# uuid, label (UTF-16)
+_SUPERBLOCK = struct.Struct("<I12xIII8xQ32xI28x16s1024s")
 _FEATURES_AT, _DEVICES_AT = 2180, 2201
 _ZONED, _READ_ONLY = 0x2, 0x4000
 _SUPERBLOCK_OFFSET = 1024
@@ -32,14 +33,18 @@ _UNMOUNTED = 0x1
 _PACK_BLOCKS, _CHECKSUM_AT = struct.Struct("<136xI"), struct.Struct("<164xI")
 _LEAST_CHECKSUM_AT, _MOST_CHECKSUM_AT = 192, _BLOCK - 4
 _ALL_ONES = (1 << 32) - 1
+_SECTIONS = (
+    "its F2FS has sections of several segments (mkfs.f2fs -s), which resize.f2fs mixes up, so that "
+    "a kernel would stop writing to it some day"
+)
 
 
 def read_f2fs(head: bytes) -> Content | None:
     raw = head[_SUPERBLOCK_OFFSET:_BLOCK]
     if len(raw) < _DEVICES_AT + 1:
         return None
-    magic, log_block_size, log_segment, blocks, checkpoint, uuid, label = _SUPERBLOCK.unpack_from(
-        raw
+    magic, log_block_size, log_segment, in_section, blocks, checkpoint, uuid, label = (
+        _SUPERBLOCK.unpack_from(raw)
     )
     if magic != _MAGIC or log_block_size != 12:
         return None
@@ -48,7 +53,7 @@ def read_f2fs(head: bytes) -> Content | None:
         dashed(uuid),
         label.decode("utf-16-le", "replace").split("\0")[0],
         blocks * _BLOCK,
-        unfit=_unfit(raw),
+        unfit=_unfit(raw, in_section),
         # The second checkpoint lies a segment after the first; they are written in turns.
         checkpoints=(checkpoint * _BLOCK, (checkpoint + (1 << min(log_segment, 20))) * _BLOCK),
     )
@@ -102,11 +107,16 @@ def grown_f2fs(content: Content, device_size: int) -> int:
     return max(align_down(device_size, _BLOCK), content.size or 0)
 
 
-def _unfit(raw: bytes) -> str:
+def _unfit(raw: bytes, segments_in_section: int) -> str:
     (features,) = struct.unpack_from("<I", raw, _FEATURES_AT)
     # The first byte of the first device's path: a file system on one device names none.
     if raw[_DEVICES_AT]:
         return "its F2FS lies on several devices"
     if features & _ZONED:
         return "its F2FS is made for zoned devices, which this disk is not"
-    return "its F2FS was made to be read only" if features & _READ_ONLY else ""
+    if features & _READ_ONLY:
+        return "its F2FS was made to be read only"
+    # resize.f2fs 1.15 moves the places where logs go on by segments, so that files and nodes come
+    # to lie in one section. fsck.f2fs may find that sound; a kernel that cleans the section does
+    # not, and writes no more ("Inconsistent segment").
+    return _SECTIONS if segments_in_section > 1 else ""

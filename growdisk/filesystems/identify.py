@@ -17,6 +17,7 @@ from growdisk.filesystems.content import (
     AmbiguousContent,
     BtrfsContent,
     Content,
+    ExtContent,
     F2fsContent,
     FixedContent,
     ForeignContent,
@@ -25,7 +26,8 @@ from growdisk.filesystems.content import (
     PhysicalVolumeContent,
     text,
 )
-from growdisk.filesystems.ext import read_ext
+from growdisk.filesystems.ext import is_in_check, read_ext
+from growdisk.filesystems.ext_features import has_feature
 from growdisk.filesystems.f2fs import read_f2fs, with_checkpoint
 from growdisk.filesystems.fat import read_exfat, read_fat, with_usage
 from growdisk.filesystems.file_tree import Unknown
@@ -127,6 +129,8 @@ def _completed(device: BlockDevice, content: Content) -> Content:
             return with_checkpoint(device, content)
         case BtrfsContent():
             return _with_operation(device, content)
+        case ExtContent() if has_feature(content, "mmp"):
+            return replace(content, in_check=is_in_check(device, content))
         case FixedContent():
             return with_usage(device, content)
     return content

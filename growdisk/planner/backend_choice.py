@@ -231,8 +231,10 @@ def _unfit(
                 or _too_far_unmounted(content, new_size)
                 or _moves_what_starts(content, new_size, starts=starts)
             )
-        case XfsContent() | BtrfsContent() | F2fsContent() if content.unfit:
+        case XfsContent() | BtrfsContent() if content.unfit:
             return content.unfit, _INSIDE
+        case F2fsContent() if content.unfit:  # its tool is the same one there
+            return content.unfit, "copy its files into a new, larger F2FS"
     return None
 
 
@@ -248,6 +250,11 @@ def _at_odds(content: ExtContent) -> tuple[str, str] | None:
             has_feature(content, "shared_blocks"),
             "files share blocks in it, so that nobody may write to it (shared_blocks)",
             "e2fsck -E unshare_blocks",
+        ),
+        (
+            content.in_check,
+            "an e2fsck has marked it as in its hands, and has not taken that back (MMP)",
+            "if none is running any more: tune2fs -f -E clear_mmp, in the guest or on a copy",
         ),
         (
             has_feature(content, "meta_bg") if has_inode else content.reserved_gdt_blocks,

@@ -119,7 +119,7 @@ def test_an_f2fs_with_large_zones_grows_though_its_mkfs_left_a_count_wrong(tmp_p
     image = tmp_path / "disk.raw"
     image.touch()
     os.truncate(image, 390 * MiB)
-    run("mkfs.f2fs", "-q", "-s", "4", "-z", "4", image)
+    run("mkfs.f2fs", "-q", "-z", "16", image)
     look = ["fsck.f2fs", "--dry-run", str(image)]
     # Its status tells of what it found now and then.
     found = subprocess.run(look, capture_output=True, text=True, check=False).stdout

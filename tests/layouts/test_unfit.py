@@ -303,3 +303,25 @@ def test_a_partition_whose_tags_of_integrity_stand_in_another_does_not_grow(
         run("blkid", "-p", "-O", str(MiB), "-s", "TYPE", "-o", "value", image) == "DM_integrity\n"
     )
     assert "sda1 has the hashes of all its bytes (DM_integrity)" in refused(image)
+
+
+def test_an_ext4_that_an_interrupted_e2fsck_has_marked_is_refused(tmp_path: Path) -> None:
+    image = empty(tmp_path / "disk.raw", 100 * MiB)
+    block_size = 4096
+    run(
+        "mke2fs", "-q", "-F", "-t", "ext4", "-b", str(block_size), "-O", "mmp,^metadata_csum", image
+    )
+    assert in_process("plan", image, "+200M").code == 0
+    with image.open("r+b") as file:
+        file.seek(_SUPERBLOCK + 0x168)
+        file.seek(int.from_bytes(file.read(8), "little") * block_size + 4)
+        file.write((0xE24D4D50).to_bytes(4, "little"))
+    assert "(MMP)" in refused(image)
+
+
+def test_an_f2fs_whose_sections_resize_f2fs_mixes_up_is_refused(tmp_path: Path) -> None:
+    """It grew and was found sound; a kernel stopped writing to it when it cleaned a section."""
+    need("mkfs.f2fs")
+    image = empty(tmp_path / "disk.raw", 200 * MiB)
+    run("mkfs.f2fs", "-q", "-s", "2", image)
+    assert "sections of several segments" in refused(image)

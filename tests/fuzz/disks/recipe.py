@@ -38,7 +38,7 @@ _BTRFS = (
 _NTFS = ("", "-c 512", "-c 4096", "-c 65536", "-L Daten", "-s 4096", "-p 63")
 _F2FS = (
     "", "-O extra_attr,inode_checksum,sb_checksum", "-O extra_attr,compression", "-l f",
-    "-O encrypt,verity", "-s 2", "-O extra_attr,project_quota,quota",
+    "-O encrypt,verity", "-s 2", "-z 4", "-O extra_attr,project_quota,quota",
 )  # fmt: skip
 _FAT = ("-F 16", "-F 32", "", "-F 12")
 _GPT_TYPES = (
