@@ -5,7 +5,7 @@ No appliance and no tool: growdisk show answers in a tenth of a second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from growdisk.filesystems.identify import identify
 from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
 from growdisk.partitions.sectors import LARGE_SECTORS, SECTOR_SIZE, made_for_sectors, read_table
 from growdisk.partitions.table import PartitionTable, Role
-from growdisk.partitions.to_gpt import first_usable, next_sector_of_grub, starts_something
+from growdisk.partitions.to_gpt import first_usable, is_lilo, next_sector_of_grub, starts_something
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import read_header
@@ -109,6 +109,10 @@ def inspect_device(
     # Without entries of its own the first sectors may still have a table of another kind.
     is_empty = table.kind == "mbr" and not table.partitions
     other = _other_table(device, None) if is_empty else ""
+    # In a running guest each read takes long, and no file is moved.
+    parts = table.partitions if thorough else ()
+    starts = [part.start for part in parts if part.start + sector_size <= device.size]
+    boot_sectors = [device.read(at, sector_size) for at in (0, *starts)]
     return Facts(
         image,
         table,
@@ -116,14 +120,15 @@ def inspect_device(
         boot_code,
         _owner(device, table, contents, thorough=thorough),
         other_table=other,
-        loader_in=_loader_in(table, next_sector_of_grub(own)),
+        loaders_in=tuple(_loaders_in(table, map(next_sector_of_grub, boot_sectors))),
+        lilo=any(map(is_lilo, boot_sectors)),
     )
 
 
-def _loader_in(table: PartitionTable, sector: int) -> int:
-    at = sector * table.sector_size
-    parts = (part for part in table.partitions if part.role is not Role.EXTENDED)
-    return next((part.number for part in parts if part.start <= at < part.end), 0)
+def _loaders_in(table: PartitionTable, sectors: Iterable[int]) -> Iterator[int]:
+    parts = [part for part in table.partitions if part.role is not Role.EXTENDED]
+    for at in (sector * table.sector_size for sector in sectors):
+        yield from (part.number for part in parts if part.start <= at < part.end)
 
 
 def _other_table(device: BlockDevice, content: Content | None) -> str:

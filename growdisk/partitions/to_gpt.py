@@ -56,6 +56,11 @@ def next_sector_of_grub(boot_sector: bytes) -> int:
     return int.from_bytes(code[place], "little")
 
 
+def is_lilo(boot_sector: bytes) -> bool:
+    """Whether LILO's first stage is in it, which knows files by the disk's sectors (lilo.h)."""
+    return boot_sector[6:11] == b"LILO\1"
+
+
 def as_gpt(table: PartitionTable, disk_size: int, *, boot_code: bool) -> PartitionTable | str:
     """The same partitions as in this MBR in a GPT, on a disk of `disk_size` bytes; or why not."""
     if reason := _why_it_would_not_start(table, boot_code=boot_code):

@@ -214,7 +214,7 @@ def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> 
         # A step that has nothing left to grow is only there to be skipped.
         if step.new_size > step.old_size:
             content = facts.content_with(step.uuid, step.number)
-            starts = step.number == facts.loader_in > 0 and not step.layers
+            starts = facts.is_known_by_sectors(step.number) and not step.layers
             if found := _unfit(facts, content, step.new_size, host, starts=starts):
                 raise CannotGrow(facts.image.path, step.number, *found)
 
@@ -296,7 +296,7 @@ def _moves_what_starts(
 ) -> tuple[str, str] | None:
     """Boot code in the file system itself finds files by their blocks: extlinux, LILO, GRUB.
 
-    `starts`: the disk's boot sector does so.
+    `starts`: that in another boot sector does so.
     """
     most = size_in_place(content)
     if not (content.starts or starts) or new_size <= most or has_feature(content, "meta_bg"):

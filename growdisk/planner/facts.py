@@ -53,8 +53,8 @@ class Facts:
     in sector 0. `owner`: what the whole disk belongs to, although it has a table: an array of
     disks, a dynamic disk of Windows ("" for most). `disk`: which of the guest's disks it is.
     `other_table`: a table that growdisk does not read, in words. `homes`: the partitions that a
-    guest's system, or its /boot, lies in, as far as they were looked for. `loader_in`: the
-    partition that the boot sector goes on in, by the number of a sector (0 for most).
+    guest's system, or its /boot, lies in, as far as they were looked for. `loaders_in`: those that
+    GRUB in a boot sector goes on in, by the number of a sector. `lilo`: in some boot sector.
     """
 
     image: ImageFacts
@@ -65,11 +65,18 @@ class Facts:
     disk: str = FIRST_DISK
     other_table: str = ""
     homes: tuple[int, ...] = ()
-    loader_in: int = 0
+    loaders_in: tuple[int, ...] = ()
+    lilo: bool = False
 
     def name_of(self, number: int) -> str:
         """As the guest names it: sda1; sda for the whole disk."""
         return f"{self.disk}{number or ''}"
+
+    def is_known_by_sectors(self, number: int) -> bool:
+        """Whether a boot loader finds files in the partition by the disk's sectors."""
+        # LILO's map lies in /boot, and has the sectors of kernels and initrds.
+        may_have_map = number in (self.homes or {*self.contents} - {*self.swaps})
+        return number in self.loaders_in or (self.lilo and may_have_map)
 
     def kind_of(self, number: int) -> str:
         content = self.contents.get(number)

@@ -149,6 +149,7 @@ def is_fixed(facts: Facts, part: Partition) -> bool:
     """Whether it is not moved, with whatever consent: nobody is advised to move it."""
     return (
         part.type_code == BIOS_BOOT
+        or facts.is_known_by_sectors(part.number)
         or is_known_by_place(facts, part)
         or bool(_objection(facts.contents.get(part.number), part, consented=False))
     )

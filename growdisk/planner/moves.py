@@ -41,8 +41,8 @@ def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
                 "disk it lies",
                 hint="leave it where it is: the guest would not start any more",
             )
-        if part.number == facts.loader_in:
-            reason = "GRUB in the boot sector goes on in it, at a sector of the disk"
+        if facts.is_known_by_sectors(part.number):
+            reason = "GRUB or LILO in a boot sector finds its files there by the disk's sectors"
             hint = "leave it where it is: the guest would not start any more"
             raise cannot_move(facts.image.path, part.number, reason, hint)
         if is_known_by_place(facts, part):
@@ -56,11 +56,12 @@ def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
 
 def notes_on_removed(facts: Facts, growth: Grown) -> Iterator[str]:
     """What starts the guest by BIOS may be in what is given up."""
-    if any(part.number == facts.loader_in for part in growth.removed):
-        yield (
-            f"WARNING: GRUB in the boot sector goes on in {facts.name_of(facts.loader_in)}: the "
-            "guest would not start by BIOS any more"
-        )
+    for part in growth.removed:
+        if facts.is_known_by_sectors(part.number):
+            yield (
+                f"WARNING: GRUB or LILO in a boot sector finds its files in "
+                f"{facts.name_of(part.number)}: the guest would not start by BIOS any more"
+            )
 
 
 def _refuse_uncounted(facts: Facts, new: Partition) -> None:

@@ -112,27 +112,39 @@ def test_without_snapshots_no_partition_is_moved_over_itself(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_what_grub_in_the_boot_sector_reads_by_its_place_stays_there(
-    tmp_path: Path, legacy: bool
+@pytest.mark.parametrize("boot_sector", [0, 34816 * 512])
+def test_what_grub_in_a_boot_sector_reads_by_its_place_stays_there(
+    tmp_path: Path, legacy: bool, boot_sector: int
 ) -> None:
-    """As grub-install --force leaves it where there is no room before the first partition."""
+    """As grub-install --force leaves it in a partition, or where there is no room before one."""
     image = make(tmp_path / "guest.raw", replace(HOME_BEHIND, image_format="raw"))
     for sector, code in ((1, 0), (34816 + 700, 3)):
         with image.open("r+b") as file:
+            file.seek(boot_sector)
             file.write(bytes(440))
             for at, data in (
                 (0x3E, b"\3\2" if legacy else b""),
                 (0x44 if legacy else 0x5C, sector.to_bytes(4, "little")),
                 (384, b"GRUB \0Geom\0"),
             ):
-                file.seek(at)
+                file.seek(boot_sector + at)
                 file.write(data)
         answer = in_process("plan", image, *ASKED)
-        assert (answer.code, "GRUB in the boot sector" in answer.err) == (code, bool(code)), answer
+        assert (answer.code, "GRUB or LILO" in answer.err) == (code, bool(code)), answer
         without = ("--delete", "6", "--partition", "1", "--swap", "drop")
         deleted = in_process("plan", image, "+10M", *without)
         told = "would not start by BIOS" in " ".join(deleted.out.split())
         assert (deleted.code, told) == (0, bool(code)), deleted
+
+
+def test_what_lilo_may_read_by_its_place_stays_there(tmp_path: Path) -> None:
+    image = make(tmp_path / "guest.raw", replace(HOME_BEHIND, image_format="raw"))
+    for stage, code in ((0x20, 0), (1, 3)):  # an MBR of LILO's that starts the active partition
+        with image.open("r+b") as file:
+            file.write(b"\xfa\xeb\x7c\x00\x01\x00LILO" + bytes([stage]))
+        answer = in_process("plan", image, *ASKED)
+        assert (answer.code, "GRUB or LILO" in answer.err) == (code, bool(code)), answer
+        assert in_process("plan", image, "+10M", "--swap", "move").code == 0
 
 
 def test_an_ext4_that_the_boot_sector_reads_by_its_blocks_grows_as_far_as_they_stay(
@@ -160,6 +172,9 @@ def test_an_ext4_that_the_boot_sector_reads_by_its_blocks_grows_as_far_as_they_s
         file.seek(384)
         file.write(b"GRUB ")
     assert in_process("plan", image, "+90M", "--partition", "6").code == 0
+    assert "growing would move them" in in_process("plan", image, "+2G", "--partition", "6").err
+    with image.open("r+b") as file:
+        file.write(b"\xfa\xeb\x7c\x00\x01\x00LILO\1".ljust(440, b"\0"))
     assert "growing would move them" in in_process("plan", image, "+2G", "--partition", "6").err
 
 
