@@ -57,8 +57,11 @@ def next_sector_of_grub(boot_sector: bytes) -> int:
 
 
 def is_lilo(boot_sector: bytes) -> bool:
-    """Whether LILO's first stage is in it, which knows files by the disk's sectors (lilo.h)."""
-    return boot_sector[6:11] == b"LILO\1"
+    """Whether the first stage of LILO or zipl is in it, which know files by the disk's sectors.
+
+    Sources: lilo.h; s390-tools, struct scsi_mbr.
+    """
+    return boot_sector[6:11] == b"LILO\1" or boot_sector.startswith(b"zIPL")
 
 
 def as_gpt(table: PartitionTable, disk_size: int, *, boot_code: bool) -> PartitionTable | str:

@@ -54,7 +54,7 @@ class Facts:
     disks, a dynamic disk of Windows ("" for most). `disk`: which of the guest's disks it is.
     `other_table`: a table that growdisk does not read, in words. `homes`: the partitions that a
     guest's system, or its /boot, lies in, as far as they were looked for. `loaders_in`: those that
-    GRUB in a boot sector goes on in, by the number of a sector. `lilo`: in some boot sector.
+    GRUB in a boot sector goes on in, by the number of a sector. `lilo`: it, or zipl, is in one.
     """
 
     image: ImageFacts
@@ -74,7 +74,7 @@ class Facts:
 
     def is_known_by_sectors(self, number: int) -> bool:
         """Whether a boot loader finds files in the partition by the disk's sectors."""
-        # LILO's map lies in /boot, and has the sectors of kernels and initrds.
+        # Its map lies in /boot, and has the sectors of kernels and initrds.
         may_have_map = number in (self.homes or {*self.contents} - {*self.swaps})
         return number in self.loaders_in or (self.lilo and may_have_map)
 

@@ -42,7 +42,7 @@ def _refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
                 hint="leave it where it is: the guest would not start any more",
             )
         if facts.is_known_by_sectors(part.number):
-            reason = "GRUB or LILO in a boot sector finds its files there by the disk's sectors"
+            reason = "GRUB, LILO or zipl in a boot sector finds files there by the disk's sectors"
             hint = "leave it where it is: the guest would not start any more"
             raise cannot_move(facts.image.path, part.number, reason, hint)
         if is_known_by_place(facts, part):
@@ -59,7 +59,7 @@ def notes_on_removed(facts: Facts, growth: Grown) -> Iterator[str]:
     for part in growth.removed:
         if facts.is_known_by_sectors(part.number):
             yield (
-                f"WARNING: GRUB or LILO in a boot sector finds its files in "
+                f"WARNING: GRUB, LILO or zipl in a boot sector finds its files in "
                 f"{facts.name_of(part.number)}: the guest would not start by BIOS any more"
             )
 

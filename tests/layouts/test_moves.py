@@ -130,7 +130,7 @@ def test_what_grub_in_a_boot_sector_reads_by_its_place_stays_there(
                 file.seek(boot_sector + at)
                 file.write(data)
         answer = in_process("plan", image, *ASKED)
-        assert (answer.code, "GRUB or LILO" in answer.err) == (code, bool(code)), answer
+        assert (answer.code, "GRUB, LILO" in answer.err) == (code, bool(code)), answer
         without = ("--delete", "6", "--partition", "1", "--swap", "drop")
         deleted = in_process("plan", image, "+10M", *without)
         told = "would not start by BIOS" in " ".join(deleted.out.split())
@@ -139,11 +139,13 @@ def test_what_grub_in_a_boot_sector_reads_by_its_place_stays_there(
 
 def test_what_lilo_may_read_by_its_place_stays_there(tmp_path: Path) -> None:
     image = make(tmp_path / "guest.raw", replace(HOME_BEHIND, image_format="raw"))
-    for stage, code in ((0x20, 0), (1, 3)):  # an MBR of LILO's that starts the active partition
+    jump = b"\xfa\xeb\x7c\x00\x01\x00"
+    # The second is an MBR of LILO's that starts the active partition.
+    for boot_code, code in ((jump + b"LILO\1", 3), (jump + b"LILO\x20", 0), (b"zIPL".ljust(11), 3)):
         with image.open("r+b") as file:
-            file.write(b"\xfa\xeb\x7c\x00\x01\x00LILO" + bytes([stage]))
+            file.write(boot_code)
         answer = in_process("plan", image, *ASKED)
-        assert (answer.code, "GRUB or LILO" in answer.err) == (code, bool(code)), answer
+        assert (answer.code, "GRUB, LILO" in answer.err) == (code, bool(code)), answer
         assert in_process("plan", image, "+10M", "--swap", "move").code == 0
 
 
