@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz.disks.kernel import Kernel
-from tests.fuzz.disks.making import Found
+from tests.fuzz.disks.making import MOUNTABLE, Found
 
 SECTOR = 512
 _CHUNK = 4 << 20
@@ -23,6 +23,13 @@ _CHECKS = {
     "ntfs": "ntfsfix -n {}",
     "f2fs": "fsck.f2fs --dry-run {}",
 }  # fmt: skip
+# Twice, so that what was freed is written to again.
+_USE = """mkdir -p /tmp/u; mount -t {kind} {device} /tmp/u || exit 1; cd /tmp/u; dmesg -c >/dev/null
+for r in 1 2; do mkdir -p used/$r; for i in $(seq 120); do
+head -c 1000000 numbers /dev/zero >used/$r/$i 2>/dev/null || break; done; sync
+for i in $(seq 1 2 120); do rm -f used/$r/$i; done; done; sync; cd /; umount /tmp/u || exit 1
+! dmesg | grep -iE "error|corrupt|inconsistent|bug:|warning"
+"""
 
 
 @dataclass(frozen=True)
@@ -217,6 +224,17 @@ def content_faults(
         check = _CHECKS.get(found.kind) if found.parent in touched else None
         if check and grown.get(found.device, 0) <= _NO_CHECK_BEYOND:
             yield from _checked(kernel, found, check)
+            if found.files:
+                yield from _used(kernel, found, check)
+
+
+def _used(kernel: Kernel, found: Found, check: str) -> Iterator[str]:
+    """It is written to until it is full, or has 240 MB more, and is sound afterwards too."""
+    status, output = kernel.run(_USE.format(kind=MOUNTABLE[found.kind], device=found.device))
+    if status:
+        yield f"{found.kind} on {found.device} cannot be used: {output.strip()[-400:]}"
+    for fault in _checked(kernel, found, check):
+        yield f"after it was used: {fault}"
 
 
 def _checked(kernel: Kernel, found: Found, check: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from tests.fuzz.disks.recipe import KEY, Recipe, Slot, Thing
 from tests.guests.tools import place_content
 
 _SECTOR = 512
-_MOUNTABLE = {"ext": "ext4", "xfs": "xfs", "btrfs": "btrfs", "f2fs": "f2fs", "fat": "vfat"}
+MOUNTABLE = {"ext": "ext4", "xfs": "xfs", "btrfs": "btrfs", "f2fs": "f2fs", "fat": "vfat"}
 _LVM = "lvm {} 2>/dev/null </dev/null"
 _FILL = (
     "mkdir -p /tmp/m; mount -t {kind} {options} {device} /tmp/m || exit 99\n"
@@ -70,7 +70,7 @@ def _crashed(raw: Path, recipe: Recipe) -> list[Found]:
     """The file systems of a disk whose kernel dies after a sync, as found by mounting a copy."""
     with suppress(_Crash), kernel_on(raw) as kernel:
         for number, (device, kind, _) in enumerate(open_all(kernel, recipe)):
-            if driver := _MOUNTABLE.get(kind):
+            if driver := MOUNTABLE.get(kind):
                 kernel.run(_LEAVE.format(kind=driver, device=device, number=number))
         raise _Crash
     copy = raw.with_suffix(".copy")
@@ -320,7 +320,7 @@ def _finish(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
 
 
 def _put_files(kernel: Kernel, device: str, kind: str) -> None:
-    if driver := _MOUNTABLE.get(kind):
+    if driver := MOUNTABLE.get(kind):
         kernel.run(_FILL.format(kind=driver, device=device, options=""))
 
 
@@ -331,7 +331,7 @@ def look(kernel: Kernel, opened: list[tuple[str, str, int]]) -> list[Found]:
 
 
 def _files(kernel: Kernel, device: str, kind: str) -> str:
-    driver = _MOUNTABLE.get(kind)
+    driver = MOUNTABLE.get(kind)
     if driver is None:
         return ""
     status, output = kernel.run(_LIST.format(kind=driver, device=device, options=""))

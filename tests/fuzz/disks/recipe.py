@@ -97,6 +97,7 @@ class Recipe:
 
     `slots` of number 0 is the whole disk, without a table; `extended` is (number, start, size)
     of what holds others. `crashed`: its file systems were in use when their kernel died.
+    `ending`: what becomes of the run afterwards, "rollback" or "commit".
     """
 
     seed: int
@@ -110,6 +111,7 @@ class Recipe:
     odd: int = 0
     boot_code: bool = True
     crashed: bool = False
+    ending: str = ""
 
 
 def recipe(seed: int) -> Recipe:
@@ -130,12 +132,15 @@ def recipe(seed: int) -> Recipe:
         _up(end, MiB),
         slots,
         _growth(dice),
-        tuple(_words(dice, slots)),
+        (*_words(dice, slots, grow="--grow" in (more := _more_words(seed, slots))), *more),
         image,
         extended,
         odd=odd if image == "raw" else 0,
         boot_code=dice.random() < 0.5,
         crashed=dice.random() < 0.15,
+        ending=random.Random(-seed).choice(("rollback", "commit", "", ""))
+        if "none" not in more
+        else "",
     )
 
 
@@ -318,7 +323,7 @@ def _growth(dice: random.Random) -> str:
     return f"+{size + dice.choice((0, 0, 0, _SECTOR, 7 * _SECTOR))}b" if size else ""
 
 
-def _words(dice: random.Random, slots: tuple[Slot, ...]) -> list[str]:
+def _words(dice: random.Random, slots: tuple[Slot, ...], *, grow: bool) -> list[str]:
     words: list[str] = []
     if dice.random() < 0.25:
         words += ["--swap", dice.choice(("drop", "move"))]
@@ -331,10 +336,39 @@ def _words(dice: random.Random, slots: tuple[Slot, ...]) -> list[str]:
             dice.choice(("--move", "--delete")),
             str(max(slots, key=lambda s: s.start).number),
         ]
+    words = [] if grow else words  # which names what grows, and what gives way
     if dice.random() < 0.2:
         words += ["--backend", dice.choice(("uml", "direct"))]
     if dice.random() < 0.15:
         words += ["--snapshots", dice.choice(("overlay", "internal"))]
+    return words
+
+
+def _more_words(seed: int, slots: tuple[Slot, ...]) -> list[str]:
+    """By dice of their own, and not for old seeds: test_disks.py has some."""
+    dice, words = random.Random(f"{seed} more"), list[str]()
+    if seed < 10**6:
+        return words
+    volumes = [
+        f"vg{slot.number}/{volume.name}"
+        for slot in slots
+        if slot.holds.kind == "lvm"
+        for volume in slot.holds.volumes
+    ]
+    if volumes and dice.random() < 0.6:
+        shares = ("", "=30%", "=+20M", "=rest", "=1%")
+        for volume in dice.sample(volumes, min(len(volumes), dice.choice((1, 1, 2)))):
+            words += ["--lv", volume + dice.choice(shares)]
+    if dice.random() < 0.1:
+        words += ["--lv-share", dice.choice(("10%", "50%", "99%"))]
+    if len(slots) > 1 and dice.random() < 0.3:
+        shares = ("60%", "33.3%", "+5M", "+1b", "rest", "100%", "+50G")
+        for slot in dice.sample(slots, 2):
+            words += ["--grow", f"sda{slot.number}={dice.choice(shares)}"]
+    if dice.random() < 0.1:
+        words += ["--swap", "file"]
+    if dice.random() < 0.1:
+        words += ["--snapshots", "none"]
     return words
 
 
