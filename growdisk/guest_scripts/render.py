@@ -14,7 +14,13 @@ from collections.abc import Iterator, Mapping
 
 from growdisk.fast_dataclass import replace
 from growdisk.guest_config import initrd, places
-from growdisk.guest_config.boot_settings import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
+from growdisk.guest_config.boot_settings import (
+    CONTAINERS,
+    FIRST_FIELDS,
+    RESUMES,
+    SOURCES,
+    VOLUMES,
+)
 from growdisk.guest_config.initrd_content import leading_names
 from growdisk.guest_config.removed_partition import RemovedPartition, for_fstab, for_udev
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
@@ -99,7 +105,7 @@ def _places() -> dict[str, str]:
         "other_makers": OTHER_MAKERS,
         "initramfs_tools": INITRAMFS_TOOLS,
         "resumes": RESUMES,
-        "openings": (*CONTAINERS, *VOLUMES, *FIRST_FIELDS),
+        "openings": (*CONTAINERS, *VOLUMES, *SOURCES, *FIRST_FIELDS),
     }
     return {name: " ".join(patterns) for name, patterns in lists.items()}
 
@@ -200,6 +206,7 @@ def _names(part: RemovedPartition) -> Iterator[str]:
         for spelling in sorted({re.sub(r"[\"']", "", one) for one in spellings} - {""}):
             yield f"{tag}={spelling}"
             yield f"{tag}={for_fstab(spelling)}"
+            yield f"{tag}={for_udev(spelling)}"
             yield f"/dev/disk/{directory}/{spelling}"
             yield f"/dev/disk/{directory}/{for_udev(spelling)}"
 
