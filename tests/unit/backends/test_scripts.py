@@ -31,11 +31,29 @@ def test_the_matrix_of_scripts_is_a_large_one() -> None:
 def test_a_hostile_volume_name_stays_one_word(shell: list[str], tmp_path: Path) -> None:
     hostile = tuple(replace(layer, name=f"-{HOSTILE}") for layer in LAYERS)
     script = render(replace(planned("classic-drop"), layers=hostile))[Phase.GROW.file_name]
-    action = part_of(script, "grow_layer() {", "# -- The file system")
+    action = part_of(script, "logged_lvm() {", "# -- The file system")
     shown = "logged() { printf '<%s>' \"$@\"; }; bytes_of() { echo 0; }; inner_3=/dev/x\n"
     said = in_shell(shell, f"{shown}{action}\ngrow_layer 3 || :", cwd=tmp_path)
     assert said == f"<lvm><lvextend><-l><128><--><-{HOSTILE}>"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("number", [2, 3])
+def test_volumes_grow_where_lvm_has_no_room_for_copies_of_its_metadata(
+    shell: list[str], number: int
+) -> None:
+    """On a full root: it refuses to change anything then."""
+    script = render(replace(planned("classic-drop"), layers=LAYERS))[Phase.GROW.file_name]
+    action = part_of(script, "logged_lvm() {", "# -- The file system")
+    lvm = (
+        "logged() { case $* in *'backup{backup=0 archive=0}'*) size=$((1 << 30)) ;; *) "
+        "return 5 ;; esac; }; bytes_of() { echo $size; }; extents_on() { echo 255; }\n"
+    )
+    grow = f"set -u\nsize=0 outer_2=/dev/x inner_3=/dev/y\n{lvm}{action}\ngrow_layer {number}"
+    assert in_shell(shell, f"{grow} && echo $grown").endswith(
+        "255 extents\n" if number == 2 else f"{1 << 30} bytes\n"
+    )
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
