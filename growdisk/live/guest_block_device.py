@@ -23,6 +23,8 @@ _LIST = """\
 for entry in /sys/block/*; do
     name=${entry##*/}
     case $name in loop*|ram*|sr*|fd*|zram*|dm-*|md*|nbd*) continue ;; esac
+    # A path to an NVMe disk, which is listed beside the disk itself.
+    [ "$(cat "$entry/hidden" 2>/dev/null)" != 1 ] || continue
     serial=$(cat "$entry/serial" 2>/dev/null ||
         udevadm info --query=property --name="$name" 2>/dev/null |
         sed -n 's/^ID_SERIAL_SHORT=//p') || serial=

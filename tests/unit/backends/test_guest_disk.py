@@ -100,6 +100,16 @@ def test_disks_and_partitions_are_found_by_what_sysfs_calls_them(
     assert found.partitions == (SeenPartition(1, partition, MiB, 2047 * 512),)
 
 
+def test_a_path_to_an_nvme_disk_is_no_disk(tmp_path: Path) -> None:
+    """With several controllers, or one of a QEMU that says so, nvme0n1 has nvme0c0n1 beside it."""
+    for name, hidden in {"nvme0n1": 0, "nvme0c0n1": 1}.items():
+        folder = tmp_path / "block" / name
+        folder.mkdir(parents=True)
+        for file, value in {"size": 4096, "serial": "one", "hidden": hidden}.items():
+            (folder / file).write_text(f"{value}\n")
+    assert seen_disks(SysFolder(tmp_path)) == (SeenDisk("/dev/nvme0n1", 2 * MiB, "one"),)
+
+
 def test_what_is_mounted_is_asked_of_by_what_sysfs_calls_it(tmp_path: Path) -> None:
     number = Path("/proc").stat().st_dev
     folder = tmp_path / "class/block/cciss!c0d0p1"
