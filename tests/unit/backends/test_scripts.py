@@ -227,3 +227,32 @@ def test_a_place_that_cannot_be_written_is_seen_by_the_mount_it_lies_in(
     said = f'mount_point={target}\nanswer() {{ echo "$4"; exit; }}\n{look}\necho writable'
     expected = f"mount -o remount,rw {closed}; or" if closed else "writable"
     assert in_shell(shell, said, cwd=tmp_path).startswith(expected)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_where_one_of_two_swaps_stays_on_the_other_is_on_again(
+    shell: list[str], tmp_path: Path
+) -> None:
+    """A refusal has changed nothing."""
+    script = render(planned("two-swaps-file"))[Phase.PREPARE.file_name]
+    functions = part_of(script, "swap_off() {", "# -- After a reboot")
+    fakes = """
+        part_device() { echo /dev/sda$1; }
+        swap_line() { ! grep -q "^$1$" on || echo partition 1024 0 5; }
+        is_on() { grep -q "^$1$" on; }
+        available_kib() { echo 1000000; }
+        other_swap_kib() { echo 0; }
+        say() { :; }
+        logged() {
+            case "$*" in
+            "swapoff /dev/sda5") grep -v /dev/sda5 on >new; mv new on ;;
+            "swapon -p 5 /dev/sda5") echo /dev/sda5 >>on ;;
+            *) return 1 ;;
+            esac
+        }
+        answer() { echo "$2"; sort on; exit; }
+    """
+    (tmp_path / "on").write_text("/dev/sda5\n/dev/sda6\n")
+    asked = f"set -eu\nchecking= log=log state=. swap_numbers='5 6'\n{functions}\n{fakes}\nswap_off"
+    said = in_shell(shell, asked, cwd=tmp_path)
+    assert said == "swap on /dev/sda6 cannot be turned off\n/dev/sda5\n/dev/sda6\n"
