@@ -168,3 +168,19 @@ def test_a_guest_without_fstab_is_verified(shell: list[str], tmp_path: Path) -> 
     look = part_of(script, 'if [ -n "$gone_swaps$gone_parts" ] &&', "\ndisarrange")
     asked = f"set -eu\n{editors(with_swap(SWAP))}\n{look.replace('/etc/fstab', 'fstab')}\necho ok"
     assert in_shell(shell, asked, cwd=tmp_path) == "ok\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_a_guest_without_cmp_has_only_those_files_written_that_change(
+    shell: list[str], tmp_path: Path
+) -> None:
+    lines = {"named": "/dev/sda5 none swap sw 0 0\n\n\n", "other": "/dev/sdb5 none swap sw 0 0\n\n"}
+    for name, line in lines.items():
+        (tmp_path / name).write_text(line)
+    script = render(with_swap(SWAP))[Phase.REPAIR.file_name]
+    edit = part_of(script, "edit() {", "fstab_line() {")
+    asked = f"{editors(with_swap(SWAP))}\n{edit}\nchanged= closed= failed= limine= state=.\n"
+    look = 'cmp() { return 127; }\nedit named fstab_line\nedit other fstab_line\necho "$changed"'
+    assert in_shell(shell, asked + look, cwd=tmp_path) == " named\n"
+    assert (tmp_path / "named").read_text() == f"# removed by growdisk: {lines['named']}"
+    assert (tmp_path / "other").read_text() == lines["other"]
