@@ -85,13 +85,15 @@ UNIFIED_KERNELS = _below_each(_FOLDERS, ("*.efi",))
 LIMINE = _below_each(_FOLDERS, ("limine.conf", "limine.cfg"))
 CHECKSUMS = (*LIMINE, *_below_each(_FOLDERS, ("*.efi", "limine-bios.sys")))
 
-# What is searched, at the end, for whatever else names what is gone: folders with all that is in
-# them.
+# What is searched for whatever else names what is gone: folders with all that is in them. What a
+# system's owner writes is searched for the plan already, the rest at the end.
+_OWN = ("etc", "usr/local/etc", "usr/local/lib/systemd", "usr/local/sbin", "usr/local/bin")
 _SEARCHED_IN_SYSTEM = (
-    "etc", "usr/local/lib/systemd", "usr/lib/systemd", "lib/systemd", "usr/share/initramfs-tools",
-    "usr/lib/dracut/dracut.conf.d", "usr/lib/kernel", "usr/local/etc", "usr/local/sbin",
-    "usr/local/bin", "usr/lib/bootc", "usr/share/u-boot-menu", "extlinux", "syslinux",
+    *_OWN, "usr/lib/systemd", "lib/systemd", "usr/share/initramfs-tools",
+    "usr/lib/dracut/dracut.conf.d", "usr/lib/kernel", "usr/lib/bootc", "usr/share/u-boot-menu",
+    "extlinux", "syslinux",
 )  # fmt: skip
+SEARCHED_FIRST = _below(SYSTEMS, _OWN)
 SEARCHED = (*_below(SYSTEMS, _SEARCHED_IN_SYSTEM), *BOOTS)
 # The first two by name: they may be links, which grep follows on its command line alone.
 SEARCHED_RUNNING = ("/etc/fstab", "/etc/crypttab", "/etc", "/usr/local", "/usr/lib/systemd", *BOOTS)

@@ -30,7 +30,6 @@ from growdisk.guest_config.etc_tables import (
     without_swap,
 )
 from growdisk.guest_config.files import (
-    UTF_16,
     Change,
     GuestFiles,
     Pending,
@@ -209,11 +208,11 @@ def _edit(
     """Change each file that may name the partition."""
     hints, needles = gone.hints(), gone.needles()
     for path, old in settings(files, patterns):
-        # A program has a NUL near its start; no settings have one, unless they are UTF-16.
-        is_utf_16 = old.startswith(UTF_16)
-        if not is_utf_16 and (b"\0" in old[:4096] or not _has_any(old, hints)):
+        # What has a NUL near its start is no text, or UTF-16: a script of U-Boot with its header.
+        is_text = b"\0" not in old[:4096]
+        if is_text and not _has_any(old, hints):
             continue
-        new = old if is_utf_16 else encode(change(decode(old), gone))
+        new = encode(change(decode(old), gone)) if is_text else old
         if new != old:
             # GRUB's environment block has a fixed size, filled up with '#'.
             is_block = path.endswith(_GRUB_ENVIRONMENT)

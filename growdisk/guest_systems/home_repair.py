@@ -5,6 +5,7 @@ Deciding needs no mount: a plan knows every change beforehand, and a backend onl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 
@@ -24,6 +25,13 @@ from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
 from growdisk.guest_systems.file_rewriter import DirectGuest
 from growdisk.guest_systems.look import Home, Look
+from growdisk.guest_systems.search import search
+
+# What editors, package managers and libblkid keep, and nothing reads.
+_COPY = (
+    r".*(?:~|-|\.\d+|\.(?:bak|backup|old|orig|sav|saved?|dist|swp|pacnew|pacsave|apk-new|rpmnew|"
+    r"rpmsave|rpmorig|augnew|augsave|dpkg-\w+|ucf-\w+)(?:[._-].*)?|/blkid\.tab.*)"
+)
 
 Decisions = Sequence[tuple[RemovedPartition, SwapRemedy]]
 
@@ -179,3 +187,19 @@ def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
         yield from home.strange
     for repair in repairs:
         yield from (f"{change.path}: {change.what}" for change in repair.changes if change.waits)
+    yield from _of_unknown_meaning(repairs)
+
+
+def _of_unknown_meaning(repairs: Sequence[HomeRepair]) -> Iterator[str]:
+    """Other files that name it. The search after the repair finds more: what is packed."""
+    known = {
+        repair.home.paths.find(path)
+        for repair in repairs
+        for path in (*repair.pending.paths, *(change.path for change in repair.changes))
+    }
+    for repair in (repair for repair in repairs if repair.home.rooted):
+        home, parts = repair.home, repair.parts
+        found = search(home, parts, needles_of(home, parts), places.SEARCHED_FIRST)
+        for path in found.named:
+            if not re.fullmatch(_COPY, path) and home.paths.find(path) not in known:
+                yield f"{path}: names it, and growdisk does not know what it is for"

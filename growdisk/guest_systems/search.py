@@ -28,6 +28,7 @@ _MOST_FILES, _DEEPEST = 20_000, 8
 _ALTERNATIVES = "/etc/alternatives/"  # links to programs and manual pages
 _NOTHING = b"/dev/null"
 _BLOCKS = "zzz-growdisk-"
+_HISTORIES = frozenset({".git", ".hg", ".bzr", "_darcs"})  # of etckeeper: thousands of files
 _OBEYS_NORESUME = ("conf/", "etc/cmdline", "etc/conf.d/")
 
 
@@ -47,9 +48,15 @@ class Found:
     unsearched: dict[str, str]
 
 
-def search(home: Home, parts: Sequence[RemovedPartition], needles: Sequence[bytes]) -> Found:
+def search(
+    home: Home,
+    parts: Sequence[RemovedPartition],
+    needles: Sequence[bytes],
+    tops: Sequence[str] = places.SEARCHED,
+) -> Found:
+    """`tops` are the folders of a system to search; a /boot by itself is searched as a whole."""
     found = Found({}, {})
-    tops = places.SEARCHED if home.rooted else ("",)
+    tops = tops if home.rooted else ("",)
     for number, (path, place) in enumerate(_files(home.paths, tops)):
         if number >= _MOST_FILES:
             found.unsearched["the rest"] = f"there are more than {_MOST_FILES} files"
@@ -107,7 +114,8 @@ def _below(
         entry = paths.place(place.tree, number)
         if not entry.inode.is_directory:
             yield path, entry
-        elif depth and path not in places.SEARCHED:  # each is searched by itself
+        # Each of the others is searched by itself.
+        elif depth and path not in places.SEARCHED and name not in _HISTORIES:
             yield from _below(paths, path, depth - 1, seen)
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from growdisk.block.raw import RawFile
 from growdisk.guest_config.initrd import forgetting_block, noresume_block
-from growdisk.guest_systems.home_repair import needles_of
+from growdisk.guest_config.removed_partition import SwapRemedy
+from growdisk.guest_systems.home_repair import needles_of, obstacles, repairs_of
 from growdisk.guest_systems.look import find_homes
 from growdisk.guest_systems.search import Found, search
 from tests.unit.backends.ext4_guests import PACKERS, RESUME, SWAP, UUID, guest_on_ext4, packed
@@ -147,3 +148,31 @@ def test_a_unified_kernel_is_searched_in_its_command_line_and_its_initrd(tmp_pat
         },
     )
     assert found.named == {"/boot/efi/EFI/Linux/a.efi": "its command line"}
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "holds_back"),
+    [
+        ("/etc/rc.local", f"swapon -U {UUID}\n", True),
+        ("/etc/a/b/c.yaml", f"swap: {{device: /dev/disk/by-uuid/{UUID}}}\n", True),
+        ("/usr/local/sbin/sleep", "swapon /dev/vda4\n", True),
+        ("/usr/local/lib/systemd/system/a.service", f"[Unit]\nAfter={UNIT[:-5]}.device x\n", False),
+        ("/boot/boot.scr", f"\x27\x05\x19\x56\0 resume=UUID={UUID}", True),
+        ("/etc/fstab", f"UUID={UUID} none swap sw 0 0\n", False),
+        (f"/etc/systemd/system/{UNIT}", f"[Swap]\nWhat=UUID={UUID}\n", False),
+        ("/etc/fstab.bak", f"UUID={UUID} none swap sw 0 0\n", False),
+        ("/etc/fstab.dpkg-old", f"UUID={UUID} none swap sw 0 0\n", False),
+        ("/etc/fstab~", f"UUID={UUID} none swap sw 0 0\n", False),
+        ("/etc/blkid/blkid.tab", f'<device UUID="{UUID}" TYPE="swap">/dev/sda4</device>\n', False),
+        ("/etc/.git/x/y", f"{UUID}\n", False),
+        ("/etc/x", f"# {UUID}\n", False),
+    ],
+)
+def test_a_plan_knows_what_will_still_name_the_swap_unless_nothing_reads_it(
+    tmp_path: Path, path: str, content: str, holds_back: bool
+) -> None:
+    image = guest_on_ext4(tmp_path, {path: content})
+    with closing(RawFile.open(image)) as disk:
+        look = find_homes(disk, image)
+        found = obstacles(look, repairs_of(look, "/dev/sda", [(SWAP, SwapRemedy.DROP)]))
+    assert [reason.partition(":")[0] for reason in found] == [path] * holds_back
