@@ -8,7 +8,7 @@ decided in planner/.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -195,7 +195,7 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     made = first(MakeSwapFile, steps)
     grown = (step for step in of_kind(GrowFilesystem, steps) if step.new_size > step.old_size)
     growing = [step.place.device for step in grown]
-    unfit = _unfit_for_swap_file(look, made) if made else {}
+    unfit = _unfit_for_swap_file(look, made, systems) if made else {}
     # Two questions: what names it, and whether this machine's tools can write there (`closed`). If
     # only the second fails, another backend does the work.
     repairs: list[HomeRepair] = []
@@ -220,9 +220,10 @@ def _is_read_only(home: Home) -> bool:
     return any(subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path)
 
 
-def _unfit_for_swap_file(look: Look, made: MakeSwapFile) -> dict[str, str]:
+def _unfit_for_swap_file(look: Look, made: MakeSwapFile, nodes: Sequence[str]) -> dict[str, str]:
     """Why a system's root (its device) can have no swap file, or nothing would swap on it."""
-    found = {home.root.node: _why_no_swap_file_at(home, made) for home in look.systems}
+    systems = {node: home for node in nodes if (home := look.system_on(node))}
+    found = {node: _why_no_swap_file_at(home, made) for node, home in systems.items()}
     return {node: reason for node, reason in found.items() if reason}
 
 
@@ -281,6 +282,8 @@ def _why_not_at_home(look: Look) -> str:
 
 
 def _why_no_swap_file(look: Look, made: MakeSwapFile) -> str:
-    roots = [home.paths.root.tree for home in look.systems if home.root.node == made.system]
-    ext = [tree for tree in roots if isinstance(tree, ExtTree)]
-    return unfit_for_swap_file(ext[0], made.size) if ext else "the swap file is made by a kernel"
+    home = look.system_on(made.system)
+    tree = home.paths.root.tree if home else None
+    if isinstance(tree, ExtTree):
+        return unfit_for_swap_file(tree, made.size)
+    return "the swap file is made by a kernel"

@@ -59,8 +59,9 @@ def repairs_of(
 ) -> list[HomeRepair]:
     """What is to be done in each home.
 
-    On device `system` lies the swap file, if a decision says that there is one. Devices that are
-    `growing` have yet to become larger, and then have room. Unknown if a file cannot be read.
+    The system on device `system` has the swap file, if a decision says that there is one. Devices
+    that are `growing` have yet to become larger, and then have room. Unknown if a file cannot be
+    read.
     """
     # A /boot by itself does not tell who makes its initrds. Its systems do, if they all agree.
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
@@ -69,8 +70,12 @@ def repairs_of(
         id(home): [(_known_to(home, look, part), policy) for part, policy in decisions]
         for home in look.homes
     }
+    # The swap file lies in one system; in all others the swap is simply gone.
+    for home in look.homes:
+        if home is not look.system_on(system):
+            known[id(home)] = [(part, SwapRemedy.DROP) for part, _ in known[id(home)]]
     return [
-        _repair(h, system, known[id(h)], plain.get(id(h), all_plain), h.root.node in growing)
+        _repair(h, known[id(h)], plain.get(id(h), all_plain), h.root.node in growing)
         for h in look.homes
     ]
 
@@ -83,14 +88,12 @@ def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartitio
     return known_in(DirectGuest(home.paths, None), part)
 
 
-def _repair(home: Home, system: str, decisions: Decisions, plain: bool, grows: bool) -> HomeRepair:
+def _repair(home: Home, decisions: Decisions, plain: bool, grows: bool) -> HomeRepair:
     files = DirectGuest(home.paths, None)
     pending = Pending(files)
     changes: list[Change] = []
     for part, policy in decisions:
-        # The swap file lies in one system; in all others the swap is simply gone.
-        own = policy if home.root.node == system and home.rooted else SwapRemedy.DROP
-        changes += repair_guest(pending, part, own, plain_initrds=plain)
+        changes += repair_guest(pending, part, policy, plain_initrds=plain)
     checksums = _checksums(files, rooted=home.rooted)
     for path in pending.paths:
         if checksums and blake2b(files.read(path)).hexdigest().encode() in checksums:

@@ -83,6 +83,10 @@ class Look:
     def systems(self) -> tuple[Home, ...]:
         return tuple(home for home in self.homes if home.rooted)
 
+    def system_on(self, node: str) -> Home | None:
+        """Of several systems in one btrfs the first."""
+        return next((home for home in self.systems if home.root.node == node), None)
+
 
 def find_homes(
     disk: BlockDevice,
@@ -154,27 +158,42 @@ def _roots(
         subvolumes = tree.subvolumes()
         if not subvolumes and _is_system(GuestPaths(top)):
             yield GuestMount("/", one.node), top
-        for subvolume in subvolumes:
-            root = MountRoot(tree, tree.root_of(subvolume.number))
-            # A default subvolume is a system even if it looks like a snapshot (snapper's rollback).
-            if _is_system(GuestPaths(root)) and (root == top or not _is_snapshot(root, subvolume)):
+        # A default subvolume is a system even if it looks like a snapshot (snapper's rollback).
+        found = [
+            (root, subvolume, root == top or _is_named(root, subvolume))
+            for subvolume in subvolumes
+            if _is_system(GuestPaths(root := MountRoot(tree, tree.root_of(subvolume.number))))
+        ]
+        found = [each for each in found if each[2] or not _is_snapshot(each[1])]
+        for root, subvolume, is_sure in found:
+            if is_sure or not any(_is_container(subvolume, other) for _, other, _ in found):
                 yield GuestMount("/", one.node, subvolume.path or "/"), root
     except (Unknown, OSError) as error:
         closed[one.node] = str(error)
 
 
-def _is_snapshot(top: MountRoot, subvolume: Subvolume) -> bool:
-    """A copy, unless its own fstab says that it is what is mounted at /."""
-    named = subvolume.path and any(
+def _is_named(top: MountRoot, subvolume: Subvolume) -> bool:
+    """Whether its own fstab says that it is what is mounted at /."""
+    return bool(subvolume.path) and any(
         entry.mount_point == "/"
         and (entry.subvolume == subvolume.path or entry.subvolume_number == subvolume.number)
         for entry in _fstab(GuestPaths(top))
     )
-    return not named and (
+
+
+def _is_snapshot(subvolume: Subvolume) -> bool:
+    return (
         subvolume.is_copy
         or subvolume.read_only
         or not _SNAPSHOTS.isdisjoint(subvolume.path.split("/"))
     )
+
+
+def _is_container(subvolume: Subvolume, system: Subvolume) -> bool:
+    """Whether it lies in a system: var/lib/machines/NAME. @ at the top level is none."""
+    if system.path:
+        return subvolume.path.startswith(f"{system.path}/")
+    return "/" in subvolume.path
 
 
 def _is_system(paths: GuestPaths) -> bool:

@@ -92,9 +92,8 @@ class GuestAtRest:
     @contextmanager
     def _mounted(self, system: str, activity: str) -> Iterator[GuestSystem]:
         with self.run_backend.started(activity, self.run_backend.places) as backend:
-            homes = self._homes_now().systems
-            mounts = next((home.mounts for home in homes if home.root.node == system), ())
-            with backend.mounted_guest(system, mounts) as guest:
+            home = self._homes_now().system_on(system)
+            with backend.mounted_guest(system, home.mounts if home else ()) as guest:
                 yield guest
 
     def repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> str:
