@@ -67,7 +67,7 @@ def file_systems_on(
     pv_finder: PhysicalVolumeFinder,
     closed: dict[str, str],
 ) -> Iterator[SeenFileSystem]:
-    """All that can be read; `closed` gets the others by their nodes, each with why."""
+    """All there are; `closed` gets those that cannot be read by their nodes, each with why."""
     table = read_table(disk, path, sector_size)
     for part, device in parts_of(disk, table):
         name = f"{FIRST_DISK}{part.number}" if part else FIRST_DISK
@@ -77,8 +77,7 @@ def file_systems_on(
                 closed[node] = "it is encrypted, and no key that was given opens it"
             elif isinstance(content, F2fsContent):
                 closed[node] = "growdisk does not read f2fs"
-            else:
-                yield SeenFileSystem(node, view, content, _names(node, table, part, content))
+            yield SeenFileSystem(node, view, content, _names(node, table, part, content))
 
 
 def _names(

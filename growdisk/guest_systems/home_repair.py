@@ -188,6 +188,10 @@ def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
         yield f"no system that can be read was found on this disk{closed}"
     for home in look.systems:
         yield from home.strange
+    for node, names in look.closed_names.items() if look.systems else ():
+        if not any(_found_first(home, [names]) for home in look.systems):
+            device = node.removeprefix("/dev/")
+            yield f"{device} may hold another system, and cannot be searched: {look.closed[node]}"
     for repair in repairs:
         yield from (f"{change.path}: {change.what}" for change in repair.changes if change.waits)
     yield from _of_unknown_meaning(repairs)
@@ -201,8 +205,11 @@ def _of_unknown_meaning(repairs: Sequence[HomeRepair]) -> Iterator[str]:
         for path in (*repair.pending.paths, *(change.path for change in repair.changes))
     }
     for repair in (repair for repair in repairs if repair.home.rooted):
-        home, parts = repair.home, repair.parts
-        found = search(home, parts, needles_of(home, parts), places.SEARCHED_FIRST)
-        for path in found.named:
-            if not re.fullmatch(_COPY, path) and home.paths.find(path) not in known:
+        for path in _found_first(repair.home, repair.parts):
+            if not re.fullmatch(_COPY, path) and repair.home.paths.find(path) not in known:
                 yield f"{path}: names it, and growdisk does not know what it is for"
+
+
+def _found_first(home: Home, parts: Sequence[RemovedPartition]) -> Collection[str]:
+    """Files that name one of `parts`, among those of its owner."""
+    return search(home, parts, needles_of(home, parts), places.SEARCHED_FIRST).named

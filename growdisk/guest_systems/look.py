@@ -19,6 +19,7 @@ from growdisk.filesystems.file_tree import FileTree, Subvolume, Unknown
 from growdisk.guest_config.etc_tables import FSTAB, Entry, parse_fstab, swap_files
 from growdisk.guest_config.files import LARGEST_SETTINGS, decode
 from growdisk.guest_config.places import BOOTS
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_systems.file_systems import SeenFileSystem, file_systems_on, tree_of
 from growdisk.guest_systems.paths import GuestPaths, MountRoot
 from growdisk.volumes.keyring import Keyring
@@ -74,10 +75,11 @@ class Home:
 
 @dataclass(frozen=True)
 class Look:
-    """`closed` are file systems that cannot be read here, each with why."""
+    """`closed` are file systems that cannot be read here, each with why, and their names."""
 
     homes: tuple[Home, ...] = ()
     closed: Mapping[str, str] = field(default_factory=dict)
+    closed_names: Mapping[str, RemovedPartition] = field(default_factory=dict)
 
     @property
     def systems(self) -> tuple[Home, ...]:
@@ -109,7 +111,8 @@ def find_homes(
                 trees[one.node] = tree
         except (Unknown, OSError) as error:
             closed[one.node] = str(error)
-    return Look(tuple(_homes(seen, trees, closed)), closed)
+    homes = tuple(_homes(seen, trees, closed))
+    return Look(homes, closed, {one.node: one.names for one in seen if one.node in closed})
 
 
 def paths_of(mounts: Sequence[GuestMount], trees: Mapping[str, FileTree]) -> GuestPaths:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from growdisk.block.raw import RawFile
+from growdisk.guest_config.removed_partition import SwapRemedy
+from growdisk.guest_systems.home_repair import obstacles, repairs_of
+from growdisk.guest_systems.look import find_homes
 from growdisk.units import MiB
 from tests.guests.tools import run
-from tests.unit.guest_systems.homes import ESP, FSTAB, UUID, disk, repairs, written
+from tests.unit.guest_systems.homes import ESP, FSTAB, SWAP, UUID, disk, repairs, written
 
 EMPTY_ARCHIVE = f"{'070701'}{'0' * 88}{11:08X}{'0' * 8}TRAILER!!!\0"
+LUKS = "aaaaaaaa-2222-3333-4444-555555555555"
 ENTRY, UNIFIED = "/loader/entries/a.conf", "/EFI/Linux/x.conf"
 
 
@@ -119,3 +125,31 @@ def test_an_initrd_on_a_full_efi_partition_is_left_and_said(tmp_path: Path, is_f
         assert [path for one in found for path in one.pending.paths] == (
             [] if is_full else [initrd]
         )
+
+
+@pytest.mark.parametrize(
+    ("files", "is_said"),
+    [
+        ({}, True),
+        ({"/etc/crypttab": f"data UUID={LUKS} none luks\n"}, False),
+        ({"/etc/fstab": f"{FSTAB}/dev/sda1 /data xfs defaults 0 0\n"}, False),
+        ({"/etc/conf.d/dmcrypt": f"target=data\nsource=UUID='{LUKS}'\n"}, False),
+    ],
+)
+def test_what_no_system_opens_may_hold_another_system(
+    tmp_path: Path, files: dict[str, str], is_said: bool
+) -> None:
+    image, container = disk(tmp_path, {"/etc/fstab": FSTAB} | files, {"x": ""}), tmp_path / "luks"
+    container.write_bytes(bytes(8 * MiB))
+    options = ["--type", "luks1", "--pbkdf-force-iterations", "1000", "--uuid", LUKS]
+    run("cryptsetup", "-q", "luksFormat", *options, container, stdin="secret")
+    with image.open("r+b") as file:
+        file.seek(MiB)
+        file.write(container.read_bytes())
+    with closing(RawFile.open(image)) as device:
+        look = find_homes(device, image)
+        found = obstacles(look, repairs_of(look, "/dev/sda2", [(SWAP, SwapRemedy.DROP)]))
+    assert found == is_said * [
+        "sda1 may hold another system, and cannot be searched: it is encrypted, and no key that "
+        "was given opens it"
+    ]
