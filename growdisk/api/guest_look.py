@@ -195,7 +195,8 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     made = first(MakeSwapFile, steps)
     grown = (step for step in of_kind(GrowFilesystem, steps) if step.new_size > step.old_size)
     growing = [step.place.device for step in grown]
-    unfit = _unfit_for_swap_file(look, made, systems) if made else {}
+    swaps = [swap for repair in of_kind(RepairGuest, steps) for swap in repair.swaps]
+    unfit = _unfit_for_swap_file(look, made, systems, swaps) if made else {}
     # Two questions: what names it, and whether this machine's tools can write there (`closed`). If
     # only the second fails, another backend does the work.
     repairs: list[HomeRepair] = []
@@ -220,10 +221,17 @@ def _is_read_only(home: Home) -> bool:
     return any(subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path)
 
 
-def _unfit_for_swap_file(look: Look, made: MakeSwapFile, nodes: Sequence[str]) -> dict[str, str]:
+def _unfit_for_swap_file(
+    look: Look, made: MakeSwapFile, nodes: Sequence[str], swaps: Sequence[RemovedPartition]
+) -> dict[str, str]:
     """Why a system's root (its device) can have no swap file, or nothing would swap on it."""
-    systems = {node: home for node in nodes if (home := look.system_on(node))}
-    found = {node: _why_no_swap_file_at(home, made) for node, home in systems.items()}
+    found = {}
+    for home in (home for node in nodes if (home := look.system_on(node))):
+        # With offset= in crypttab the partition has a header of swap all the same (ecryptfs).
+        tables = list(_texts(home, CRYPTTABS))
+        encrypted = any(is_random_swap(text, swap) for text in tables for swap in swaps)
+        reason = "encrypts its swap with a random key (crypttab), and a file would not be"
+        found[home.root.node] = reason if encrypted else _why_no_swap_file_at(home, made)
     return {node: reason for node, reason in found.items() if reason}
 
 

@@ -22,11 +22,13 @@ LINE = f"cswap PARTUUID={PARTUUID} /dev/urandom swap,cipher=aes-xts-plain64,size
 FSTAB = "/dev/sda1 / ext4 defaults 0 1\n/dev/mapper/cswap none swap sw 0 0\n"
 
 
-def guest(small_disk: DiskMaker, crypttab: str = LINE) -> Path:
+def guest(small_disk: DiskMaker, crypttab: str = LINE, *, has_header: bool = False) -> Path:
     files: tuple[Entry, ...] = (text("etc/crypttab", crypttab), text("etc/fstab", FSTAB))
     image = small_disk(
         "guest.qcow2", SmallDisk(Layout.SWAP_BEHIND, 128 * MiB, 16 * MiB, extra_files=files)
     )
+    if has_header:
+        return image
     with as_raw(image, "qcow2") as raw:
         start = next(
             int(part["start"]) * 512 for part in sfdisk(raw) if str(part["node"]).endswith("2")
@@ -78,6 +80,17 @@ def test_it_is_moved_with_its_number_and_without_a_header(
 
 def test_it_does_not_become_a_file_that_is_not_encrypted(small_disk: DiskMaker, host: Host) -> None:
     answer = host.growdisk("expand", guest(small_disk), "+64M", "--swap", "file")
+    assert answer.code == 3, answer
+    assert "random key" in str(answer.document)
+
+
+def test_nor_does_one_that_keeps_a_header_before_what_is_encrypted(
+    small_disk: DiskMaker, host: Host
+) -> None:
+    # As ecryptfs-setup-swap makes it, so that it has a UUID.
+    crypttab = LINE.replace("swap,", "swap,offset=1024,")
+    image = guest(small_disk, crypttab, has_header=True)
+    answer = host.growdisk("plan", image, "+64M", "--swap", "file")
     assert answer.code == 3, answer
     assert "random key" in str(answer.document)
 
