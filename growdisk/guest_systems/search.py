@@ -57,7 +57,7 @@ def search(
     """`tops` are the folders of a system to search; a /boot by itself is searched as a whole."""
     found = Found({}, {})
     tops = tops if home.rooted else ("",)
-    for number, (path, place) in enumerate(_files(home.paths, tops)):
+    for number, (path, place) in enumerate(_files(home.paths, tops, found.unsearched)):
         if number >= _MOST_FILES:
             found.unsearched["the rest"] = f"there are more than {_MOST_FILES} files"
             break
@@ -69,14 +69,19 @@ def search(
     return found
 
 
-def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, FoundInode]]:
-    """Each once, whatever links lead to it: by its own place first."""
+def _files(
+    paths: GuestPaths, tops: Sequence[str], unread: dict[str, str]
+) -> Iterator[tuple[str, FoundInode]]:
+    """Each once, whatever links lead to it: by its own place first.
+
+    `unread` gets folders that cannot be read, each with why.
+    """
     # Links wait until all places have been walked: what they lead to may come by its own name.
     seen: set[tuple[int, int]] = set()
     links: list[tuple[str, FoundInode]] = []
     tops = [top for one in tops for top in (paths.folders(one) if "*" in one else [one])]
     for top in tops:
-        for path, place in _below(paths, top, _DEEPEST, seen):
+        for path, place in _below(paths, top, _DEEPEST, seen, unread):
             if (
                 place.inode.is_link
                 and _ALTERNATIVES not in path
@@ -103,20 +108,24 @@ def _target(paths: GuestPaths, path: str) -> FoundInode | None:
 
 
 def _below(
-    paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]]
+    paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]], unread: dict[str, str]
 ) -> Iterator[tuple[str, FoundInode]]:
-    place = paths.find(folder or "/")
-    if place is None or not place.inode.is_directory or _key(place) in seen:
+    try:
+        place = paths.find(folder or "/")
+        if place is None or not place.inode.is_directory or _key(place) in seen:
+            return
+        seen.add(_key(place))
+        entries = {n: paths.place(place.tree, number) for n, number in paths.entries(place).items()}
+    except Unknown as reason:
+        unread[folder] = str(reason)
         return
-    seen.add(_key(place))
-    for name, number in paths.entries(place).items():
+    for name, entry in entries.items():
         path = f"{folder}/{name}"
-        entry = paths.place(place.tree, number)
         if not entry.inode.is_directory:
             yield path, entry
         # Each of the others is searched by itself.
         elif depth and path not in places.SEARCHED and name not in _HISTORIES:
-            yield from _below(paths, path, depth - 1, seen)
+            yield from _below(paths, path, depth - 1, seen, unread)
 
 
 def _said_in(

@@ -14,6 +14,7 @@ from growdisk.guest_config.removed_partition import SwapRemedy
 from growdisk.guest_systems.home_repair import needles_of, obstacles, repairs_of
 from growdisk.guest_systems.look import find_homes
 from growdisk.guest_systems.search import Found, search
+from tests.guests.tools import run
 from tests.unit.backends.ext4_guests import PACKERS, RESUME, SWAP, UUID, guest_on_ext4, packed
 from tests.unit.backends.unified_images import unified
 
@@ -176,3 +177,14 @@ def test_a_plan_knows_what_will_still_name_the_swap_unless_nothing_reads_it(
         look = find_homes(disk, image)
         found = obstacles(look, repairs_of(look, "/dev/sda", [(SWAP, SwapRemedy.DROP)]))
     assert [reason.partition(":")[0] for reason in found] == [path] * holds_back
+
+
+def test_a_folder_that_cannot_be_read_is_said_and_the_others_are_searched(tmp_path: Path) -> None:
+    image = guest_on_ext4(tmp_path, {"/etc/a/b/c/d": "x\n", "/etc/z": f"{UUID}\n"})
+    run("debugfs", "-w", "-R", "sif /etc/a/b/c block[0] 0", image)  # its extents
+    with closing(RawFile.open(image)) as disk:
+        look = find_homes(disk, image)
+        (home,) = look.homes
+        found = search(home, [SWAP], needles_of(home, [SWAP]))
+        assert obstacles(look, repairs_of(look, "/dev/sda", [(SWAP, SwapRemedy.DROP)]))
+    assert found == Found({"/etc/z": ""}, {"/etc/a/b/c": "an extent tree is damaged"})
