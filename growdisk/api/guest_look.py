@@ -32,7 +32,7 @@ from growdisk.guest_config.places import CRYPTTABS, FSTABS, UNITS
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.systemd_units import swap_file_of
 from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
-from growdisk.guest_systems.look import Home, Look
+from growdisk.guest_systems.look import Home, Look, snapshots_naming
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.giving_up import (
@@ -203,6 +203,7 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     try:
         for repair in of_kind(RepairGuest, steps):
             repairs = repairs_of(look, repair.system, repair.decisions(), growing)
+        snapshots = snapshots_naming(look, swaps)
     except Unknown as unknown:
         unread = f"the guest's files cannot all be read here: {unknown}"
         return GuestSeen(systems, on_btrfs, (unread,), closed=unread, no_swap_file=unfit)
@@ -212,7 +213,7 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     except Unknown as unknown:
         closed = f"the guest's files cannot be read here: {unknown}"
     found = tuple(obstacles(look, repairs))
-    return GuestSeen(systems, on_btrfs, found, tuple(named), closed, unfit)
+    return GuestSeen(systems, on_btrfs, found, tuple(named), closed, unfit, snapshots)
 
 
 def _is_read_only(home: Home) -> bool:

@@ -115,6 +115,19 @@ def find_homes(
     return Look(homes, closed, {one.node: one.names for one in seen if one.node in closed})
 
 
+def snapshots_naming(look: Look, parts: Sequence[RemovedPartition]) -> tuple[str, ...]:
+    """Subvolumes that are no systems, and whose fstab names one of `parts`."""
+    roots = [home.paths.root for home in look.systems]
+    trees = {id(root.tree): root.tree for root in roots}.values()
+    return tuple(
+        subvolume.path
+        for tree in trees
+        for subvolume in tree.subvolumes()
+        if (top := MountRoot(tree, tree.root_of(subvolume.number))) not in roots
+        and any(entry.is_of(part) for entry in _fstab(GuestPaths(top)) for part in parts)
+    )
+
+
 def paths_of(mounts: Sequence[GuestMount], trees: Mapping[str, FileTree]) -> GuestPaths:
     """The same mounts on other readers, by their nodes."""
     first, *others = ((m.place, _mounted(trees[m.node], m.subvolume)) for m in mounts)

@@ -194,7 +194,8 @@ def as_guest_allows(
     # Only the default turns round: who says --swap drop, or file, gets it, with a warning.
     if of_swap.obstacles and repair.swaps and goal.swap is None:
         return _moved(propose, facts, goal, of_swap)
-    return replace(proposal, notes=(*notes, *_warnings(facts, repair, seen.obstacles)), guest=seen)
+    notes = (*notes, *_notes_on_snapshots(seen), *_warnings(facts, repair, seen.obstacles))
+    return replace(proposal, notes=notes, guest=seen)
 
 
 def _moved(
@@ -238,6 +239,14 @@ def _warnings(facts: Facts, repair: RepairGuest, reasons: Sequence[str]) -> Iter
 def _short(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - _SIX} more" if len(paths) > _SIX + 2 else ""
     return ", ".join(paths[: _SIX if more else len(paths)]) + more
+
+
+def _notes_on_snapshots(seen: GuestSeen) -> Iterator[str]:
+    if seen.snapshots:
+        yield (
+            f"snapshots of the guest stay as they are ({_short(seen.snapshots)}): a system that is "
+            "set back to one of them waits for the swap; --swap move keeps it"
+        )
 
 
 def _notes_on_swap_file(proposal: Proposal, seen: GuestSeen) -> Iterator[str]:

@@ -20,7 +20,7 @@ class GuestSeen:
 
     `obstacles`: why what is gone might still be waited for after the repair. `named`: files that
     name it, and are mended. `closed`: why this machine's own tools cannot write there; "" if they
-    can.
+    can. `snapshots`: of systems, in which it stays named.
     """
 
     systems: tuple[str, ...] = ()
@@ -29,6 +29,7 @@ class GuestSeen:
     named: tuple[str, ...] = ()
     closed: str = ""
     no_swap_file: Mapping[str, str] = field(default_factory=dict)
+    snapshots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

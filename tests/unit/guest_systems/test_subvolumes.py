@@ -14,7 +14,7 @@ from growdisk.guest_config.etc_tables import Entry
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_systems.file_systems import SeenFileSystem
 from growdisk.guest_systems.home_repair import repairs_of
-from growdisk.guest_systems.look import Look, _homes, _inner
+from growdisk.guest_systems.look import Look, _homes, _inner, snapshots_naming
 from tests.unit.guest_systems.homes import UUID
 
 
@@ -140,3 +140,10 @@ def test_of_two_systems_in_a_btrfs_only_the_one_with_the_swap_file_names_it() ->
     assert b"\n/swapfile none swap" in first.pending.contents["/etc/fstab"]
     assert b"/swapfile" not in second.pending.contents["/etc/fstab"]
     assert b"# removed by growdisk: UUID=" in second.pending.contents["/etc/fstab"]
+
+
+def test_snapshots_whose_fstab_names_the_swap_are_told() -> None:
+    files = system("/@") | system("/@/copy1") | {"/@/copy2/etc/fstab": "", "/@/copy2/usr/x": ""}
+    look = seen(files, {"/@": 256, "/@/copy1": 257, "/@/copy2": 258, "/@/usr": 259})
+    assert snapshots_naming(look, [RemovedPartition(2, UUID)]) == ("@/copy1",)
+    assert snapshots_naming(look, [RemovedPartition(2)]) == ()

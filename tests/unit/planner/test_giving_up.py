@@ -68,3 +68,19 @@ def test_a_container_that_a_tpm_opens_by_what_boots_is_told(
     told = as_guest_allows(propose, sealed, Goal(), proposal, seen, seen)
     assert isinstance(told, Proposal)
     assert any(f"PCR {register}, and" in note for note in told.notes) == is_told
+
+
+def test_snapshots_that_still_name_the_swap_are_told() -> None:
+    step = RepairGuest(ROOT, (RemovedPartition(2),), SwapRemedy.DROP)
+    names = tuple(f"@/.snapshots/{number}/snapshot" for number in range(9))
+    told = as_guest_allows(
+        propose,
+        facts(EXT),
+        Goal(),
+        Proposal((step,), facts(EXT)),
+        GuestSeen((ROOT,), snapshots=names),
+        GuestSeen(),
+    )
+    assert isinstance(told, Proposal)
+    assert "@/.snapshots/5/snapshot and 3 more" in told.notes[0]
+    assert "--swap move keeps it" in told.notes[0]
