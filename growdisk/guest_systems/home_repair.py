@@ -74,10 +74,25 @@ def repairs_of(
     for home in look.homes:
         if home is not look.system_on(system):
             known[id(home)] = [(part, SwapRemedy.DROP) for part, _ in known[id(home)]]
-    return [
+    repairs = [
         _repair(h, known[id(h)], plain.get(id(h), all_plain), h.root.node in growing)
         for h in look.homes
     ]
+    _write_once(repairs)
+    return repairs
+
+
+def _write_once(repairs: Sequence[HomeRepair]) -> None:
+    """What several homes have mounted, such as one /boot, is changed by the first."""
+    written = set()
+    for repair in repairs:
+        pending = repair.pending
+        for path in pending.paths:
+            place = repair.home.paths.find(path)
+            change = (place, pending.contents.get(path), pending.prefixes.get(path))
+            if change in written:
+                pending.forget(path)
+            written.add(change)
 
 
 def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartition:

@@ -147,3 +147,15 @@ def test_snapshots_whose_fstab_names_the_swap_are_told() -> None:
     look = seen(files, {"/@": 256, "/@/copy1": 257, "/@/copy2": 258, "/@/usr": 259})
     assert snapshots_naming(look, [RemovedPartition(2, UUID)]) == ("@/copy1",)
     assert snapshots_naming(look, [RemovedPartition(2)]) == ()
+
+
+def test_a_boot_that_two_systems_have_is_changed_once() -> None:
+    initrd = f"{'070701'}{'0' * 88}{11:08X}{'0' * 8}TRAILER!!!\0"
+    files = {"/@boot/initrd.img-6": initrd, "/@boot/grub/grub.cfg": f"linux resume=UUID={UUID}\n"}
+    for top in ("/@", "/@b"):
+        files |= {f"{top}/usr/sbin/update-initramfs": "", f"{top}/boot/x": "", f"{top}/usr/x": ""}
+        files[f"{top}/etc/fstab"] = "/dev/sda1 /boot btrfs subvol=@boot 0 0\n"
+    look = seen(files, {"/@": 256, "/@b": 257, "/@boot": 258})
+    found = repairs_of(look, "/dev/sda1", [(RemovedPartition(2, UUID), SwapRemedy.DROP)])
+    written = [(sorted(one.pending.contents), sorted(one.pending.prefixes)) for one in found]
+    assert written == [(["/boot/grub/grub.cfg"], ["/boot/initrd.img-6"]), ([], [])]
