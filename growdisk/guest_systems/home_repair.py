@@ -25,7 +25,7 @@ from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
 from growdisk.guest_systems.file_rewriter import DirectGuest
 from growdisk.guest_systems.look import Home, Look
-from growdisk.guest_systems.search import search
+from growdisk.guest_systems.search import search_first
 
 # What editors, package managers and libblkid keep, and nothing reads.
 _COPY = (
@@ -204,7 +204,8 @@ def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
     for home in look.systems:
         yield from home.strange
     for node, names in look.closed_names.items() if look.systems else ():
-        if not any(_found_first(home, [names]) for home in look.systems):
+        opened = (search_first(home, needles_of(home, [names])) for home in look.systems)
+        if not any(path for found in opened for path in found):
             device = node.removeprefix("/dev/")
             yield f"{device} may hold another system, and cannot be searched: {look.closed[node]}"
     for repair in repairs:
@@ -220,11 +221,7 @@ def _of_unknown_meaning(repairs: Sequence[HomeRepair]) -> Iterator[str]:
         for path in (*repair.pending.paths, *(change.path for change in repair.changes))
     }
     for repair in (repair for repair in repairs if repair.home.rooted):
-        for path in _found_first(repair.home, repair.parts):
-            if not re.fullmatch(_COPY, path) and repair.home.paths.find(path) not in known:
+        home = repair.home
+        for path in search_first(home, needles_of(home, repair.parts)):
+            if not re.fullmatch(_COPY, path) and home.paths.find(path) not in known:
                 yield f"{path}: names it, and growdisk does not know what it is for"
-
-
-def _found_first(home: Home, parts: Sequence[RemovedPartition]) -> Collection[str]:
-    """Files that name one of `parts`, among those of its owner."""
-    return search(home, parts, needles_of(home, parts), places.SEARCHED_FIRST).named

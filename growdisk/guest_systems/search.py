@@ -9,6 +9,7 @@ does what the block before an initrd handles.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 from growdisk.fast_dataclass import dataclass
@@ -25,6 +26,7 @@ from growdisk.guest_systems.paths import FoundInode, GuestPaths
 
 _LARGEST_INITRD = 1 << 29
 _MOST_FILES, _DEEPEST = 20_000, 8
+_MOST_FIRST, _EACH = 64 << 20, 4096  # bytes that a plan reads, and how many a file counts at least
 _ALTERNATIVES = "/etc/alternatives/"  # links to programs and manual pages
 _NOTHING = b"/dev/null"
 _BLOCKS = "zzz-growdisk-"
@@ -48,15 +50,28 @@ class Found:
     unsearched: dict[str, str]
 
 
-def search(
-    home: Home,
-    parts: Sequence[RemovedPartition],
-    needles: Sequence[bytes],
-    tops: Sequence[str] = places.SEARCHED,
-) -> Found:
-    """`tops` are the folders of a system to search; a /boot by itself is searched as a whole."""
+def search_first(home: Home, needles: tuple[bytes, ...]) -> Iterator[str]:
+    """What a plan can know soon: files of a system's owner that name a needle, as plain text."""
+    left = _MOST_FIRST
+    for path, place in _files(home.paths, places.SEARCHED_FIRST, {}):
+        left -= min(place.inode.size, LARGEST_SETTINGS) + _EACH
+        if left < 0:
+            return
+        with suppress(Unknown):
+            if _says(path, place, needles):
+                yield path
+
+
+def _says(path: str, place: FoundInode, needles: tuple[bytes, ...]) -> bool:
+    if _is_said_by_name(path, needles):
+        return not _is_masked(place)
+    is_small = place.inode.is_file and place.inode.size <= LARGEST_SETTINGS
+    return is_small and is_said(place.tree.read(place.inode), needles)
+
+
+def search(home: Home, parts: Sequence[RemovedPartition], needles: Sequence[bytes]) -> Found:
     found = Found({}, {})
-    tops = tops if home.rooted else ("",)
+    tops = places.SEARCHED if home.rooted else ("",)
     for number, (path, place) in enumerate(_files(home.paths, tops, found.unsearched)):
         if number >= _MOST_FILES:
             found.unsearched["the rest"] = f"there are more than {_MOST_FILES} files"
@@ -133,7 +148,7 @@ def _said_in(
 ) -> str | None:
     """None if it names nothing of what is gone."""
     # A file's name speaks for itself, and its content does not matter any more.
-    if _is_said_by_name(path.rpartition("/")[2].encode("utf-8", "surrogateescape"), needles):
+    if _is_said_by_name(path, needles):
         return None if _is_masked(place) else ""
     if place.inode.is_link or not 0 < place.inode.size <= _LARGEST_INITRD:
         return None
@@ -159,8 +174,9 @@ def _said_in(
     return "" if is_small and is_said(start, needles) else None
 
 
-def _is_said_by_name(name: bytes, needles: tuple[bytes, ...]) -> bool:
+def _is_said_by_name(path: str, needles: tuple[bytes, ...]) -> bool:
     """dev-disk-by\\x2duuid-….swap, dev-sda5.swap"""
+    name = path.rpartition("/")[2].encode("utf-8", "surrogateescape")
     plain = name.replace(b"\\x2d", b"-")
     long, units = _in_names(needles)
     return any(needle in plain for needle in long) or any(

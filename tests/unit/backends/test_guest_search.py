@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from growdisk.block.raw import RawFile
+from growdisk.guest_config.files import is_said
 from growdisk.guest_config.initrd import forgetting_block, noresume_block
 from growdisk.guest_config.removed_partition import SwapRemedy
 from growdisk.guest_systems.home_repair import needles_of, obstacles, repairs_of
 from growdisk.guest_systems.look import find_homes
-from growdisk.guest_systems.search import Found, search
+from growdisk.guest_systems.search import Found, search, search_first
 from tests.guests.tools import run
 from tests.unit.backends.ext4_guests import PACKERS, RESUME, SWAP, UUID, guest_on_ext4, packed
 from tests.unit.backends.unified_images import unified
@@ -188,3 +190,23 @@ def test_a_folder_that_cannot_be_read_is_said_and_the_others_are_searched(tmp_pa
         found = search(home, [SWAP], needles_of(home, [SWAP]))
         assert obstacles(look, repairs_of(look, "/dev/sda", [(SWAP, SwapRemedy.DROP)]))
     assert found == Found({"/etc/z": ""}, {"/etc/a/b/c": "an extent tree is damaged"})
+
+
+def test_what_a_plan_reads_of_a_guests_files_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: dict[str, bytes | str] = {f"/etc/{n}": UUID + "x" * 10_000 for n in range(9)}
+    image = guest_on_ext4(tmp_path, files)
+    with closing(RawFile.open(image)) as disk:
+        (home,) = find_homes(disk, image).homes
+        needles = needles_of(home, [SWAP])
+        assert len(list(search_first(home, needles))) == 9
+        monkeypatch.setattr("growdisk.guest_systems.search._MOST_FIRST", 60_000)
+        assert 1 < len(list(search_first(home, needles))) < 5
+
+
+@pytest.mark.parametrize("text", ["\n" * 1_000_000 + "#/dev/sda4", "/dev/sda45" * 100_000])
+def test_a_large_file_is_searched_in_no_time(text: str) -> None:
+    start = time.thread_time()
+    assert not is_said(text.encode(), SWAP.needles())
+    assert time.thread_time() - start < 0.5
