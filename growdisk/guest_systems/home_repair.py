@@ -204,7 +204,7 @@ def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
     for home in look.systems:
         yield from home.strange
     for node, names in look.closed_names.items() if look.systems else ():
-        opened = (search_first(home, needles_of(home, [names])) for home in look.systems)
+        opened = (search_first(home, names.needles()) for home in look.systems)
         if not any(path for found in opened for path in found):
             device = node.removeprefix("/dev/")
             yield f"{device} may hold another system, and cannot be searched: {look.closed[node]}"
@@ -221,7 +221,7 @@ def _of_unknown_meaning(repairs: Sequence[HomeRepair]) -> Iterator[str]:
         for path in (*repair.pending.paths, *(change.path for change in repair.changes))
     }
     for repair in (repair for repair in repairs if repair.home.rooted):
-        home = repair.home
-        for path in search_first(home, needles_of(home, repair.parts)):
+        home, needles = repair.home, [each for part in repair.parts for each in part.needles()]
+        for path in search_first(home, tuple(dict.fromkeys(needles))):
             if not re.fullmatch(_COPY, path) and home.paths.find(path) not in known:
                 yield f"{path}: names it, and growdisk does not know what it is for"

@@ -26,7 +26,8 @@ from growdisk.guest_systems.paths import FoundInode, GuestPaths
 
 _LARGEST_INITRD = 1 << 29
 _MOST_FILES, _DEEPEST = 20_000, 8
-_MOST_FIRST, _EACH = 64 << 20, 4096  # bytes that a plan reads, and how many a file counts at least
+# Of what a plan reads, in bytes: all, the largest file, and what each counts at least.
+_MOST_FIRST, _LARGEST_FIRST, _EACH = 64 << 20, 64 << 10, 4 << 10
 _ALTERNATIVES = "/etc/alternatives/"  # links to programs and manual pages
 _NOTHING = b"/dev/null"
 _BLOCKS = "zzz-growdisk-"
@@ -51,10 +52,10 @@ class Found:
 
 
 def search_first(home: Home, needles: tuple[bytes, ...]) -> Iterator[str]:
-    """What a plan can know soon: files of a system's owner that name a needle, as plain text."""
+    """What a plan can know soon: small files of a system's owner that name a needle as text."""
     left = _MOST_FIRST
     for path, place in _files(home.paths, places.SEARCHED_FIRST, {}):
-        left -= min(place.inode.size, LARGEST_SETTINGS) + _EACH
+        left -= min(place.inode.size, _LARGEST_FIRST) + _EACH
         if left < 0:
             return
         with suppress(Unknown):
@@ -65,7 +66,7 @@ def search_first(home: Home, needles: tuple[bytes, ...]) -> Iterator[str]:
 def _says(path: str, place: FoundInode, needles: tuple[bytes, ...]) -> bool:
     if _is_said_by_name(path, needles):
         return not _is_masked(place)
-    is_small = place.inode.is_file and place.inode.size <= LARGEST_SETTINGS
+    is_small = place.inode.is_file and place.inode.size <= _LARGEST_FIRST
     return is_small and is_said(place.tree.read(place.inode), needles)
 
 
