@@ -203,9 +203,10 @@ def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
         yield f"no system that can be read was found on this disk{closed}"
     for home in look.systems:
         yield from home.strange
+    gone = {part.number for repair in repairs for part in repair.parts}
     for node, names in look.closed_names.items() if look.systems else ():
         opened = (search_first(home, names.needles()) for home in look.systems)
-        if not any(path for found in opened for path in found):
+        if names.number not in gone and not any(path for found in opened for path in found):
             device = node.removeprefix("/dev/")
             yield f"{device} may hold another system, and cannot be searched: {look.closed[node]}"
     for repair in repairs:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.block.raw import RawFile
-from growdisk.guest_config.removed_partition import SwapRemedy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_systems.home_repair import obstacles, repairs_of
 from growdisk.guest_systems.look import find_homes
 from growdisk.units import MiB
@@ -149,6 +149,11 @@ def test_what_no_system_opens_may_hold_another_system(
     with closing(RawFile.open(image)) as device:
         look = find_homes(device, image)
         found = obstacles(look, repairs_of(look, "/dev/sda2", [(SWAP, SwapRemedy.DROP)]))
+        # What is deleted as well needs no word.
+        deleted = repairs_of(
+            look, "/dev/sda2", [(RemovedPartition(1, is_swap=False), SwapRemedy.DROP)]
+        )
+        assert obstacles(look, deleted) == []
     assert found == is_said * [
         "sda1 may hold another system, and cannot be searched: it is encrypted, and no key that "
         "was given opens it"
