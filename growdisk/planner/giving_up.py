@@ -96,7 +96,7 @@ def _repair(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> R
     systems += [device for device in _mountable(facts, growth) if device not in systems]
     if not (goal.repair and removed and systems):
         return None
-    identities = [identity for part in removed for identity in _identities(facts, part)]
+    identities = [one for part in removed for one in _identities(facts, part, removed)]
     swaps = tuple(identity for identity in identities if identity.is_swap)
     gone = tuple(identity for identity in identities if not identity.is_swap)
     remedy = SwapRemedy.FILE if goal.swap == "file" and swaps and inside.system else SwapRemedy.DROP
@@ -111,14 +111,21 @@ def _mountable(facts: Facts, growth: Grown) -> Iterator[str]:
         yield f"/dev/{FIRST_DISK}{part.number}"
 
 
-def _identities(facts: Facts, part: Partition) -> Iterator[RemovedPartition]:
+def _identities(
+    facts: Facts, part: Partition, removed: Sequence[Partition]
+) -> Iterator[RemovedPartition]:
     """All by which a partition, and what lies in it, may be named."""
     assert facts.table is not None
     content = facts.contents.get(part.number)
     is_swap = part.number in facts.swaps
     uuid, label = (content.uuid or None, content.label or None) if content else (None, None)
+    # What one that stays is called as well (LABEL=swap) goes on naming that one.
+    kept = [other for other in facts.partitions if other not in removed]
+    contents = (facts.contents.get(other.number) for other in kept)
+    label = None if label in {other.label for other in contents if other} else label
+    name = "" if part.name in {other.name for other in kept} else part.name
     partuuid = facts.table.partuuid(part)
-    outer = RemovedPartition(part.number, uuid, label, partuuid, part.name or None, is_swap=is_swap)
+    outer = RemovedPartition(part.number, uuid, label, partuuid, name or None, is_swap=is_swap)
     yield replace(outer, mapped=tuple(_volume_nodes(content)))
     for inner in content.all_within() if content else ():
         if inner is not content and (inner.uuid or inner.label):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from growdisk.errors import Refused
-from growdisk.filesystems.content import LuksContent
+from growdisk.fast_dataclass import replace
+from growdisk.filesystems.content import LuksContent, SwapContent
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
-from growdisk.planner.giving_up import as_guest_allows
+from growdisk.partitions.table import Partition
+from growdisk.planner.giving_up import _identities, as_guest_allows
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GuestSeen, Proposal
 from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
-from growdisk.units import MiB
+from growdisk.units import GiB, MiB
 from tests.unit.planner.volume_facts import EXT, facts
 
 ROOT = "/dev/sda1"
@@ -84,3 +86,21 @@ def test_snapshots_that_still_name_the_swap_are_told() -> None:
     assert isinstance(told, Proposal)
     assert "@/.snapshots/5/snapshot and 3 more" in told.notes[0]
     assert "--swap move keeps it" in told.notes[0]
+
+
+@pytest.mark.parametrize(("other", "label", "name"), [("swap", None, None), ("x", "swap", "swap")])
+def test_a_label_that_a_partition_which_stays_has_as_well_is_no_name(
+    other: str, label: str | None, name: str | None
+) -> None:
+    known = facts(EXT)
+    swaps = [(2, 33 * MiB, "swap"), (1, MiB, other)]
+    parts = (Partition(3, 65 * MiB, 2 * GiB), *(Partition(n, at, 32 * MiB, name=label)
+             for n, at, label in swaps))  # fmt: skip
+    assert known.table is not None
+    known = replace(
+        known,
+        table=replace(known.table, kind="gpt", partitions=parts),
+        contents={3: EXT, **{n: SwapContent("swap", str(n), label) for n, _, label in swaps}},
+    )
+    (identity,) = _identities(known, parts[1], [parts[1]])
+    assert (identity.label, identity.partlabel, identity.uuid) == (label, name, "2")
