@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import PhysicalVolumeContent, SwapContent
+from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_scripts.script_plan import (
     GuestFilesystem,
     GuestGrowth,
@@ -20,7 +21,7 @@ from growdisk.planner.refusals import CannotGrow
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import LayerStep
-from growdisk.steps.guest_steps import MakeSwapFile
+from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.step_traits import first, of_kind
@@ -97,6 +98,7 @@ def guest_plan(
         reason = f"{len(grown)} file systems would grow, and the scripts are for one"
         hint = "make scripts for one after another, each when the one before has been grown"
         raise CannotGrow(facts.image.path, target, reason, hint)
+    names = {gone.number: gone for step in of_kind(RepairGuest, steps) for gone in step.swaps}
     return GuestPlan(
         run,
         before,
@@ -104,7 +106,7 @@ def guest_plan(
         target,
         grown[0].filesystem,
         swaps=tuple(
-            _swap(facts, before, number, action)
+            _swap(facts, before, number, action, names.get(number))
             for step in steps
             for number, action in step.swap_actions
         ),
@@ -176,10 +178,18 @@ def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:
     return CannotGrow(facts.image.path, target, reason, hint)
 
 
-def _swap(facts: Facts, before: PartitionTable, number: int, action: SwapAction) -> GuestSwap:
+def _swap(
+    facts: Facts,
+    before: PartitionTable,
+    number: int,
+    action: SwapAction,
+    gone: RemovedPartition | None,
+) -> GuestSwap:
     content, part = facts.contents[number], before.by_number(number)
     assert isinstance(content, SwapContent), content
     assert part is not None, number
+    # One that goes has only the names that are its own.
+    label, name = (gone.label, gone.partlabel) if gone else (content.label, part.name)
     return GuestSwap(
-        number, part.size, content.uuid, content.label, before.partuuid(part), part.name, action
+        number, part.size, content.uuid, label or "", before.partuuid(part), name or "", action
     )

@@ -11,6 +11,7 @@ from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.partitions.table import Partition
 from growdisk.planner.giving_up import _identities, as_guest_allows
 from growdisk.planner.goal import Goal
+from growdisk.planner.guest_plan import _swap
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GuestSeen, Proposal
 from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
@@ -97,10 +98,14 @@ def test_a_label_that_a_partition_which_stays_has_as_well_is_no_name(
     parts = (Partition(3, 65 * MiB, 2 * GiB), *(Partition(n, at, 32 * MiB, name=label)
              for n, at, label in swaps))  # fmt: skip
     assert known.table is not None
+    table = replace(known.table, kind="gpt", partitions=parts)
     known = replace(
         known,
-        table=replace(known.table, kind="gpt", partitions=parts),
+        table=table,
         contents={3: EXT, **{n: SwapContent("swap", str(n), label) for n, _, label in swaps}},
     )
     (identity,) = _identities(known, parts[1], [parts[1]])
     assert (identity.label, identity.partlabel, identity.uuid) == (label, name, "2")
+    # In a running guest as well.
+    in_script = _swap(known, table, 2, "drop", identity)
+    assert (in_script.label, in_script.partlabel) == (label or "", name or "")
