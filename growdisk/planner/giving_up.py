@@ -117,22 +117,28 @@ def _identities(
     """All by which a partition, and what lies in it, may be named."""
     assert facts.table is not None
     content = facts.contents.get(part.number)
-    is_swap = part.number in facts.swaps
-    uuid, label = (content.uuid or None, content.label or None) if content else (None, None)
-    # What one that stays is called as well (LABEL=swap) goes on naming that one.
+    # What one that stays is called as well (LABEL=swap; a copy made with dd) goes on naming that.
     kept = [other for other in facts.partitions if other not in removed]
-    contents = (facts.contents.get(other.number) for other in kept)
-    label = None if label in {other.label for other in contents if other} else label
-    name = "" if part.name in {other.name for other in kept} else part.name
-    partuuid = facts.table.partuuid(part)
-    outer = RemovedPartition(part.number, uuid, label, partuuid, name or None, is_swap=is_swap)
-    yield replace(outer, mapped=tuple(_volume_nodes(content)))
+    taken = {""}
+    for other in facts.all_within(*(other.number for other in kept)):
+        taken |= {other.uuid, other.label}
+    name = None if part.name in {other.name for other in kept} else part.name or None
+    outer = RemovedPartition(
+        part.number,
+        partuuid=facts.table.partuuid(part),
+        partlabel=name,
+        mapped=tuple(_volume_nodes(content)),
+        is_swap=part.number in facts.swaps,
+    )
+    if content is None:
+        yield outer
     for inner in content.all_within() if content else ():
-        if inner is not content and (inner.uuid or inner.label):
+        uuid, label = (None if own in taken else own for own in (inner.uuid, inner.label))
+        if inner is content:
+            yield replace(outer, uuid=uuid, label=label)
+        elif uuid or label:
             # What lies in it may be named as well: a volume's file system by its UUID or label.
-            yield RemovedPartition(
-                part.number, inner.uuid or None, inner.label or None, is_swap=False
-            )
+            yield RemovedPartition(part.number, uuid, label, is_swap=False)
 
 
 def _volume_nodes(content: Content | None) -> Iterator[str]:

@@ -189,7 +189,8 @@ def _swap(
     assert isinstance(content, SwapContent), content
     assert part is not None, number
     # One that goes has only the names that are its own.
-    label, name = (gone.label, gone.partlabel) if gone else (content.label, part.name)
+    own = (content.uuid, content.label, part.name)
+    uuid, label, name = (gone.uuid, gone.label, gone.partlabel) if gone else own
     return GuestSwap(
-        number, part.size, content.uuid, label or "", before.partuuid(part), name or "", action
+        number, part.size, uuid or "", label or "", before.partuuid(part), name or "", action
     )

@@ -89,23 +89,29 @@ def test_snapshots_that_still_name_the_swap_are_told() -> None:
     assert "--swap move keeps it" in told.notes[0]
 
 
-@pytest.mark.parametrize(("other", "label", "name"), [("swap", None, None), ("x", "swap", "swap")])
-def test_a_label_that_a_partition_which_stays_has_as_well_is_no_name(
-    other: str, label: str | None, name: str | None
+@pytest.mark.parametrize(
+    ("other", "uuid", "names"),
+    [
+        ("swap", "1", ("2", None, None)),
+        ("x", "1", ("2", "swap", "swap")),
+        ("x", "2", (None, "swap", "swap")),
+    ],
+)
+def test_what_a_partition_that_stays_is_called_as_well_is_no_name(
+    other: str, uuid: str, names: tuple[str | None, str | None, str | None]
 ) -> None:
-    known = facts(EXT)
-    swaps = [(2, 33 * MiB, "swap"), (1, MiB, other)]
-    parts = (Partition(3, 65 * MiB, 2 * GiB), *(Partition(n, at, 32 * MiB, name=label)
-             for n, at, label in swaps))  # fmt: skip
+    known, own = facts(EXT), "swap"
+    swaps = {2: (33 * MiB, "2", own), 1: (MiB, uuid, other)}
+    parts = (
+        Partition(3, 65 * MiB, 2 * GiB),
+        *(Partition(n, at, 32 * MiB, name=label) for n, (at, _, label) in swaps.items()),
+    )
     assert known.table is not None
     table = replace(known.table, kind="gpt", partitions=parts)
-    known = replace(
-        known,
-        table=table,
-        contents={3: EXT, **{n: SwapContent("swap", str(n), label) for n, _, label in swaps}},
-    )
+    contents = {n: SwapContent("swap", uuid, label) for n, (_, uuid, label) in swaps.items()}
+    known = replace(known, table=table, contents={3: EXT, **contents})
     (identity,) = _identities(known, parts[1], [parts[1]])
-    assert (identity.label, identity.partlabel, identity.uuid) == (label, name, "2")
+    assert (identity.uuid, identity.label, identity.partlabel) == names
     # In a running guest as well.
     in_script = _swap(known, table, 2, "drop", identity)
-    assert (in_script.label, in_script.partlabel) == (label or "", name or "")
+    assert (in_script.uuid, in_script.label, in_script.partlabel) == tuple(n or "" for n in names)
