@@ -27,10 +27,10 @@ from growdisk.guest_systems.file_rewriter import DirectGuest
 from growdisk.guest_systems.look import Home, Look
 from growdisk.guest_systems.search import search_first
 
-# What editors, package managers and libblkid keep, and nothing reads.
+# What editors, package managers, libblkid, mount and LVM keep, and nothing reads at a start.
 _COPY = (
     r".*(?:~|-|\.\d+|\.(?:bak|backup|old|orig|sav|saved?|dist|swp|pacnew|pacsave|apk-new|rpmnew|"
-    r"rpmsave|rpmorig|augnew|augsave|dpkg-\w+|ucf-\w+)(?:[._-].*)?|/blkid\.tab.*)"
+    r"rpmsave|rpmorig|augnew|augsave|dpkg-\w+|ucf-\w+)(?:[._-].*)?|/blkid\.tab.*|/mtab|/lvm/(?:archive|backup)/.*)"
 )
 
 Decisions = Sequence[tuple[RemovedPartition, SwapRemedy]]

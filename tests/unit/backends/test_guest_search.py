@@ -168,6 +168,8 @@ def test_a_unified_kernel_is_searched_in_its_command_line_and_its_initrd(tmp_pat
         ("/etc/fstab~", f"UUID={UUID} none swap sw 0 0\n", False),
         ("/etc/blkid/blkid.tab", f'<device UUID="{UUID}" TYPE="swap">/dev/sda4</device>\n', False),
         ("/etc/.git/x/y", f"{UUID}\n", False),
+        ("/etc/mtab", "/dev/sda4 /data ext4 rw 0 0\n", False),
+        ("/etc/lvm/backup/vg0", 'device = "/dev/sda4"\n', False),
         ("/etc/x", f"# {UUID}\n", False),
     ],
 )
