@@ -30,7 +30,8 @@ from growdisk.guest_systems.search import search_first
 # What editors, package managers, libblkid, mount and LVM keep, and nothing reads at a start.
 _COPY = (
     r".*(?:~|-|\.\d+|\.(?:bak|backup|old|orig|sav|saved?|dist|swp|pacnew|pacsave|apk-new|rpmnew|"
-    r"rpmsave|rpmorig|augnew|augsave|dpkg-\w+|ucf-\w+)(?:[._-].*)?|/blkid\.tab.*|/mtab|/lvm/(?:archive|backup)/.*)"
+    r"rpmsave|rpmorig|augnew|augsave|dpkg-\w+|ucf-\w+)(?:[._-].*)?|/blkid\.tab.*|/mtab|"
+    r"/lvm/(?:archive|backup)/.*)"
 )
 
 Decisions = Sequence[tuple[RemovedPartition, SwapRemedy]]

@@ -144,7 +144,12 @@ def test_what_crypttab_opened_from_the_swap_is_searched_for_after_its_line_is_go
         "etc/init.d/x": "swapon /dev/mapper/cs\n",
     }
     image = disk(tmp_path / "opened.raw", {1: {"x": ""}, 2: SYSTEM | opened})
+    # Nobody can tell what the script does without it: the plan says so, and keeps the swap.
+    (note,) = host.growdisk("plan", image, "+64M").document["notes"]  # type: ignore[misc]
+    assert "swap is moved, not given up" in str(note)
+    assert "/etc/init.d/x: names it, and growdisk does not know what it is for" in str(note)
     answer = host.growdisk("expand", image, "+64M", "--swap", "drop")
     assert (answer.code, answer.result) == (0, "changed"), answer
+    assert "WARNING" in str(answer.document["notes"])
     assert text_of(image, 2, "/etc/crypttab").startswith("# removed by growdisk: cs")
     assert "still named in /etc/init.d/x" in str(answer.document["steps"])
