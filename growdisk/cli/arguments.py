@@ -23,7 +23,6 @@ from growdisk.planner.given_values import (
 )
 from growdisk.planner.goal import Goal, OtherDisk, RunOptions
 from growdisk.planner.option_table import BY_RULE, SECTOR_SIZES, SHARED
-from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import parse_goal_size
 
 _MOST_PARTITIONS = 128
@@ -162,10 +161,6 @@ def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
     return OtherDisk(
         Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair)
     )
-
-
-def format_of(arguments: argparse.Namespace) -> ImageFormat | None:
-    return given_values.format_of(GivenValues(vars(arguments)))
 
 
 # The options that say which partitions grow, and what may happen to those in the way.

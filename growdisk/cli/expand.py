@@ -11,7 +11,7 @@ from typing import cast
 
 from growdisk import api
 from growdisk.api.result import Result
-from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
+from growdisk.cli.arguments import add_goal, goal_of, options_of
 from growdisk.cli.common_options import add_flag, names_at
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.report import print_result
@@ -42,7 +42,7 @@ def run_plan(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
     goal = goal_of(arguments)
     target, options = target_of(arguments), options_of(arguments)
-    result = api.plan(target, goal, options, format_of(arguments))
+    result = api.plan(target, goal, options, arguments.format)
     command = _command(arguments) if result.result == "planned" or _may_have_more(goal) else ""
     return print_result(result, output, image=Path(result.before.image.path), command=command)
 
@@ -53,7 +53,7 @@ def run_expand(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
-    form = format_of(arguments)
+    form = arguments.format
     goal = with_swap_decided(arguments, output, goal, lambda: api.plan(target, goal, options, form))
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         result = api.expand(target, goal, options, form, steps, stop)
@@ -99,7 +99,7 @@ def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:
     given = _as_given(arguments)
     # At rest a task a step: the disk has to be looked at. A running guest's one task plans itself.
     if isinstance(target, Path):
-        text = playbook_of(target, goal, options, format_of(arguments), given)
+        text = playbook_of(target, goal, options, arguments.format, given)
     else:
         # Only what was given goes into the task; all else is decided when it is run.
         text = running_playbook(arguments.domain or str(arguments.target or arguments.qmp), given)

@@ -156,14 +156,14 @@ class CommandOutput:
 
     def steps(self) -> StepLines:
         """The observer of a run."""
-        from growdisk.cli.progress import StepLines
+        from growdisk.cli.progress import Screen, StepLines
 
-        return StepLines(self.note, moving=self._moving, plain=self._plain, events=self.events)
+        return StepLines(Screen(self.note, self._moving, self._plain, self.events))
 
     def bar(self, title: str) -> Bar:
-        from growdisk.cli.progress import Bar
+        from growdisk.cli.progress import Bar, Screen
 
-        return Bar(title, moving=self._moving, plain=self._plain, events=self.events)
+        return Bar(Screen(self.note, self._moving, self._plain, self.events), title)
 
     def working(self, title: str = "") -> AbstractContextManager[Spinner | None]:
         """Work whose end cannot be foreseen; a moving line if it takes over a second.

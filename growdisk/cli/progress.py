@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from growdisk.fast_dataclass import NamedTuple
+
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from typing import Self
@@ -22,11 +24,20 @@ _SOON = 1.0  # seconds: what is quicker shows nothing, and does not load rich
 _SIGNS = {"done": "+", "skipped": "-", "failed": "!", "restored": "<"}
 
 
-class _Progress:
-    """What may have a moving line, as a context manager. `plain`: no colour."""
+class Screen(NamedTuple):
+    """Where progress is shown. `say` takes lines where nothing moves; `plain`: no colour."""
 
-    def __init__(self, *, moving: bool, plain: bool, events: EventLines | None) -> None:
-        self._moving, self._plain, self._events = moving, plain, events
+    say: Callable[[str], None]
+    moves: bool
+    plain: bool
+    events: EventLines | None
+
+
+class _Progress:
+    """What may have a moving line, as a context manager."""
+
+    def __init__(self, screen: Screen, title: str = "") -> None:
+        self._screen, self._title, self._events = screen, title, screen.events
         self._live: MovingLine | None = None
 
     def __enter__(self) -> Self:
@@ -38,31 +49,20 @@ class _Progress:
 
 
 class StepLines(_Progress):
-    """The engine's observer. `write_line` takes finished lines where nothing moves."""
-
-    def __init__(
-        self,
-        write_line: Callable[[str], None],
-        *,
-        moving: bool,
-        plain: bool,
-        events: EventLines | None,
-    ) -> None:
-        super().__init__(moving=moving, plain=plain, events=events)
-        self._say = write_line
+    """The engine's observer."""
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
         if self._events:
             self._events.write(
                 "step-started", number=number, total=total, step=name, description=description
             )
-        if not self._moving:
+        if not self._screen.moves:
             return
         # With the first step: a run that is refused before loads no rich and draws nothing.
         if self._live is None:
             from growdisk.cli.rich_lines import line_of_steps
 
-            self._live = line_of_steps(total, plain=self._plain)
+            self._live = line_of_steps(total, plain=self._screen.plain)
         self._live.update(
             self._live.task,
             completed=number - 1,
@@ -89,7 +89,7 @@ class StepLines(_Progress):
 
     def _show(self, line: str) -> None:
         if self._live is None:
-            self._say(line)
+            self._screen.say(line)
         else:
             # Rich's own console puts it above the moving line, which would else be drawn over it.
             self._live.console.print(
@@ -100,17 +100,13 @@ class StepLines(_Progress):
 class Bar(_Progress):
     """A long task's progress bar: called with (bytes done, bytes in all)."""
 
-    def __init__(self, title: str, *, moving: bool, plain: bool, events: EventLines | None) -> None:
-        super().__init__(moving=moving, plain=plain, events=events)
-        self._title = title
-        # So that 0 % is an event of its own.
-        self._percent = -1
+    _percent = -1  # so that 0 % is an event of its own
 
     def __enter__(self) -> Self:
-        if self._moving:
+        if self._screen.moves:
             from growdisk.cli.rich_lines import line_of_bytes
 
-            self._live = line_of_bytes(self._title, plain=self._plain)
+            self._live = line_of_bytes(self._title, plain=self._screen.plain)
         return self
 
     def __call__(self, done: int, total: int) -> None:

@@ -11,7 +11,6 @@ from growdisk.cli.arguments import (
     add_layout_options,
     add_target,
     add_volume_options,
-    format_of,
     goal_of,
 )
 from growdisk.cli.common_options import add_value, named_path
@@ -34,7 +33,7 @@ def script_arguments(parser: argparse.ArgumentParser) -> None:
 def run_script(arguments: argparse.Namespace, output: CommandOutput) -> int:
     goal = goal_of(arguments)
     written = write_scripts(
-        target_of(arguments), goal, arguments.output, format_of(arguments), keys_of(arguments)
+        target_of(arguments), goal, arguments.output, arguments.format, keys_of(arguments)
     )
     output.document(_document(written))
     output.lines(_lines(written))

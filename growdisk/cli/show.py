@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk import api
 from growdisk.api.result import StatusReport
-from growdisk.cli.arguments import add_keys, add_sector_size, add_target, format_of
+from growdisk.cli.arguments import add_keys, add_sector_size, add_target
 from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
 from growdisk.cli.drawing import bar
 from growdisk.cli.keys import keys_of
@@ -29,7 +29,7 @@ def show_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_show(arguments: argparse.Namespace, output: CommandOutput) -> int:
     target = target_of(arguments)
-    form, keys = format_of(arguments), keys_of(arguments)
+    form, keys = arguments.format, keys_of(arguments)
     layout = layout_of(api.inspect(target, form, arguments.sector_size, keys))
     # The image of what was looked at: the target itself may be the name of a machine.
     report = _run_of(Path(layout.image.path))
