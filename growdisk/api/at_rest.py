@@ -18,7 +18,7 @@ from growdisk.api.disks import unreadable_refused
 from growdisk.api.guard import carried_by, refuse_carried, refuse_dependents, refuse_run_at
 from growdisk.api.guest_look import proposed_with_guest, with_crypttab_names
 from growdisk.api.host import FoundTools, facts_of_host, fit_to_host, refuse_unfit_host
-from growdisk.api.host_space import refuse_run_without_room, run_images
+from growdisk.api.host_space import RunImage, refuse_run_without_room
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded, shell_word
@@ -169,11 +169,13 @@ class DisksAtRest:
         plan = make_plan(run, facts, proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)
         # Last, as it counts by the snapshot modes of the finished plan.
-        others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
-        room = refuse_run_without_room(
-            self.path, run_images(self.image, facts, proposal, plan, others)
+        images = [RunImage(self.image, facts, proposal, plan.snapshots, plan.keep)]
+        known_disks = zip(self.others, self._extra_plans, plan.extra_disks, strict=True)
+        images += (
+            RunImage(image, extra.facts, extra.proposal, known.snapshots, plan.keep)
+            for (image, _), extra, known in known_disks
         )
-        return Prepared(plan, room)
+        return Prepared(plan, refuse_run_without_room(self.path, images))
 
     def _load_tools(self) -> None:
         """What most runs need and planning does not: loading it takes as long as blkid's look."""

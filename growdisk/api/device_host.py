@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.holders import use_of
@@ -87,12 +86,19 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
 def fit_to_device(plan: Plan, path: Path, directory: RunDirectory) -> Plan:
     """The plan with a note on room; refused as by refuse_unsafe_place."""
     refuse_unsafe_place(path, directory, plan)
-    image = plan.after.image
-    if image.format != "qcow2":
+    if plan.after.image.format != "qcow2":
         # A raw disk on a device is as large as the device: it can lack nothing.
         return plan
     # A qcow2 image fills as its guest does: what the device will lack then.
-    return replace(plan, notes=(*plan.notes, *notes_on_room(path, image.virtual_size)))
+    size, room = plan.after.image.virtual_size, device_size(path)
+    missing = align_up(size + size // _TABLES - room, MiB)
+    if missing <= 0:
+        return plan
+    note = (
+        f"the device has {format_size(room)}: before the guest has filled its disk, make it about "
+        f"{format_size(missing)} larger ({_how(path, missing)})"
+    )
+    return replace(plan, notes=(*plan.notes, note))
 
 
 def _room_for(plan: Plan) -> int:
@@ -172,16 +178,6 @@ def refuse_full_device(path: Path, image: Qcow2Image, cluster_size: int, needed:
                 "missing": Bytes(missing),
                 "how": _how(path, missing),
             },
-        )
-
-
-def notes_on_room(path: Path, virtual_size: int) -> Iterator[str]:
-    """What the device lacks for a guest that fills its disk of `virtual_size` bytes."""
-    missing = align_up(virtual_size + virtual_size // _TABLES - device_size(path), MiB)
-    if missing > 0:
-        yield (
-            f"the device has {format_size(device_size(path))}: before the guest has filled its "
-            f"disk, make it about {format_size(missing)} larger ({_how(path, missing)})"
         )
 
 

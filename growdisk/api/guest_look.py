@@ -39,7 +39,6 @@ from growdisk.planner.giving_up import (
     as_guest_allows,
     changes_guest,
     gives_up_unread,
-    in_guest_system,
     swap_alone,
 )
 from growdisk.planner.goal import Goal
@@ -104,7 +103,9 @@ def proposed_with_guest(
         changes_guest(proposal) or gives_up_unread(facts, goal, proposal)
     ):
         return proposal
-    proposal = in_guest_system(proposal, [home.root.node for home in look.systems])
+    # The guest's system where it was seen, if that is not what grows.
+    systems = [home.root.node for home in look.systems]
+    proposal = replace(proposal, steps=tuple(step.in_system(systems) for step in proposal.steps))
     seen, alone = _seen(look, proposal.steps), swap_alone(proposal.steps)
     of_swap = seen if alone == proposal.steps else _seen(look, alone)
     # If swap moves, others may still be given up, and what names them is looked for then.

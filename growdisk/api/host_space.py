@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition
@@ -18,11 +18,9 @@ from growdisk.durable import NO_ROOM, fallocate
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.free_space import HostRoom, room_for
-from growdisk.planner.extra_disks import ExtraDiskPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, SnapshotMode
 from growdisk.planner.host_need import NOTHING, GrowingImage, needed, needed_in_file
-from growdisk.planner.plan import Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.resize_image import ResizeImage
@@ -79,23 +77,6 @@ class RunImage:
     proposal: Proposal | None
     snapshots: SnapshotMode
     keep: bool
-
-
-def run_images(
-    device: BlockDevice,
-    facts: Facts,
-    proposal: Proposal,
-    plan: Plan,
-    others: Iterable[tuple[BlockDevice, ExtraDiskPlan]],
-) -> list[RunImage]:
-    known_disks = zip(others, plan.extra_disks, strict=True)
-    return [
-        RunImage(device, facts, proposal, plan.snapshots, plan.keep),
-        *(
-            RunImage(other, extra.facts, extra.proposal, known.snapshots, plan.keep)
-            for (other, extra), known in known_disks
-        ),
-    ]
 
 
 def refuse_run_without_room(path: Path, images: list[RunImage]) -> int:

@@ -12,16 +12,14 @@ from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.fast_dataclass import asdict, dataclass, replace
 from growdisk.planner.goal import SnapshotMode
-from growdisk.planner.layout import Layout, layout_of
+from growdisk.planner.layout import Layout
 from growdisk.workflow.failures import WITHHELD, reason_of
 from growdisk.workflow.journal import ENDED, Event, JournalRecord, RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_served
 
 if TYPE_CHECKING:
-    from growdisk.planner.facts import Facts
     from growdisk.planner.plan import Plan
-    from growdisk.planner.proposal import GoalReached
 
 Outcome = Literal["planned", "changed", "nochange", "refused", "restored", "stuck"]
 
@@ -106,12 +104,6 @@ def planned_result(plan: Plan) -> Result:
         notes=plan.notes,
         others=tuple(others),
     )
-
-
-def nothing_to_do(facts: Facts, proposal: GoalReached) -> Result:
-    """The disk is as it was asked for."""
-    layout = layout_of(facts)
-    return Result("nochange", None, None, layout, layout, reason=proposal.reason)
 
 
 def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:

@@ -25,7 +25,6 @@ from growdisk.api.host_space import SET_ASIDE, host_too_full, refuse_to_fill_hos
 from growdisk.api.result import (
     Result,
     how_far_back,
-    nothing_to_do,
     outcome,
     planned_result,
     result_of,
@@ -36,6 +35,7 @@ from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, PlanFunction
@@ -173,7 +173,8 @@ def _prepare(target: Target, goal: Goal, propose: PlanFunction) -> Prepared | Re
     # What only a change needs (room, no kept run, no overlays) is asked below this line.
     proposal = target.proposed(facts, goal, propose)
     if isinstance(proposal, GoalReached):
-        return nothing_to_do(facts, proposal)
+        layout = layout_of(facts)
+        return Result("nochange", None, None, layout, layout, reason=proposal.reason)
     refuse_to_fill_host(
         target.path, goal, facts.image.virtual_size, proposal.after.image.virtual_size
     )

@@ -17,7 +17,7 @@ from growdisk.given_file import given_path
 from growdisk.planner.option_table import OptionSpec
 from growdisk.playbook.model import Request
 from growdisk.playbook.run import resume_playbook, run_playbook
-from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
+from growdisk.playbook.shipped import shipped_folder, shipped_playbooks
 from growdisk.playbook.specs import TASKS
 from growdisk.playbook.vars_files import extra_vars
 from growdisk.suggestions import nearest
@@ -97,8 +97,8 @@ def _found(name: str) -> Path:
     if path.exists() or "/" in name:
         return path
     known = shipped_playbooks()
-    if name.removesuffix(".yml") in known:
-        return playbook_path(name)
+    if (short := name.removesuffix(".yml")) in known:
+        return shipped_folder() / f"{short}.yml"
     raise UsageError.named(
         "unknown-playbook",
         "there is no playbook {playbook}",

@@ -172,11 +172,6 @@ def gives_up_unread(facts: Facts, goal: Goal, proposal: Proposal) -> bool:
     )
 
 
-def in_guest_system(proposal: Proposal, systems: Sequence[str]) -> Proposal:
-    """With the guest's system where it was seen (`systems`: devices), if that is not what grows."""
-    return replace(proposal, steps=tuple(step.in_system(systems) for step in proposal.steps))
-
-
 def swap_alone(steps: Sequence[DiskStep]) -> tuple[DiskStep, ...]:
     """The steps, as if no other partition than swap were given up."""
     return tuple(replace(s, gone=()) if isinstance(s, RepairGuest) else s for s in steps)

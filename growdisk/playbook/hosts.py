@@ -62,12 +62,6 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
     return [host for host in left if _within(host, request.limit)]
 
 
-def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
-    if request.limit and not hosts:
-        hint = "name a host, a group or an image of the plays"
-        raise bad_value(f"no host matches --limit {request.limit}", "--limit", request.limit, hint)
-
-
 def _add(
     pattern: str,
     found: dict[str, Host],

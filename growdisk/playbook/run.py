@@ -12,13 +12,13 @@ from itertools import chain
 from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
-from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.errors import GrowdiskError, Refused, UsageError, bad_value
 from growdisk.fast_dataclass import asdict, dataclass, replace
 from growdisk.given_file import read_given
 from growdisk.host.json_codec import converted
 from growdisk.playbook.host_pool import HostPool, Work, cannot_go_on
 from growdisk.playbook.host_run import HostRun, settle
-from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
+from growdisk.playbook.hosts import Host, PlayContext, hosts_of
 from growdisk.playbook.inventory import Inventory, read_inventories
 from growdisk.playbook.loader import load_playbook
 from growdisk.playbook.model import Playbook, Request
@@ -158,7 +158,9 @@ def _prepare(request: Request, *, look: bool = True) -> _Prepared:
     playbook = load_playbook(request.playbook)
     inventory = read_inventories(request.inventories, request.playbook.parent)
     hosts = tuple(tuple(hosts_of(play, request, inventory)) for play in playbook.plays)
-    refuse_empty_limit(request, [host for each in hosts for host in each])
+    if request.limit and not any(hosts):
+        hint = "name a host, a group or an image of the plays"
+        raise bad_value(f"no host matches --limit {request.limit}", "--limit", request.limit, hint)
     prepared = _Prepared(request, playbook, inventory, hosts)
     return replace(prepared, images=_look(prepared)) if look else prepared
 

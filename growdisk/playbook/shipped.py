@@ -29,11 +29,6 @@ def shipped_playbooks() -> list[str]:
     return sorted(path.stem for path in shipped_folder().glob("*.yml") if "." not in path.stem)
 
 
-def playbook_path(name: str) -> Path:
-    """The file of a shipped playbook, `name` with or without `.yml`."""
-    return shipped_folder() / f"{name.removesuffix('.yml')}.yml"
-
-
 def install_collection(folder: Path) -> Path:
     """Install the collection growdisk.disk below `folder`, one of ANSIBLE_COLLECTIONS_PATH.
 

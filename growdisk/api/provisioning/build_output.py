@@ -15,7 +15,6 @@ from growdisk.api.images.opening import open_guest_content
 from growdisk.api.provisioning.checks import Base, refuse_place
 from growdisk.api.provisioning.guest import (
     customize_guest,
-    kernel_kind,
     refuse_without_guest,
     why_not_direct,
 )
@@ -26,7 +25,7 @@ from growdisk.api.provisioning.result import (
     not_provisioned,
     provisioning_failed,
 )
-from growdisk.api.provisioning.seeding import seed_image, seed_place
+from growdisk.api.provisioning.seeding import seed_files, seed_iso, seed_place
 from growdisk.api.provisioning.templates import Values, changes_for, values_for
 from growdisk.api.provisioning.work_image import WorkImage, hidden_file, put_in_place
 from growdisk.api.result import Result
@@ -87,7 +86,9 @@ class OutputBuild:
                 refuse_without_guest(device, base.path, recipe.keys)
         if recipe.seed is not None:
             with clock.fixed_at(self._batch.epoch):
-                self._seed = seed_image(recipe.seed, self._values, reproducible=recipe.reproducible)
+                same = recipe.reproducible
+                files = seed_files(recipe.seed, self._values, reproducible=same)
+                self._seed = seed_iso(files, clock.now())
 
     def planned(self) -> Provisioned:
         recipe, grown = self._batch.recipe, None
@@ -185,7 +186,10 @@ class OutputBuild:
             if backend == "direct":
                 hint = "leave --reproducible and --backend out: a kernel does it then"
                 raise not_provisioned(self.path, f"host tools alone cannot do it: {reason}", hint)
-            kind = kernel_kind()
+            from growdisk.backends.available import why_no_uml
+
+            # uml starts sooner, if it is there.
+            kind = "guestfs" if why_no_uml() else "uml"
         return customize_guest(
             hidden,
             hidden_format,

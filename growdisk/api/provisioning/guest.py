@@ -85,14 +85,6 @@ def why_not_direct(facts: Facts, changes: GuestChanges) -> str:
     return str(why_no_direct() or "")
 
 
-def kernel_kind() -> BackendKind:
-    """Whose kernel does what host tools cannot."""
-    from growdisk.backends.available import why_no_uml
-
-    # uml starts sooner, if it is there.
-    return "guestfs" if why_no_uml() else "uml"
-
-
 def refuse_without_guest(device: BlockDevice, path: Path, keys: tuple[bytes, ...]) -> None:
     """cannot-customize if all of the disk can be read here, and nothing in it has users.
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from growdisk.api.provisioning.recipe import Seed
 from growdisk.api.provisioning.templates import Values, file_content, render_file
-from growdisk.host import clock
 
 _OTHERS_TEMPLATE = b"## template:"  # cloud-init's own, filled in by the guest
 
@@ -40,10 +39,6 @@ def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, b
         text = f"instance-id: iid-{number}\nlocal-hostname: {hostname}\n"
         files["meta-data"] = text.encode()
     return files
-
-
-def seed_image(seed: Seed, values: Values, *, reproducible: bool) -> bytes:
-    return seed_iso(seed_files(seed, values, reproducible=reproducible), clock.now())
 
 
 def _text(path: Path, values: Values) -> bytes:
