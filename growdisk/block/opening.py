@@ -121,6 +121,19 @@ def require_disk(path: Path, mode: int) -> None:
         raise ImageNotReadable(path, reason="it is neither a regular file nor a block device")
 
 
+def require_same(fd: int, path: Path) -> None:
+    """ImageInUse if `path` leads to another file now than when `fd` was opened.
+
+    Who had the lock before us (`image compact`) may have replaced the file.
+    """
+    try:
+        is_same = os.path.samestat(os.fstat(fd), path.stat())
+    except OSError as error:
+        raise _not_readable(path, error) from error
+    if not is_same:
+        raise ImageInUse(path, holder="a program that is just replacing it")
+
+
 def require_size(fd: int, path: Path) -> None:
     """Refuse a file without a size, or with more than a disk can have.
 

@@ -22,7 +22,13 @@ from growdisk.block.device import Extent, InParts, Part, check_range
 from growdisk.block.host_blocks import extents, possible_size, unallocated
 from growdisk.block.host_devices import is_on_fuse
 from growdisk.block.locks import lock_image, others_open
-from growdisk.block.opening import open_descriptor, require_disk, require_size, second_look
+from growdisk.block.opening import (
+    open_descriptor,
+    require_disk,
+    require_same,
+    require_size,
+    second_look,
+)
 from growdisk.durable import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
 from growdisk.units import split_range
 
@@ -73,6 +79,8 @@ class RawFile(InParts):
                 # Before the first byte is read: what was read without the lock may be another's
                 # half-done work.
                 lock_image(fd, path, writing=writable)
+                if writable:
+                    require_same(fd, path)
             if look_again is not None:
                 look_again()
             require_size(fd, path)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.block import raw
 from growdisk.block.device import Extent, ExtentKind
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable
+from growdisk.errors import ImageInUse, ImageNotReadable
 
 MiB = 1 << 20
 DATA, ZERO = ExtentKind.DATA, ExtentKind.ZERO
@@ -98,6 +99,22 @@ def test_a_missing_file_a_directory_and_a_pipe_are_refused(tmp_path: Path):
     for name in ("missing", "pipe", "."):
         with pytest.raises(ImageNotReadable):
             RawFile.open(tmp_path / name)
+
+
+def test_a_file_that_is_replaced_before_it_is_locked_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, new, lock_image = tmp_path / "disk", tmp_path / "new", raw.lock_image
+    path.write_bytes(bytes(512))
+    new.write_bytes(b"new".ljust(512))
+
+    def late(fd: int, path: Path, *, writing: bool) -> None:
+        new.rename(path)  # by a process that had the lock so far
+        lock_image(fd, path, writing=writing)
+
+    monkeypatch.setattr(raw, "lock_image", late)
+    with pytest.raises(ImageInUse, match="replacing it"):
+        RawFile.open(path, writable=True)
 
 
 def test_an_existing_file_is_never_created_over(disk: RawFile):
