@@ -25,8 +25,10 @@ from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.guest_systems.look import Home, Look, find_homes
 from growdisk.guest_systems.search import search
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.guest_steps import NOTHING_NAMED
+from growdisk.steps.place_at_rest import places_of
 from growdisk.steps.worker import Decisions, SwapSpace
 
 if TYPE_CHECKING:
@@ -91,14 +93,29 @@ class GuestAtRest:
 
     @contextmanager
     def _mounted(self, system: str, activity: str) -> Iterator[GuestSystem]:
-        with self.run_backend.started(activity, self.run_backend.places) as backend:
-            home = self._homes_now().system_on(system)
-            with backend.mounted_guest(system, home.mounts if home else ()) as guest:
-                yield guest
+        home = self._homes_now().system_on(system)
+        mounts = home.mounts if home else ()
+        places = self._places(system, *(mount.node for mount in mounts))
+        with (
+            self.run_backend.started(activity, places) as backend,
+            backend.mounted_guest(system, mounts) as guest,
+        ):
+            yield guest
+
+    def _places(self, *nodes: str) -> list[DevicePath]:
+        """Those that the steps work in, and what else has to be open for `nodes` to be there."""
+        backend = self.run_backend
+        found = places_of(self.disk, self.path, nodes, backend.keyring, backend.sector_size)
+        return [*backend.places, *found]
+
+    def _all_places(self, system: str, others: Sequence[str]) -> list[DevicePath]:
+        mounts = (mount.node for home in self._homes_now().homes for mount in home.mounts)
+        return self._places(system, *others, *mounts)
 
     def repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> str:
         """What was done, in words."""
-        with self.run_backend.started("repairing the guest", self.run_backend.places) as backend:
+        places = self._all_places(system, others)
+        with self.run_backend.started("repairing the guest", places) as backend:
             look = self._settled_homes(backend)
             # Our readers know none of its file systems: files are changed through a mount.
             if not look.homes:
@@ -141,7 +158,8 @@ class GuestAtRest:
             for repair in repairs_of(look, system, decisions):
                 _expect_none(repair.pending.paths)
             return
-        with self.run_backend.started("repairing the guest", self.run_backend.places) as backend:
+        places = self._all_places(system, others)
+        with self.run_backend.started("repairing the guest", places) as backend:
             for device in _systems(backend, system, others)[0]:
                 with backend.mounted_guest(device, writable=False) as guest:
                     for part, policy in decisions:

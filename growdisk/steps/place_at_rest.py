@@ -5,19 +5,27 @@ That is by our own engine, to look, and inside the appliance, to work.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Window
+from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
+from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.partitions.sectors import parts_of, read_table
 from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.failures import DeviceNotReadable
+from growdisk.volumes.inspect import InnerLook
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import LogicalVolumeView, PhysicalVolumeFinder, is_readable
 
 if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance
     from growdisk.steps.disk import Disk
+
+_SLASHES = 3
 
 
 def device_at(
@@ -43,6 +51,37 @@ def look_through(
 def pv_finder_of(disk: Disk, sector_size: int) -> PhysicalVolumeFinder:
     """The physical volumes on all the disks of a run."""
     return PhysicalVolumeFinder([(d, d.path) for d in (disk, *disk.extra_disks)], sector_size)
+
+
+def places_of(
+    disk: Disk, path: Path, nodes: Collection[str], keyring: Keyring, sector_size: int = 512
+) -> list[DevicePath]:
+    """The containers and volumes on the disk that are `nodes` in an appliance, as it is now."""
+    # /dev/sda1 needs no opening, as /dev/vg0/root and /dev/mapper/... do.
+    if all(node.count("/") < _SLASHES for node in nodes):
+        return []
+    look = InnerLook(keyring, pv_finder_of(disk, sector_size))
+    outermost = (
+        (DevicePath(part.number, part.start, part.size) if part else DevicePath(0, 0, disk.size), d)
+        for part, d in parts_of(disk, read_table(disk, path, sector_size))
+    )
+    return [
+        place
+        for outer, device in outermost
+        for place in places_within(outer, look.content(device))
+        if place.device in nodes
+    ]
+
+
+def places_within(place: DevicePath, content: Content | None) -> Iterator[DevicePath]:
+    match content:
+        case LuksContent(uuid=uuid, inside=inside):
+            yield place.within_luks(uuid)
+            yield from places_within(place.within_luks(uuid), inside)
+        case PhysicalVolumeContent(group=VolumeGroup(name=group), volumes=volumes):
+            for name, inner in volumes:
+                yield place.within_volume(group, name)
+                yield from places_within(place.within_volume(group, name), inner)
 
 
 def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:

@@ -7,6 +7,7 @@ kernel.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,11 +19,13 @@ import pytest
 from growdisk.units import MiB
 from growdisk.workflow.run_places import record_folder
 from tests.e2e.judges import sfdisk
-from tests.e2e.process import Answer, Host
+from tests.e2e.process import Answer, Host, need
+from tests.fuzz.disks.kernel import kernel_on
 from tests.guests.appliance import device, quick_bench
 from tests.guests.layered import FSTAB, KEYS, ZOO, layered_guests
 from tests.guests.manifest import as_raw
-from tests.guests.tools import run
+from tests.guests.tools import place_content, run
+from tests.unit.cli.command import in_process
 
 pytestmark = pytest.mark.appliance
 
@@ -264,3 +267,37 @@ def _by_superblock(alone: Path, kind: str) -> int:
         line.split(":", 1) for line in run("dumpe2fs", "-h", alone).splitlines() if ":" in line
     )
     return int(said["Block count"]) * int(said["Block size"])
+
+
+_SWAP = "11111111-2222-3333-4444-555555555555"
+_ROOT = f"""cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/sda1 /tmp/key
+cryptsetup open --key-file /tmp/key /dev/sda1 root; lvm pvcreate -q /dev/mapper/root
+lvm vgcreate -q vg /dev/mapper/root; lvm lvcreate -qy -Wn -L 24M -n root vg
+mke2fs -q -t ext4 /dev/vg/root; mkdir /tmp/m; mount /dev/vg/root /tmp/m; mkdir -p /tmp/m/etc
+echo 'UUID={_SWAP} none swap sw 0 0' >/tmp/m/etc/fstab; echo ID=debian >/tmp/m/etc/os-release
+umount /tmp/m; mke2fs -q -t ext4 /dev/sda2; lvm vgchange -an; cryptsetup close root"""
+
+
+def test_a_root_that_stays_as_it_is_in_lvm_in_luks_is_repaired(tmp_path: Path) -> None:
+    """No step works in there: its container and its volume were not open then."""
+    need("uml")
+    image, key = tmp_path / "disk.raw", tmp_path / "key"
+    key.write_text("secret")
+    image.touch()
+    os.truncate(image, 160 * MiB)
+    table = "label: gpt\nsize=60M\nsize=70M\nsize=20M, type=S\n"
+    subprocess.run(["sfdisk", "-q", image], input=table, text=True, check=True)
+    with (tmp_path / "swap").open("wb") as swap:
+        swap.truncate(20 * MiB)
+    run("mkswap", "-q", "-U", _SWAP, swap.name)
+    place_content(Path(swap.name), image, 131 * MiB)
+    with kernel_on(image) as kernel:
+        kernel.must(f"printf secret >/tmp/key; {_ROOT}")
+    answer = in_process("expand", image, "+100M", "--key-file", key, "--swap", "drop")
+    assert answer.code == 0, answer
+    with kernel_on(image) as kernel:
+        kernel.must(
+            "printf secret >/tmp/key; cryptsetup open --key-file /tmp/key /dev/sda1 root; mkdir "
+            "/tmp/m; lvm vgchange -ay; mount -o ro /dev/vg/root /tmp/m; ! grep ^UUID "
+            "/tmp/m/etc/fstab"
+        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.block.device import BlockDevice
 from growdisk.errors import Refused, ToolFailed
-from growdisk.filesystems.content import Content, ExtContent, LuksContent, PhysicalVolumeContent
+from growdisk.filesystems.content import Content, ExtContent, PhysicalVolumeContent
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.guest_config.customize.changes import GuestChanges, cannot_customize
@@ -24,6 +24,7 @@ from growdisk.planner.facts import Facts
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
+from growdisk.steps.place_at_rest import places_within
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.worker import BackendKind
 from growdisk.volumes.keyring import Keyring
@@ -138,20 +139,9 @@ def _to_open(facts: Facts, mounts: Sequence[GuestMount]) -> list[DevicePath]:
     return [
         place
         for outer, content in outermost
-        for place in _places(outer, content)
+        for place in places_within(outer, content)
         if place.device in nodes
     ]
-
-
-def _places(place: DevicePath, content: Content | None) -> Iterator[DevicePath]:
-    match content:
-        case LuksContent(uuid=uuid, inside=inside):
-            yield place.within_luks(uuid)
-            yield from _places(place.within_luks(uuid), inside)
-        case PhysicalVolumeContent(group=VolumeGroup(name=group), volumes=volumes):
-            for name, inner in volumes:
-                yield place.within_volume(group, name)
-                yield from _places(place.within_volume(group, name), inner)
 
 
 def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
