@@ -86,12 +86,13 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     refuse_unwritable(facts)
     refuse_hibernated(facts)
     refuse_foreign_disk(facts)
-    refuse_volumes_without_lvm(facts, goal)
     if is_whole_disk(facts):
+        refuse_volumes_without_lvm(facts, goal, facts.contents)
         return _propose_whole(facts, goal)
     # 2. What grows, and whether that may be touched.
     refuse_hidden_main(facts, goal)
     table, shares = choose_shares(facts, goal)
+    refuse_volumes_without_lvm(facts, goal, shares)
     refuse_wrong_consent(facts, goal, table, shares)
     # Before anything is advised that would be of no use.
     for part in facts.partitions:

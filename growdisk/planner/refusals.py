@@ -8,6 +8,7 @@ from pathlib import Path
 from growdisk.errors import ImageDamaged, ImageUnsupported, Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import (
+    Content,
     LuksContent,
     NtfsContent,
     PhysicalVolumeContent,
@@ -35,13 +36,21 @@ def refuse_unwritable(facts: Facts) -> None:
         raise ImageUnsupported(facts.image.path, reason=reason, hint=hint)
 
 
-def refuse_volumes_without_lvm(facts: Facts, goal: Goal) -> None:
-    """--lv names something that is not there; a closed container may have it."""
-    if goal.lv and not any(
-        isinstance(c, PhysicalVolumeContent | LuksContent) for c in facts.contents.values()
-    ):
-        hint = "leave it out; growdisk show draws what is there"
-        raise option_unsupported(facts.image.path, "--lv", "there is no LVM on this disk", hint)
+def refuse_volumes_without_lvm(facts: Facts, goal: Goal, growing: Collection[int]) -> None:
+    """--lv names something that is not there, or does not grow; a closed container may have it."""
+    if not goal.lv or any(map(_may_have_volumes, facts.all_within(*growing))):
+        return
+    reason, hint = "there is no LVM on this disk", "leave it out; growdisk show draws what is there"
+    if any(map(_may_have_volumes, facts.all_within(*facts.contents))):
+        names = " and ".join(facts.name_of(number) for number in growing)
+        reason = f"what grows is {names}, which has no LVM"
+        hint = "name the partition that has the volume as well: --partition N"
+    raise option_unsupported(facts.image.path, "--lv", reason, hint)
+
+
+def _may_have_volumes(content: Content) -> bool:
+    closed = isinstance(content, LuksContent) and not content.unlocked
+    return closed or isinstance(content, PhysicalVolumeContent)
 
 
 def refuse_wrong_consent(

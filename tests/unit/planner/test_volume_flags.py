@@ -10,6 +10,7 @@ from growdisk.errors import Refused
 from growdisk.filesystems.content import ExtContent, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, LvSegment, PhysicalVolume, VolumeGroup
 from growdisk.partitions.shares import Percent, Rest
+from growdisk.partitions.table import Partition
 from growdisk.planner.goal import Goal, Grow
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
@@ -171,3 +172,15 @@ def test_a_common_share_is_refused_if_each_volume_has_its_own() -> None:
     both = Goal(parse_size("+1G"), lv=(own, Grow("home", Rest())), lv_share=30.0)
     steps = [s for s in proposal(group(), goal=both).steps if isinstance(s, GrowLogicalVolume)]
     assert {step.volume for step in steps} == {"root", "home"}
+
+
+def test_a_volume_beside_what_grows_is_refused() -> None:
+    """The largest partition grew instead, and --lv was of no effect."""
+    seen = facts(PhysicalVolumeContent("LVM2_member", "PV", group=group()))
+    assert seen.table is not None
+    first = replace(seen.table.partitions[0], end=GiB)
+    table = replace(seen.table, partitions=(first, Partition(2, GiB, 3 * GiB, type_code="83")))
+    beside = replace(seen, table=table, contents={**seen.contents, 2: EXT})
+    with pytest.raises(Refused) as caught:
+        propose(beside, Goal(parse_size("+1G"), lv=(Grow("home", Rest()),)))
+    assert caught.value.why == "what grows is sda2, which has no LVM"
