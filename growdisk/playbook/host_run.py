@@ -238,7 +238,8 @@ class HostRun:
             self._journal.record_restoring(error)
             return self._restored(error)
         restored = (report.result or {}).get("result") == "restored"
-        touched = any(earlier.state == "changed" for earlier in self._reports)
+        # In check mode "changed" is what would be.
+        touched = self._journal is not None and any(r.state == "changed" for r in self._reports)
         code = _as_touched(report.code) if touched else report.code
         return self._ended("restored" if restored and not touched else "failed", code, error)
 
