@@ -101,6 +101,15 @@ def look(
     status = machine.status()
     if status != "running":
         raise guest_not_running(machine.name, status=status)
+    if machine.is_migrating():
+        raise Refused.named(
+            "guest-migrating",
+            "{machine} is being migrated",
+            "soon it may run on another host, and its disk must not change under both",
+            "wait until that has ended (virsh domjobinfo, or query-migrate), then run growdisk "
+            "again, on the host where the guest is then",
+            {"machine": machine.name},
+        )
     if job := machine.busy():
         raise Refused.named(
             "disk-busy",

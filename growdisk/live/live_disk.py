@@ -139,6 +139,7 @@ class MemorySize:
 @dataclass(frozen=True)
 class MigrationInfo:
     blocked_reasons: tuple[str, ...] = ()
+    status: str = "none"
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def monitor_lost(command: str, reason: str) -> OperationFailed:
 _JSON = "json:"
 _FORMATS = ("qcow2", "raw", "file")
 OUR_JOBS = "growdisk-"
+_NO_MIGRATION = ("none", "completed", "failed", "cancelled")
 # cfi.pflash01 is the flash of a UEFI guest: firmware and its variables.
 _NO_DISKS = ("floppy", "ide-cd", "scsi-cd", "sd-card", "cfi.pflash01")
 # What usb-storage makes below itself: a SCSI disk that no -device has named.
@@ -98,6 +99,10 @@ class Machine:
     def fixed_to_host(self) -> str:
         """Why no snapshot with memory is possible, in QEMU's words (a device, a folder), or ""."""
         return next(iter(self.ask("query-migrate", answers.MigrationInfo).blocked_reasons), "")
+
+    def is_migrating(self) -> bool:
+        """Whether QEMU is sending the machine to another host, or to a file."""
+        return self.ask("query-migrate", answers.MigrationInfo).status not in _NO_MIGRATION
 
     def disks(self) -> tuple[LiveDisk, ...]:
         """Disks with an image in them; no CDs, floppies and firmware."""
