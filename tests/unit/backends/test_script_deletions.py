@@ -184,3 +184,22 @@ def test_a_guest_without_cmp_has_only_those_files_written_that_change(
     assert in_shell(shell, asked + look, cwd=tmp_path) == " named\n"
     assert (tmp_path / "named").read_text() == f"# removed by growdisk: {lines['named']}"
     assert (tmp_path / "other").read_text() == lines["other"]
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("mounted", [False, True])
+def test_a_boot_that_is_not_mounted_is_refused_before_anything_is_done(
+    shell: list[str], tmp_path: Path, mounted: bool
+) -> None:
+    """What is in it could name the swap, and would not be looked at (noauto)."""
+    script = render(with_swap(SWAP))[Phase.PREPARE.file_name]
+    look = part_of(script, "places='", "[ ! -e /etc/fstab ] ||")
+    look = look.replace("/proc/self/mounts", "mounts").replace("/etc/fstab", "fstab")
+    (tmp_path / "fstab").write_text(
+        "# /dev/sda3 /efi vfat\n/dev/sda1 / ext4 rw 0 1\n/dev/sda2\t/boot\text4 noauto 0 2\n"
+    )
+    boot = "/dev/sda2 /boot ext4 rw 0 0\n" if mounted else ""
+    (tmp_path / "mounts").write_text(f"/dev/sda1 / ext4 rw 0 0\n{boot}")
+    asked = f'set -eu\nmount_point=\nanswer() {{ echo "$4"; exit; }}\n{look}\necho ready'
+    said = "ready" if mounted else "mount /boot"
+    assert in_shell(shell, asked, cwd=tmp_path) == f"{said}\n"

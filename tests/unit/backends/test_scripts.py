@@ -222,7 +222,7 @@ def test_a_place_that_cannot_be_written_is_seen_by_the_mount_it_lies_in(
     look = look.replace(
         '[ ! -d "$place" ]', '[ "${place:-/efi}" = /efi ]'
     )  # whatever this host has
-    look = look.replace("/proc/self/mounts", "mounts")
+    look = look.replace("/proc/self/mounts", "mounts").replace("/etc/fstab", "fstab")
     target = "/sysroot" if "/sysroot" in mounts else ""
     said = f'mount_point={target}\nanswer() {{ echo "$4"; exit; }}\n{look}\necho writable'
     expected = f"mount -o remount,rw {closed}; or" if closed else "writable"
