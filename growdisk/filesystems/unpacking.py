@@ -8,13 +8,10 @@ would take longer than unpacking it.
 from __future__ import annotations
 
 import bz2
-import ctypes
 import lzma
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-
-from growdisk.block.compression import LIBRARY, ZstdBuffer, load_libzstd
 
 _LZ4_LIBRARY = "liblz4.so.1"
 _LZ4_LEGACY = b"\x02\x21\x4c\x18"
@@ -58,6 +55,11 @@ def pieces_of(data: bytes | memoryview) -> Iterator[memoryview]:
 
 
 def _zstd(data: memoryview) -> Iterator[memoryview]:
+    # Loaded where it is needed: most plans unpack nothing.
+    import ctypes
+
+    from growdisk.block.compression import LIBRARY, ZstdBuffer, load_libzstd
+
     try:
         library = load_libzstd()
     except OSError as error:
@@ -117,6 +119,8 @@ def _gzip(data: memoryview) -> Iterator[memoryview]:
 
 def _lz4_legacy(data: memoryview) -> Iterator[memoryview]:
     """The only form of lz4 that the kernel reads: blocks of 8 MiB, each after its length."""
+    import ctypes
+
     try:
         library = ctypes.CDLL(_LZ4_LIBRARY)
     except OSError as error:

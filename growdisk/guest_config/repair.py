@@ -75,11 +75,12 @@ def repair_guest(
     """Remove `gone` from all files that name it; policy FILE puts /swapfile in its place.
 
     The caller makes that file. `plain_initrds`: initramfs-tools has made all initrds, so that none
-    must be unpacked to know that; None: this guest's own files tell. A second call finds nothing to
-    do and reports no changes.
+    must be unpacked to know that; None: this guest's own files tell, and all the names of `gone` as
+    well (known_in). A second call finds nothing to do and reports no changes.
     """
-    plain = has_plain_initrds(files) if plain_initrds is None else plain_initrds
-    return tuple(_changes(files, gone, policy, plain))
+    if plain_initrds is None:
+        plain_initrds, gone = has_plain_initrds(files), known_in(files, gone)
+    return tuple(_changes(files, gone, policy, plain_initrds))
 
 
 def left_to_repair(
@@ -106,8 +107,6 @@ def _changes(
     files: GuestFiles, gone: RemovedPartition, policy: SwapRemedy, plain_initrds: bool
 ) -> Iterator[Change]:
     rooted = is_system(files)
-    # From here on with all its names in this guest: those of containers in it as well.
-    gone = known_in(files, gone)
     if rooted:
         yield from _change_settings(files, gone, policy)
     else:

@@ -97,7 +97,7 @@ def _files(
     links: list[tuple[str, FoundInode]] = []
     tops = [top for one in tops for top in (paths.folders(one) if "*" in one else [one])]
     for top in tops:
-        for path, place in _below(paths, top, _DEEPEST, seen, unread):
+        for path, place in _below(paths, top, None, _DEEPEST, seen, unread):
             if (
                 place.inode.is_link
                 and _ALTERNATIVES not in path
@@ -124,10 +124,16 @@ def _target(paths: GuestPaths, path: str) -> FoundInode | None:
 
 
 def _below(
-    paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]], unread: dict[str, str]
+    paths: GuestPaths,
+    folder: str,
+    place: FoundInode | None,
+    depth: int,
+    seen: set[tuple[int, int]],
+    unread: dict[str, str],
 ) -> Iterator[tuple[str, FoundInode]]:
     try:
-        place = paths.find(folder or "/")
+        # Where nothing is mounted a folder is what its entry says.
+        place = paths.find(folder or "/") if place is None or paths.mounts else place
         if place is None or not place.inode.is_directory or _key(place) in seen:
             return
         seen.add(_key(place))
@@ -141,7 +147,7 @@ def _below(
             yield path, entry
         # Each of the others is searched by itself.
         elif depth and path not in places.SEARCHED and name not in _HISTORIES:
-            yield from _below(paths, path, depth - 1, seen, unread)
+            yield from _below(paths, path, entry, depth - 1, seen, unread)
 
 
 def _said_in(
