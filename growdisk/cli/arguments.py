@@ -74,7 +74,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     declare(back, "overlays_may_break")
     declare(back, "keep_snapshots")
     declare(work, "not_in_use")
-    declare(work, "preallocation", more="for raw images, with falloc")
+    declare(work, "preallocation")
 
 
 def goal_of(arguments: argparse.Namespace) -> Goal:

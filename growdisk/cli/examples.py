@@ -14,7 +14,7 @@ growdisk:
     growdisk plan guest.qcow2 +10G  # what expand would do; touches nothing
     growdisk expand guest.qcow2 +10G  # does it
 growdisk expand:
-    growdisk expand guest.qcow2 +10G  # grow by 10 GiB; swap in the way gives its place
+    growdisk expand guest.qcow2 +10G  # grow by 10 GiB; swap in the way is removed
     growdisk expand guest.qcow2 40G --swap move  # grow to 40 GiB and keep the swap partition
     growdisk expand guest.qcow2 +10G --lv vg0/home --key-file key  # a volume in LVM in LUKS
     growdisk expand -d web01 +10G  # a running guest of libvirt
@@ -48,7 +48,7 @@ growdisk resume:
     growdisk resume guest.qcow2 --json  # for scripts
 growdisk rollback:
     growdisk rollback guest.qcow2  # all the way back
-    growdisk rollback guest.qcow2 --to grow-filesystem  # down to and including this step
+    growdisk rollback guest.qcow2 --to grow-filesystem  # undo it and the steps after it
     growdisk rollback -d web01  # of a running guest
 growdisk commit:
     growdisk commit guest.qcow2  # after expand --keep-snapshots: forget the way back

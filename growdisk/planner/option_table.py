@@ -105,7 +105,7 @@ SIZE = text(
 )
 PREALLOCATION = text(
     "preallocation",
-    "Take the new space on the host at once.",
+    "Take the new space on the host at once; expand does so for raw image files alone, by falloc.",
     default="off",
     choices=("off", "metadata", "falloc", "full"),
 )
@@ -198,7 +198,7 @@ SHARED = _by_name(FORMAT, SIZE, *BY_RULE, PREALLOCATION, *TABLE, *VOLUMES, *RUN,
 
 RESIZE_TO = text("size", "+10G grows by, 40G grows to.", required=True)
 SNAPSHOT_NAME = text("name", "The snapshot's name.", required=True)
-DOWN_TO = text("to", "Only down to and including this step, such as grow-filesystem.")
+DOWN_TO = text("to", "Undo this step, such as grow-filesystem, and all after it; all if left out.")
 CREATE_OPTIONS = OptionSpec(
     "options", "dict", "Options of a new image, named as qemu-img names them."
 )

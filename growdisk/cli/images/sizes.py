@@ -30,7 +30,7 @@ def resize_arguments(parser: argparse.ArgumentParser) -> None:
     text = "make a version 2 image version 3 before (compat=1.1): its snapshots need it"
     add_flag(parser, "--upgrade", text)
     add_flag(parser, "--shrink", "consent to lose what lies beyond the new end")
-    declare(parser, "preallocation")
+    declare(parser, "preallocation", more="metadata is for qcow2")
     declare(parser, "overlays_may_break")
     add_key(parser)
 

@@ -186,7 +186,7 @@ options:
 options:
   preallocation:
     description:
-      - Take the new space on the host at once.
+      - Take the new space on the host at once; expand does so for raw image files alone, by falloc.
     type: str
     default: "off"
     choices: ["off", metadata, falloc, full]

@@ -25,7 +25,7 @@ options:
     required: true
   to:
     description:
-      - Only down to and including this step, such as grow-filesystem.
+      - Undo this step, such as grow-filesystem, and all after it; all if left out.
     type: str
 author:
   - growdisk
