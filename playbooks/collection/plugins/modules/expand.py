@@ -38,7 +38,7 @@ EXAMPLES = r"""
     image: /srv/images/web01.qcow2
     size: +10G
 
-- name: Forty GiB, and the swap behind the root file system becomes a file
+- name: Forty GiB, and the swap after the root file system becomes a file
   growdisk.disk.expand:
     image: /srv/images/web01.qcow2
     size: 40G

@@ -9,7 +9,7 @@ module: facts
 short_description: What is on a disk, as facts
 version_added: "0.1.0"
 description:
-  - The same as M(growdisk.disk.show), for the tasks behind it, as C(growdisk_disk).
+  - The same as M(growdisk.disk.show), for the tasks after it, as C(growdisk_disk).
 requirements:
   - growdisk, in the interpreter of the module (C(ansible_python_interpreter))
 extends_documentation_fragment:

@@ -64,7 +64,7 @@ volumes:
   returned: success
   type: list
 free:
-  description: The free ranges between and behind the partitions, start and size in bytes.
+  description: The free ranges between and after the partitions, start and size in bytes.
   returned: success
   type: list
   elements: dict
