@@ -15,8 +15,10 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from growdisk.block.identity import lasting_path
@@ -49,6 +51,10 @@ JOURNAL_ROOM = 128 << 10
 # A folder without either is not a run: what is in it is left over from one.
 _MAIN_FILES = ("plan.json", "part-of.json")
 # What can be left there of a run that never began, or of one that was put away. No snapshots.
+_OURS = (
+    r"((plan|part-of|held-room)\.json|journal\.jsonl|reserve|trial|pin(\.lifted)?|fresh\.qcow2|"
+    r"\d\d+-.+\.(qcow2|undo|undo-prepared))(\.new)?"
+)
 _LEFT_OVER = ("journal.jsonl", "reserve", "trial", *(f"{name}.new" for name in _MAIN_FILES))
 
 
@@ -108,10 +114,15 @@ class RunDirectory:
     def refuse_unrecorded(self, image: Path) -> None:
         """run-not-recorded if `begin` could not make the folder, as far as reading shows."""
         existing = next(path for path in (self.path, *self.path.parents) if os.path.lexists(path))
-        if not existing.is_dir():
+        if not existing.is_dir() or os.path.islink(self.path):  # noqa: PTH114 (raises not)
             raise run_not_recorded(image, self.path, f"{existing} is not a folder")
         if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
             raise run_not_recorded(image, self.path, f"nothing can be made in {existing}")
+        # What a run leaves there goes when the next begins, and when that has ended.
+        names = self._names() if existing == self.path else []
+        if strange := [name for name in names if not re.fullmatch(_OURS, name)]:
+            reason = f"{strange[0]} in it is not growdisk's"
+            raise run_not_recorded(image, self.path, reason, "move that folder to another place")
         longest = os.pathconf(existing, "PC_NAME_MAX")
         if len(os.fsencode(self.path.name)) > longest:
             reason = f"a name has {longest} bytes at most there"
@@ -183,13 +194,25 @@ class RunDirectory:
         # The folder itself must outlive a power cut before what is written in it counts.
         make_folder(self.path)
         sync_directory(self.path.parent)
-        note_in_file(self.image, self.path)
         self._empty()
+        note_in_file(self.image, self.path)
 
     def _empty(self) -> None:
         # The journal first: a plan without one is a run that never began.
-        for name in ("journal.jsonl", *(file.name for file in self.path.iterdir())):
-            (self.path / name).unlink(missing_ok=True)
+        self._remove("journal.jsonl", *self._names())
+
+    def _names(self) -> list[str]:
+        return [file.name for file in self.path.iterdir()]
+
+    def _remove(self, *names: str) -> None:
+        """Remove those files that can be growdisk's; NotADirectoryError if the folder is a link."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            for name in filter(partial(re.fullmatch, _OURS), names):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=fd)
+        finally:
+            os.close(fd)
 
     def set_aside(self) -> None:
         """Take the reserve from the host's disk.
@@ -235,17 +258,19 @@ class RunDirectory:
                 _keep_record(self.path, record_folder(self.image), self.image)
                 remove_note(self.image)
                 # The plan first: what is cut short here is not a run any more.
-                names = (*_MAIN_FILES, *(file.name for file in self.path.iterdir()))
-            for name in names:
-                (self.path / name).unlink(missing_ok=True)
+                names = (*_MAIN_FILES, *self._names())
+            self._remove(*names)
             self.path.rmdir()
 
     def forget(self) -> None:
         """The image is another one now: neither run nor record is about it."""
         record = record_folder(self.image)
         remove_note(self.image)
-        for folder in (self.path, record, _fresh(record)):
+        for folder in (record, _fresh(record)):
             shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._empty()
+            self.path.rmdir()
 
     def runs(self) -> Iterator[RunDirectory]:
         """All runs that are about the image's bytes, under whichever of their names."""

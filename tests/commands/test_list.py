@@ -232,7 +232,7 @@ def test_a_list_that_is_killed_says_nothing_of_its_processes(many: Path) -> None
         time.sleep(0.2)
         process.terminate()
         assert process.stderr is not None
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == "growdisk: stopped by Ctrl-C\n"
 
 
 def test_a_process_that_is_killed_costs_the_list_its_share(many: Path) -> None:

@@ -219,22 +219,6 @@ def test_odd_names(copied: Copier, name: str) -> None:
     assert in_process("plan", image, "+64M").code == 0
 
 
-def test_what_a_private_image_holds_is_not_readable_beside_it(
-    copied: Copier, tmp_path: Path
-) -> None:
-    image, copy = copied("guest.raw"), tmp_path / "copy.raw"
-    image.chmod(0o600)
-    old = os.umask(0)
-    try:
-        run_on(image, keep=True)
-        assert in_process("image", "copy", image, copy).code == 0
-    finally:
-        os.umask(old)
-    modes = {path.stat().st_mode & 0o077 for path in (*run_folder(image).iterdir(), copy)}
-    assert (modes, run_folder(image).stat().st_mode & 0o022) == ({0}, 0)
-    assert any(path.suffix == ".undo" for path in run_folder(image).iterdir())
-
-
 def test_name_that_leaves_no_room_for_the_journals_is_refused(copied: Copier) -> None:
     image = copied("guest.qcow2", "x" * 250)
     before = fingerprint(image)

@@ -264,3 +264,41 @@ def test_run_that_was_killed_before_it_began_leaves_no_mark_after_the_next(
         answer = in_process("expand", image, "+64M", "--snapshots", snapshots)
     assert answer.code == (3 if snapshots == "no room" else 0), answer
     assert status(image).state == ("none" if snapshots == "no room" else "done")
+
+
+def test_what_a_private_image_holds_is_not_readable_beside_it(
+    copied: Copier, tmp_path: Path
+) -> None:
+    image, copy = copied("guest.raw"), tmp_path / "copy.raw"
+    image.chmod(0o600)
+    old = os.umask(0)
+    try:
+        run_on(image, keep=True)
+        assert in_process("image", "copy", image, copy).code == 0
+    finally:
+        os.umask(old)
+    modes = {path.stat().st_mode & 0o077 for path in (*run_folder(image).iterdir(), copy)}
+    assert (modes, run_folder(image).stat().st_mode & 0o022) == ({0}, 0)
+    assert any(path.suffix == ".undo" for path in run_folder(image).iterdir())
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_somebody_keeps_in_a_folder_of_that_name_stays(
+    copied: Copier, tmp_path: Path, kind: str
+) -> None:
+    image, elsewhere = copied("guest.raw"), tmp_path / "elsewhere"
+    if kind == "link":
+        run_folder(image).symlink_to(elsewhere)
+    else:
+        elsewhere = run_folder(image)
+    elsewhere.mkdir()
+    (elsewhere / "plan.txt").touch()
+    before = fingerprint(image)
+    for verb in ("plan", "expand"):
+        answer = in_process(verb, image, "+64M", "--json")
+        assert (answer.code, answer.json()["error"]["id"]) == (3, "run-not-recorded"), answer
+    RunDirectory.of(image).forget()
+    assert (fingerprint(image), [path.name for path in elsewhere.iterdir()]) == (
+        before,
+        ["plan.txt"],
+    )
