@@ -16,7 +16,7 @@ from tests.fuzz.disks.making import MOUNTABLE, Found
 
 SECTOR = 512
 _CHUNK = 4 << 20
-_NO_CHECK_BEYOND = 2 << 40
+_NO_CHECK_BEYOND, _NO_USE_BEYOND = 2 << 40, 32 << 30
 _EXTENDED = ("5", "f", "85")
 _CHECKS = {
     "ext": "e2fsck -fn {}", "xfs": "xfs_repair -n {}", "btrfs": "btrfs check --readonly {}",
@@ -224,7 +224,7 @@ def content_faults(
         check = _CHECKS.get(found.kind) if found.parent in touched else None
         if check and grown.get(found.device, 0) <= _NO_CHECK_BEYOND:
             yield from _checked(kernel, found, check)
-            if found.files:
+            if found.files and grown.get(found.device, 0) <= _NO_USE_BEYOND:
                 yield from _used(kernel, found, check)
 
 
