@@ -131,7 +131,13 @@ class GuestTarget:
         if is_apart(self.path):
             refuse_unsafe_place(self.path, self.directory, plan)
         # Last, since the scripts are rendered from the finished plan. They only check here.
-        worker_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
+        worker = worker_of(plan, guest.reached, guest.inside, self.path, options.keys)
+        if left := worker.check():
+            note = (
+                f"WARNING: the guest's next start may wait for the swap: before it, {left}; or "
+                "keep the swap (--swap move)"
+            )
+            plan = replace(plan, notes=(*plan.notes, note))
         return Prepared(plan)
 
     def locked(self) -> AbstractContextManager[None]:

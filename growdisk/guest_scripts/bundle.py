@@ -140,7 +140,6 @@ def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
     archive = base64.b64encode(_archive(scripts)).decode()
     return f"""\
 #cloud-config
-# Grows the disk at first boot.
 growpart:
   mode: "off"
   ignore_growroot_disabled: true

@@ -226,10 +226,15 @@ class LiveWorker:
                 encoded_lines(SavedTable(self.guest.run, prepared.facts.saved)),
             )
 
-    def check(self) -> None:
-        """Raise guest-refused for what prepare would refuse, before anything is touched."""
-        for growth in range(1 + len(self.guest.others)):
-            self.run(Phase.PREPARE, growth=growth, settings=("GROWDISK_CHECK=yes",))
+    def check(self) -> str:
+        """Raise guest-refused for what prepare would refuse, before anything is touched.
+
+        What is to be done in the guest before its next start, "" if nothing.
+        """
+        growths = range(1 + len(self.guest.others))
+        settings = ("GROWDISK_CHECK=yes",)
+        answers = [self.run(Phase.PREPARE, growth=n, settings=settings) for n in growths]
+        return answers[0].why if answers[0].result is ScriptOutcome.DONE else ""
 
     def run(
         self, phase: Phase, *, growth: int = 0, up_to: int = 0, settings: tuple[str, ...] = ()

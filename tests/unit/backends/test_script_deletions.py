@@ -203,3 +203,18 @@ def test_a_boot_that_is_not_mounted_is_refused_before_anything_is_done(
     asked = f'set -eu\nmount_point=\nanswer() {{ echo "$4"; exit; }}\n{look}\necho ready'
     said = "ready" if mounted else "mount /boot"
     assert in_shell(shell, asked, cwd=tmp_path) == f"{said}\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("made_by", ["dracut", "initramfs-tools"])
+def test_a_check_tells_of_initrds_that_are_not_changed(
+    shell: list[str], tmp_path: Path, made_by: str
+) -> None:
+    script = render(with_swap(SWAP))[Phase.PREPARE.file_name]
+    look = part_of(script, 'if [ -n "$checking" ]; then\n    swap_off', '[ "$kind" != none ] ||')
+    look = look.replace("/usr/", "usr/")
+    (tmp_path / "usr/lib" / made_by).mkdir(parents=True)
+    fakes = "swap_off() { :; }\nanswer() { echo $1; echo $3; }"
+    asked = f"checking=yes tool=sfdisk\n{fakes}\n{look}"
+    said = "make initrds again (dracut -f, mkinitcpio -P)" if made_by == "dracut" else ""
+    assert in_shell(shell, asked, cwd=tmp_path) == f"done\n{said}\n"

@@ -170,3 +170,19 @@ def test_a_step_that_was_cut_short_is_taken_again_without_a_look(image: Path) ->
     worker, guest = reached(plan, ALREADY, {"result": "done"})
     engine_of(plan, worker, journal).advance()
     assert guest.phases == [Phase.REPAIR, Phase.VERIFY]
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ({"result": "done", "what": "x", "why": "make initrds again"}, "make initrds again"),
+        ({"result": "done", "what": "x"}, ""),
+        ({"result": "already", "what": "x", "why": "of another kind"}, ""),
+    ],
+)
+def test_a_check_says_what_is_left_to_do_before_the_guest_starts_again(
+    image: Path, answer: dict[str, str], left: str
+) -> None:
+    worker, guest = reached(planned(image, "drop"), answer)
+    assert worker.check() == left
+    assert guest.phases == [Phase.PREPARE]
