@@ -119,15 +119,15 @@ def test_a_file_with_zeros_stays_as_it_is_and_is_named_if_it_names_the_swap(
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 @pytest.mark.parametrize(
-    ("place", "free", "said"),
+    ("device", "free", "said"),
     [
-        ("/boot", 5, "x/boot/initrd.img-6 cannot be changed"),
-        ("/boot", 9, "ready"),
-        ("/", 0, "ready"),
+        ("/dev/sda2", 5, "x/boot/initrd.img-6 cannot be changed"),
+        ("/dev/sda2", 9, "ready"),
+        ("/dev/sda1", 0, "ready"),
     ],
 )
 def test_a_boot_without_room_for_an_initrd_is_refused_before_anything_is_done(
-    shell: list[str], tmp_path: Path, place: str, free: int, said: str
+    shell: list[str], tmp_path: Path, device: str, free: int, said: str
 ) -> None:
     script = render(with_swap(SWAP))[Phase.PREPARE.file_name]
     look = part_of(script, "for file in /boot/*initr*", '\nif [ -n "$checking" ]')
@@ -135,9 +135,10 @@ def test_a_boot_without_room_for_an_initrd_is_refused_before_anything_is_done(
     (tmp_path / "x/boot").mkdir(parents=True)
     (tmp_path / "x/initramfs-tools").mkdir()
     (tmp_path / "x/boot/initrd.img-6").write_bytes(bytes(4096))
-    df = f'df() {{ echo "/dev/sda2 100 $((100 - {free})) 0 100% {place}"; }}'
+    df = "df() { printf '%s\\n' Filesystem '/dev/sda1 100 50 0 100% /' \"$own\"; }"
     answer = 'answer() { echo "$2"; exit; }'
-    asked = f"set -eu\nmount_point=/\n{df}\n{answer}\n{look}\necho ready"
+    own = f"{device} 100 {100 - free} 0 100% /boot"
+    asked = f"set -eu\nmount_point=/ own='{own}'\n{df}\n{answer}\n{look}\necho ready"
     assert in_shell(shell, asked, cwd=tmp_path) == f"{said}\n"
 
 
