@@ -40,8 +40,9 @@ from growdisk.storage.device import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event, Journal, JournalRecord, RunState
-from growdisk.workflow.run_directory import RunDirectory, make_folder
+from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_apart, is_run_folder
+from growdisk.workflow.run_records import make_folder
 from growdisk.workflow.stopping import StopRequest
 
 

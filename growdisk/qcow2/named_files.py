@@ -126,12 +126,12 @@ def require_trusted(
     trusted = _trusted.get()
     if trusted is None or real(path) in trusted or os.environ.get(_VARIABLE) == "1":
         return
-    if any(_is_beside(layer, path) for layer in (image, *above)):
+    if any(is_beside(layer, path) for layer in (image, *above)):
         return
     raise ReferenceOutside(image, name=name, role=what, target=path)
 
 
-def _is_beside(image: Path, path: Path) -> bool:
+def is_beside(image: Path, path: Path) -> bool:
     """Whether a file is in or below the image's folder, before or after symbolic links."""
     place = real(path)
     # The image may be a link: the folder of the link counts, and that of the file.

@@ -24,7 +24,7 @@ from pathlib import Path
 from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder, image_writers
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
-from growdisk.errors import GrowdiskError, ImageNotReadable, Refused
+from growdisk.errors import ImageNotReadable, Refused
 from growdisk.workflow.failures import run_not_recorded, run_stands_in_the_way
 from growdisk.workflow.journal import (
     Journal,
@@ -37,12 +37,17 @@ from growdisk.workflow.journal import (
 )
 from growdisk.workflow.run_places import (
     image_beside,
-    is_apart,
     note_in_file,
     record_folder,
     remove_note,
     run_folder,
     same_bytes,
+)
+from growdisk.workflow.run_records import (
+    is_record_of,
+    keep_record,
+    make_folder,
+    unfinished_record,
 )
 
 RESERVE = 8 << 20
@@ -76,7 +81,9 @@ class RunDirectory:
         """Where the last run can be read: this folder, or its record."""
         if self._is_run:
             return self.path
-        return record if _is_of(record := record_folder(self.image), self.image) else self.path
+        return (
+            record if is_record_of(record := record_folder(self.image), self.image) else self.path
+        )
 
     @property
     def _is_run(self) -> bool:
@@ -255,7 +262,7 @@ class RunDirectory:
                 written_to = any(image_writers(file) for file in self.path.glob("*.qcow2"))
                 if written_to or not self.leading().state().finished:
                     return
-                _keep_record(self.path, record_folder(self.image), self.image)
+                keep_record(self.path, record_folder(self.image), self.image)
                 remove_note(self.image)
                 # The plan first: what is cut short here is not a run any more.
                 names = (*_MAIN_FILES, *self._names())
@@ -266,7 +273,7 @@ class RunDirectory:
         """The image is another one now: neither run nor record is about it."""
         record = record_folder(self.image)
         remove_note(self.image)
-        for folder in (record, _fresh(record)):
+        for folder in (record, unfinished_record(record)):
             shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             self._empty()
@@ -328,17 +335,6 @@ def refuse_if_open(directory: RunDirectory, *, unless_kept: bool = False) -> Non
             raise run_stands_in_the_way(run.image, state=state.status.value)
 
 
-def make_folder(path: Path) -> None:
-    """In the state folder, with what it lies in; only its owner may look into that.
-
-    Whatever the umask, nobody else puts a plan there, which `resume` would carry out.
-    """
-    if not path.parent.exists():
-        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.parent.mkdir(mode=0o755, exist_ok=True)
-    path.mkdir(mode=0o755, exist_ok=True)
-
-
 def _is_there(path: Path) -> bool:
     """Whether a file exists. An image's name may be too long for its folder to have one."""
     try:
@@ -347,45 +343,6 @@ def _is_there(path: Path) -> bool:
         if error.errno != errno.ENAMETOOLONG:
             raise
         return False
-
-
-def _keep_record(folder: Path, record: Path, image: Path) -> None:
-    """A copy that appears whole or not at all. It is history: a power cut may lose it."""
-    fresh = _fresh(record)
-    shutil.rmtree(fresh, ignore_errors=True)
-    make_folder(fresh)
-    for file in folder.iterdir():
-        if file.name != "reserve":
-            shutil.copyfile(file, fresh / file.name)
-    (fresh / "image.json").write_text(json.dumps({"path": str(image), "inode": _inode(image)}))
-    # A folder cannot be renamed over one that has something in it.
-    shutil.rmtree(record, ignore_errors=True)
-    fresh.rename(record)
-
-
-def _fresh(record: Path) -> Path:
-    """A record that is being written."""
-    return record.with_name(record.name + ".new")
-
-
-def _is_of(record: Path, image: Path) -> bool:
-    """Whether a record is about this very image: another one may have taken its name since."""
-    try:
-        if json.loads(read_record(record / "image.json"))["inode"] != _inode(image):
-            return False
-        if (record / "part-of.json").exists():
-            return True
-        json.loads(read_record(record / "plan.json"))
-        # What a power cut left of a record would read as an unfinished run, with no way to go on
-        # with it.
-        return fold(read_journal(record / "journal.jsonl")).finished
-    except (OSError, ValueError, KeyError, TypeError, GrowdiskError):
-        return False
-
-
-def _inode(image: Path) -> int:
-    """A device goes by its folder's name alone; its node has another inode after each restart."""
-    return 0 if is_apart(image) else image.stat().st_ino
 
 
 def _image_of(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Callable
@@ -252,6 +253,21 @@ def test_link_leads_to_the_run_of_the_image(copied: Copier, tmp_path: Path) -> N
     assert in_process("rollback", link).code == 0
     assert link.is_symlink()
     assert in_process("plan", link, "+64M").code == 0
+
+
+def test_a_new_image_that_got_the_inode_of_a_deleted_one_has_no_run(copied: Copier) -> None:
+    image = copied("guest.qcow2")
+    assert in_process("expand", image, "+64M", "--json").json()["result"] == "changed"
+    assert status(image)["state"] == "done"
+    file = record_folder(image) / "image.json"
+    identity = json.loads(file.read_text())
+    if not identity["generation"]:
+        pytest.skip("this file system does not tell an inode's generation")
+    file.write_text(json.dumps(identity | {"generation": identity["generation"] ^ 1}))
+    assert status(image)["state"] == "none"
+    # A record of an older growdisk has none.
+    file.write_text(json.dumps({"path": identity["path"], "inode": identity["inode"]}))
+    assert status(image)["state"] == "done"
 
 
 def test_relative_path(copied: Copier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

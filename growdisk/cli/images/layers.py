@@ -13,6 +13,7 @@ from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
 from growdisk.cli.keys import add_key, keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.planner.option_table import CREATING
+from growdisk.qcow2.named_files import is_beside
 from growdisk.qcow2.probe import refuse_misleading_name
 from growdisk.units import format_size
 
@@ -28,6 +29,8 @@ def run_overlay(arguments: argparse.Namespace, output: CommandOutput) -> int:
     size = create_overlay(arguments.base, arguments.path, arguments.backing_format)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
     output.note(f"{arguments.path}: {format_size(size)} on {arguments.base}")
+    if not is_beside(arguments.path, arguments.base):
+        output.note("its backing file is in another folder: commands need --trust-references")
     return 0
 
 

@@ -80,7 +80,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
     if report.leaks:
         yield (
             f"{report.leaks} leaked clusters were found on the image: space is wasted, no data "
-            "are in danger."
+            "are in danger (-r leaks gives it back)."
         )
     if report.check_errors:
         yield f"{report.check_errors} internal errors have occurred during the check."
