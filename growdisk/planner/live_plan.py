@@ -66,9 +66,12 @@ def make_live_plan(
     _refuse_fixed_device(facts, proposal, environment)
     restart = _restart(facts, proposal, environment, way)
     mode, reason = _snapshot_mode(facts, options, environment, len(proposal.steps))
-    if mode == "overlay" and options.keep:
+    if mode != "internal" and options.keep:
         lost = "a guest that is restarted from its image would lose what is in the overlays"
         hint = "leave it out, or use --snapshots internal"
+        if mode == "none":
+            lost = f"there is no way back to keep: {reason or 'no snapshots are taken'}"
+            hint = "leave it out, or shut the guest down"
         raise option_unsupported(path, "--keep-snapshots", lost, hint)
     _refuse_shape(path, proposal.steps)
     present = environment.host.device_size or 0

@@ -132,12 +132,21 @@ def test_what_cannot_be_is_refused_when_asked_for(tmp_path: Path) -> None:
     [
         (replace(AROUND, managed=True), RunOptions(snapshots="overlay")),
         (AROUND, RunOptions(snapshots="overlay", keep=True)),
+        (with_disk(format="raw", version=0), RunOptions(keep=True)),
         (with_disk(encrypted=True), RunOptions(snapshots="overlay")),
         (AROUND, RunOptions(backend="guestfs")),
         (with_disk(bus=IDE), RunOptions()),
         (with_disk(bus=NVME), RunOptions()),
     ],
-    ids=["libvirt-overlay", "kept-overlay", "encrypted-overlay", "backend", "ide", "nvme"],
+    ids=[
+        "libvirt-overlay",
+        "kept-overlay",
+        "kept-none",
+        "encrypted-overlay",
+        "backend",
+        "ide",
+        "nvme",
+    ],
 )
 def test_combinations_that_would_lose_data_or_cannot_work_are_refused(
     tmp_path: Path, around: HostEnvironment, options: RunOptions
