@@ -23,7 +23,7 @@ from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
 from growdisk.storage.values import Storage
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.run_places import is_apart, is_served
+from growdisk.workflow.run_places import is_device_or_served, is_served
 
 _AT_SERVER = (
     "the server gives {} to one client at a time, and that is growdisk; who else uses what it "
@@ -53,7 +53,7 @@ def refuse_unfit_host(path: Path, options: RunOptions) -> None:
 
 def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
     """With the storage below a raw device, if the goal is that it grows."""
-    if goal.size is None or image.format != "raw" or not is_apart(path):
+    if goal.size is None or image.format != "raw" or not is_device_or_served(path):
         return image
     if is_served(path):
         return replace(
@@ -73,7 +73,7 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
     refuse_full_storage(plan, path)
     for step in plan.steps:
         _refuse_fixed_size(plan, path, step)
-    if is_apart(path):
+    if is_device_or_served(path):
         from growdisk.api.device_host import fit_to_device
 
         plan = fit_to_device(plan, path, directory)

@@ -27,7 +27,7 @@ from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.step_traits import first
 from growdisk.units import Bytes, format_size
 from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
-from growdisk.workflow.run_places import is_apart
+from growdisk.workflow.run_places import is_device_or_served
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM
 # ftruncate(2): either one says that the file system cannot have a file of that length.
@@ -90,7 +90,7 @@ def refuse_run_without_room(path: Path, images: list[RunImage]) -> int:
     for number, image in enumerate(images):
         file = image.facts.image.path.resolve()
         growing = _growing(image)
-        if is_apart(file):
+        if is_device_or_served(file):
             _refuse_full_device(image, growing)
             continue
         _refuse_length(image.facts.image.path, file, growing)
@@ -104,7 +104,7 @@ def refuse_run_without_room(path: Path, images: list[RunImage]) -> int:
     first_file = images[0].facts.image.path.resolve()
     # What the others take elsewhere, this place need not have; SET_ASIDE is taken for itself when
     # the run begins (RunDirectory.begin).
-    return 0 if is_apart(first_file) else wanted[first_file.stat().st_dev] - SET_ASIDE
+    return 0 if is_device_or_served(first_file) else wanted[first_file.stat().st_dev] - SET_ASIDE
 
 
 def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:

@@ -18,7 +18,7 @@ from growdisk.errors import Refused, error_id
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.names_in_headers import Identity, identity, named_files
 from growdisk.storage.proxmox import folders_beside
-from growdisk.workflow.run_places import is_apart
+from growdisk.workflow.run_places import is_device_or_served
 
 MAX_DEPTH = 200
 # What is not reached within these bounds is not found: the search is a help, not a proof.
@@ -73,7 +73,7 @@ def dependents_of(
     if target is None:
         return Dependents()
     search = _Search(target)
-    if not is_apart(path):  # its folder is /dev, or growdisk's own
+    if not is_device_or_served(path):  # its folder is /dev, or growdisk's own
         # If it is a link, overlays lie beside the link or beside the file.
         for spelling in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100
             search.read_folder(os.path.dirname(spelling))  # noqa: PTH120

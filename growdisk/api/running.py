@@ -41,7 +41,7 @@ from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event, Journal, JournalRecord, RunState
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.run_places import is_apart, is_run_folder
+from growdisk.workflow.run_places import is_device_or_served, is_run_folder
 from growdisk.workflow.run_records import make_folder
 from growdisk.workflow.stopping import StopRequest
 
@@ -129,7 +129,7 @@ class GuestTarget:
             new_run_name(), facts, confirmed, goal, options, guest.environment(), connection
         )
         refuse_full_storage(plan, self.path)
-        if is_apart(self.path):
+        if is_device_or_served(self.path):
             refuse_unsafe_place(self.path, self.directory, plan)
         # Last, since the scripts are rendered from the finished plan. They only check here.
         worker = worker_of(plan, guest.reached, guest.inside, self.path, options.keys)

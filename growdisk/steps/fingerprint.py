@@ -19,7 +19,7 @@ from pathlib import Path
 from growdisk.durable import overwrite_file, read_record, remove_files, rename_file, replace_file
 from growdisk.units import ByteRange
 from growdisk.workflow.journal import record_unreadable
-from growdisk.workflow.run_places import is_apart
+from growdisk.workflow.run_places import is_device_or_served
 
 _LENGTH = 128  # bytes; always the same, so that one can be written over the other
 
@@ -78,7 +78,7 @@ class ImageFingerprint:
 
     def _present(self) -> list[int]:
         status = self._target.stat()
-        if not is_apart(self._target):
+        if not is_device_or_served(self._target):
             return [status.st_ino, status.st_size, status.st_mtime_ns]
         digest = hashlib.sha256()
         with self._target.open("rb", buffering=0) as device:

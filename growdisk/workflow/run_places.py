@@ -49,7 +49,7 @@ def is_served(image: Path) -> bool:
     )
 
 
-def is_apart(image: Path) -> bool:
+def is_device_or_served(image: Path) -> bool:
     """Whether its run is in the state folder: for a device, or a served disk.
 
     growdisk must not change the size of these.
@@ -59,7 +59,7 @@ def is_apart(image: Path) -> bool:
 
 def run_folder(image: Path) -> Path:
     """Where the run of an image or device lies."""
-    if not is_apart(image):
+    if not is_device_or_served(image):
         return image.with_name(image.name + _SUFFIX)
     return state_folder() / _RUNS / _device_name(image)
 
@@ -91,7 +91,7 @@ def may_have_run(image: Path) -> bool:
 
 def record_folder(image: Path) -> Path:
     """Where the record of its last finished run lies."""
-    name = _device_name(image) if is_apart(image) else _file_name(image)
+    name = _device_name(image) if is_device_or_served(image) else _file_name(image)
     return state_folder() / "done" / name
 
 
@@ -115,7 +115,7 @@ def same_bytes(image: Path) -> list[Path]:
 
 def note_in_file(image: Path, folder: Path) -> None:
     """Make the file say where its run lies, for those who come by another name of it."""
-    if not is_apart(image):
+    if not is_device_or_served(image):
         with suppress(OSError):  # a file system without attributes, or a read-only one
             os.setxattr(image, _ATTRIBUTE, os.fsencode(folder))
 

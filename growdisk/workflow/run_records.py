@@ -11,7 +11,7 @@ from pathlib import Path
 from growdisk.durable import read_record
 from growdisk.errors import GrowdiskError
 from growdisk.workflow.journal import fold, read_journal
-from growdisk.workflow.run_places import is_apart
+from growdisk.workflow.run_places import is_device_or_served
 
 _FS_IOC_GETVERSION = 0x80087601  # linux/fs.h: ext4, XFS, btrfs and F2FS answer
 
@@ -66,12 +66,12 @@ def is_record_of(record: Path, image: Path) -> bool:
 
 def _inode(image: Path) -> int:
     """A device goes by its folder's name alone; its node has another inode after each restart."""
-    return 0 if is_apart(image) else image.stat().st_ino
+    return 0 if is_device_or_served(image) else image.stat().st_ino
 
 
 def _generation(image: Path) -> int:
     """Of an inode that is used for another file later it is another number; 0 if it is not told."""
-    if is_apart(image):
+    if is_device_or_served(image):
         return 0
     try:
         with image.open("rb", buffering=0) as file:
