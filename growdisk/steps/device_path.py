@@ -119,6 +119,13 @@ class LvLayer:
 Layer = LuksLayer | LvLayer
 
 
+def opener_of(node: str) -> str:
+    """The program that opens a device of the appliance; "" for a disk or a partition."""
+    if node.count("/") < 3:  # /dev/sda1
+        return ""
+    return LuksLayer.opener if node.startswith("/dev/mapper/") else LvLayer.opener
+
+
 def layer_of(text: str) -> Layer:
     """The layer that a plan has written as `text`."""
     if text.startswith(_LUKS):

@@ -14,6 +14,7 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_config.etc_tables import SWAP_FILE
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_scripts.script_plan import SwapAction
+from growdisk.steps.device_path import opener_of
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, SwapSpace, Worker
 from growdisk.units import format_size
@@ -57,6 +58,11 @@ class GuestFileStep(StepTraits):
     system: str
 
     changes_guest: ClassVar[bool] = True
+
+    @property
+    def kernel_tools(self) -> tuple[str, ...]:
+        opener = opener_of(self.system)
+        return (opener,) if opener else ()
 
     def in_system(self, systems: Sequence[str]) -> Self:
         # The planner took the file system that grows for the root; the guest's own files know

@@ -15,7 +15,7 @@ from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeCon
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.partitions.sectors import parts_of, read_table
-from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
+from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer, opener_of
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.volumes.inspect import InnerLook
 from growdisk.volumes.keyring import Keyring
@@ -24,8 +24,6 @@ from growdisk.volumes.lvm import LogicalVolumeView, PhysicalVolumeFinder, is_rea
 if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance
     from growdisk.steps.disk import Disk
-
-_SLASHES = 3
 
 
 def device_at(
@@ -57,8 +55,7 @@ def places_of(
     disk: Disk, path: Path, nodes: Collection[str], keyring: Keyring, sector_size: int = 512
 ) -> list[DevicePath]:
     """The containers and volumes on the disk that are `nodes` in an appliance, as it is now."""
-    # /dev/sda1 needs no opening, as /dev/vg0/root and /dev/mapper/... do.
-    if all(node.count("/") < _SLASHES for node in nodes):
+    if not any(map(opener_of, nodes)):
         return []
     look = InnerLook(keyring, pv_finder_of(disk, sector_size))
     outermost = (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from growdisk.guest_config.removed_partition import SwapRemedy
 from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer, layer_of
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import GrowLuks, GrowPhysicalVolume
+from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import STEP_KINDS, DiskStep
 from growdisk.steps.resize_image import ResizeImage
 
@@ -52,6 +54,9 @@ def test_layers_are_what_plans_have_always_had() -> None:
         (filesystem("xfs"), True, ("xfs_growfs",), ("xfs_growfs",)),
         (filesystem("ext4", VOLUME), True, ("resize2fs",), ("resize2fs", "cryptsetup", "lvm")),
         (GrowLuks(CONTAINER, 1, 2), True, (), ("cryptsetup",)),
+        (RepairGuest("/dev/sda1", (), SwapRemedy.DROP), False, (), ()),
+        (RepairGuest("/dev/vg-0/root", (), SwapRemedy.DROP), False, (), ("lvm",)),
+        (MakeSwapFile(CONTAINER.device, 1, "u"), False, (), ("cryptsetup",)),
     ],
 )
 def test_a_step_says_which_programs_do_it(
