@@ -139,8 +139,10 @@ def recorded(directory: Path) -> Iterator[Tape]:
     taped = _taped(tape)
     opened, created = RawFile.open.__func__, RawFile.create.__func__  # type: ignore[attr-defined]
 
-    def create(cls: type[RawFile], path: Path, size: int = 0, *, lock: bool = True) -> RawFile:
-        file = created(taped, path, size, lock=lock)
+    def create(
+        cls: type[RawFile], path: Path, size: int = 0, *, lock: bool = True, mode: int = 0o644
+    ) -> RawFile:
+        file = created(taped, path, size, lock=lock, mode=mode)
         # its name is as unsure as its content: nobody looks there
         tape.names[path.name] = os.fstat(file._fd).st_ino
         tape.log.append((tape.names[path.name], Resize(size)))

@@ -31,7 +31,7 @@ def test_its_table_is_read_by_the_sectors_that_the_user_names(
         names=("disk0",), size=64 * MiB, actual_size=0, serial="", format="raw", snapshots=(),
         backing="", version=0, refcount_bits=0, corrupt=False,
     )  # fmt: skip
-    machine = SimpleNamespace(status=lambda: "running", busy=lambda: "")
+    machine = SimpleNamespace(status=lambda: "running", busy=lambda: "", is_migrating=lambda: False)
     reached = SimpleNamespace(
         machine=machine, disk=disk, path=image, request=LiveRequest(),
         open_shell=ThisMachine, close=lambda: None,
