@@ -112,7 +112,7 @@ def inspect_device(
     # In a running guest each read takes long, and no file is moved.
     parts = table.partitions if thorough else ()
     starts = [part.start for part in parts if part.start + sector_size <= device.size]
-    boot_sectors = [device.read(at, sector_size) for at in (0, *starts)]
+    boot_sectors = [own[:sector_size], *(device.read(at, sector_size) for at in starts)]
     return Facts(
         image,
         table,

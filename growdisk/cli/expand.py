@@ -16,7 +16,7 @@ from growdisk.cli.common_options import add_flag, names_at
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.report import print_result
 from growdisk.cli.targets import target_of
-from growdisk.errors import options_conflict, shell_quoted
+from growdisk.errors import Refused, options_conflict, shell_quoted
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, SwapPolicy
 from growdisk.planner.option_table import SHARED
@@ -161,6 +161,14 @@ def with_swap_decided(
         return goal
     output.note(f"in the way of growth: {', '.join(given_up)}")
     answer = output.ask("what shall become of it?", _CHOICES)
+    if not answer:
+        raise Refused.named(
+            "not-answered",
+            "nothing was done",
+            "the question was not answered",
+            "run the same command again, or say it with --swap drop, move or file",
+            {},
+        )
     return replace(goal, swap=cast("SwapPolicy", answer))
 
 

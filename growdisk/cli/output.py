@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class CommandOutput:
     def ask(self, question: str, choices: Sequence[tuple[str, str]]) -> str:
         """One of `choices`, each a word and what it means; the first one if the answer is empty.
 
-        For a terminal. not-answered at its end (Ctrl-D).
+        For a terminal; "" at its end (Ctrl-D).
         """
         for word, meaning in choices:
             _say(f"  {word:<6} {meaning}")
@@ -127,13 +127,7 @@ class CommandOutput:
             sys.stderr.flush()
             line = sys.stdin.readline()
             if not line:
-                raise Refused.named(
-                    "not-answered",
-                    "nothing was done",
-                    "the question was not answered",
-                    "say it beforehand: --help shows which option does",
-                    {},
-                )
+                return ""
             answer = line.strip()
             if answer in words or not answer:
                 return answer or words[0]

@@ -51,8 +51,9 @@ def is_record_of(record: Path, image: Path) -> bool:
     """Whether a record is about this very image: another one may have taken its name since."""
     try:
         known = json.loads(read_record(record / "image.json"))
-        generations = {known.get("generation", 0), _generation(image)} - {0}
-        if known["inode"] != _inode(image) or len(generations) > 1:
+        if known["inode"] != _inode(image):
+            return False
+        if len({known.get("generation", 0), _generation(image)} - {0}) > 1:
             return False
         if (record / "part-of.json").exists():
             return True
